@@ -1,0 +1,37 @@
+//! The only code that touches a target's disk.
+//!
+//! Everything is done relative to a directory handle ([`Dir`]) that was opened
+//! without following a link, by a [`RelPath`] that cannot leave it. Paths are
+//! kept beside the handle for messages only.
+
+mod dir;
+mod rel;
+
+pub use dir::{Dir, Entry, Kind, Meta};
+pub use rel::{BadPath, RelPath};
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// A path made safe to print: control, bidirectional and zero-width
+/// characters and bytes that are not UTF-8 are shown as escapes.
+#[must_use]
+pub fn shown(path: &Path) -> String {
+    printable(&String::from_utf8_lossy(path.as_os_str().as_encoded_bytes()))
+}
+
+/// Text from outside made safe to print on a terminal, in one line.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let hidden = c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}');
+        if hidden {
+            let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}

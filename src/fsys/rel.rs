@@ -1,0 +1,227 @@
+//! Relative paths that cannot leave the directory they are joined to.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A relative path of normal components only: never absolute, no `.`, no
+/// `..`, no NUL. The empty path is the directory itself.
+///
+/// In JSON, journals and manifests it is text with `/` between components, in
+/// UTF-8; a byte that is not UTF-8 is written `%XX`, and `%` itself `%25`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RelPath(PathBuf);
+
+/// Text or a path that is no [`RelPath`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a relative path of plain names: {0:?}")]
+pub struct BadPath(pub String);
+
+impl RelPath {
+    /// The directory itself.
+    #[must_use]
+    pub fn root() -> Self {
+        Self(PathBuf::new())
+    }
+
+    /// Takes a path as it is on this machine.
+    ///
+    /// # Errors
+    /// When it is absolute or has a `.`, `..`, prefix or NUL in it.
+    pub fn new(path: impl AsRef<Path>) -> Result<Self, BadPath> {
+        let path = path.as_ref();
+        let mut out = PathBuf::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) if !name.as_encoded_bytes().contains(&0) => out.push(name),
+                _ => return Err(BadPath(path.to_string_lossy().into_owned())),
+            }
+        }
+        Ok(Self(out))
+    }
+
+    /// Adds one name.
+    ///
+    /// # Errors
+    /// When the name is empty, `.`, `..`, or holds a separator or NUL.
+    pub fn join(&self, name: impl AsRef<OsStr>) -> Result<Self, BadPath> {
+        let name = name.as_ref();
+        let one = Self::new(name)?;
+        if one.0.as_os_str() != name || one.0.components().count() != 1 {
+            return Err(BadPath(name.to_string_lossy().into_owned()));
+        }
+        Ok(Self(self.0.join(one.0)))
+    }
+
+    /// Adds another relative path.
+    #[must_use]
+    pub fn join_rel(&self, other: &Self) -> Self {
+        if other.is_root() { self.clone() } else { Self(self.0.join(&other.0)) }
+    }
+
+    /// Without its last component; `None` for the directory itself.
+    #[must_use]
+    pub fn parent(&self) -> Option<Self> {
+        if self.is_root() { None } else { self.0.parent().map(|p| Self(p.to_path_buf())) }
+    }
+
+    /// The last component; `None` for the directory itself.
+    #[must_use]
+    pub fn file_name(&self) -> Option<&OsStr> {
+        self.0.file_name()
+    }
+
+    /// The same place with another name, for example a sidecar.
+    #[must_use]
+    pub fn with_suffix(&self, suffix: &str) -> Self {
+        let mut name: OsString = self.0.as_os_str().to_owned();
+        name.push(suffix);
+        Self(PathBuf::from(name))
+    }
+
+    /// Whether it is the directory itself.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.0.as_os_str().is_empty()
+    }
+
+    /// Whether it is `base` or lies below it, by whole components.
+    #[must_use]
+    pub fn starts_with(&self, base: &Self) -> bool {
+        self.0.starts_with(&base.0)
+    }
+
+    /// The rest below `base`, when it lies there.
+    #[must_use]
+    pub fn strip_prefix(&self, base: &Self) -> Option<Self> {
+        self.0.strip_prefix(&base.0).ok().map(|p| Self(p.to_path_buf()))
+    }
+
+    /// Its names, outermost first.
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &OsStr> {
+        self.0.iter()
+    }
+
+    /// As a path of this machine, still relative.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+
+    /// As text, reversibly; see the type.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut out = String::new();
+        for (i, name) in self.0.iter().enumerate() {
+            if i > 0 {
+                out.push('/');
+            }
+            for chunk in name.as_encoded_bytes().utf8_chunks() {
+                for c in chunk.valid().chars() {
+                    if c == '%' { out.push_str("%25") } else { out.push(c) }
+                }
+                for b in chunk.invalid() {
+                    out.push_str(&format!("%{b:02X}"));
+                }
+            }
+        }
+        out
+    }
+
+    /// Reads what [`RelPath::to_text`] wrote.
+    ///
+    /// # Errors
+    /// When an escape is malformed or the path is not a plain relative one.
+    pub fn from_text(text: &str) -> Result<Self, BadPath> {
+        let bad = || BadPath(text.to_owned());
+        let mut bytes = Vec::with_capacity(text.len());
+        let mut rest = text.as_bytes();
+        while let Some((&b, tail)) = rest.split_first() {
+            if b == b'%' {
+                let (hex, tail) = tail.split_at_checked(2).ok_or_else(bad)?;
+                let hex = std::str::from_utf8(hex).map_err(|_| bad())?;
+                bytes.push(u8::from_str_radix(hex, 16).map_err(|_| bad())?);
+                rest = tail;
+            } else {
+                bytes.push(b);
+                rest = tail;
+            }
+        }
+        let mut out = PathBuf::new();
+        if bytes.is_empty() {
+            return Ok(Self(out));
+        }
+        for name in bytes.split(|&b| b == b'/') {
+            let name = os_string(name.to_vec()).ok_or_else(bad)?;
+            if name.is_empty() {
+                return Err(bad());
+            }
+            out.push(Self::root().join(&name).map_err(|_| bad())?.0);
+        }
+        Ok(Self(out))
+    }
+}
+
+#[cfg(unix)]
+fn os_string(bytes: Vec<u8>) -> Option<OsString> {
+    use std::os::unix::ffi::OsStringExt as _;
+    Some(OsString::from_vec(bytes))
+}
+
+#[cfg(not(unix))]
+fn os_string(bytes: Vec<u8>) -> Option<OsString> {
+    String::from_utf8(bytes).ok().map(OsString::from)
+}
+
+impl fmt::Display for RelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_root() { f.write_str(".") } else { f.write_str(&super::shown(&self.0)) }
+    }
+}
+
+impl Serialize for RelPath {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.to_text())
+    }
+}
+
+impl<'de> Deserialize<'de> for RelPath {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        Self::from_text(&text).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn refuses_what_could_leave_the_directory() {
+        for bad in ["/etc", "../x", "a/../b", "./a/..", "a\0b"] {
+            assert!(RelPath::new(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "a/b", "..", ".", "a/"] {
+            assert!(RelPath::root().join(bad).is_err(), "{bad}");
+        }
+        for bad in ["%2e%2e/x", "%2Fetc", "a//b", "%zz", "%4", "a/%00"] {
+            assert!(RelPath::from_text(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        #[cfg(unix)]
+        fn text_is_reversible_for_any_bytes(names in prop::collection::vec(prop::collection::vec(1u8.., 1..12), 0..5)) {
+            let mut rel = RelPath::root();
+            for name in names {
+                let Some(name) = os_string(name) else { continue };
+                if let Ok(next) = rel.join(&name) { rel = next; }
+            }
+            prop_assert_eq!(RelPath::from_text(&rel.to_text()), Ok(rel));
+        }
+    }
+}

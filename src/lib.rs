@@ -1,0 +1,33 @@
+//! shopmend finds the local data of TikTok Shop (Seller Center) and its
+//! sibling apps on a device, tells what is damaged or stale, and repairs it
+//! without losing anything.
+//!
+//! The crate is one flow; each stage takes the value of the one before:
+//!
+//! ```text
+//! profiles -> locate -> targets -> scan -> findings -> plan -> repair -> verify -> report
+//! ```
+//!
+//! Modules depend downwards in this list only:
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | [`cli`], [`run`], [`exit`], [`error`] | the door: parse, run, exit |
+//! | [`report`] | one result, several formats |
+//! | [`repair`] | execute a plan: back up, clear, rebuild, swap, undo |
+//! | [`vault`] | content-addressed, verified backups |
+//! | [`plan`], [`guard`] | what would be done; what may never be touched |
+//! | [`scan`] | walk, hash, compare with the baseline, judge |
+//! | [`store`] | one file per store kind: recognise and check |
+//! | [`sqlite`] | the SQLite file format: read, check, salvage, rebuild |
+//! | [`process`] | is the app running, ask it to stop |
+//! | [`place`], [`profile`] | where files live, and what to look for |
+//! | [`fsys`] | the only code that touches a target's disk |
+//! | [`model`] | the words that every room shares |
+
+pub mod error;
+pub mod exit;
+pub mod fsys;
+pub mod model;
+pub mod sqlite;
+pub mod store;

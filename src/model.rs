@@ -1,0 +1,315 @@
+//! The words that every room shares: platform, class, store kind, finding,
+//! verdict. They read the same in code, on the command line and in JSON.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fsys::RelPath;
+
+/// An operating system whose layout a profile describes.
+///
+/// A value, not a `cfg`: every platform's profile resolves on every host.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Platform {
+    Windows,
+    Macos,
+    Linux,
+    Android,
+}
+
+impl Platform {
+    /// The platform this program runs on; an unlisted Unix counts as Linux.
+    #[must_use]
+    pub fn host() -> Self {
+        if cfg!(windows) {
+            Self::Windows
+        } else if cfg!(target_os = "macos") {
+            Self::Macos
+        } else if cfg!(target_os = "android") {
+            Self::Android
+        } else {
+            Self::Linux
+        }
+    }
+
+    /// Whether names that differ only in case mean the same file there.
+    #[must_use]
+    pub fn ignores_case(self) -> bool {
+        matches!(self, Self::Windows | Self::Macos)
+    }
+
+    /// The word used on the command line and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Windows => "windows",
+            Self::Macos => "macos",
+            Self::Linux => "linux",
+            Self::Android => "android",
+        }
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What losing a store would mean. Only [`Class::Cache`] is ever cleared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// The app rebuilds it by itself.
+    Cache,
+    /// Settings and indexes; rebuilt, restored or reported.
+    State,
+    /// Messages, orders, drafts, sessions; rebuilt, restored or reported.
+    User,
+}
+
+impl Class {
+    /// The word used in profiles and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::State => "state",
+            Self::User => "user",
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The format of a store, by content rather than by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreKind {
+    /// A SQLite database with its `-wal`, `-journal` and `-shm`.
+    Sqlite,
+    /// A LevelDB folder.
+    Leveldb,
+    /// A Chromium Simple cache folder.
+    SimpleCache,
+    /// A Chromium blockfile cache folder.
+    BlockfileCache,
+    /// A Chromium SQL-backend cache folder.
+    SqlCache,
+    /// A Chromium Cache Storage folder of one origin (`index.txt` and caches).
+    CacheStorage,
+    /// A Firefox `cache2` folder.
+    FirefoxCache,
+    /// An Android `SharedPreferences` XML file with its `.bak`.
+    SharedPrefs,
+    /// A JSON state file.
+    Json,
+    /// An Apple property list, binary or XML.
+    Plist,
+    /// An MMKV file with its `.crc`.
+    Mmkv,
+    /// A ByteDance Keva repository.
+    Keva,
+    /// A `DiskLruCache` folder (OkHttp, Glide).
+    DiskLruCache,
+    /// A Fresco image cache folder.
+    Fresco,
+    /// An ExoPlayer `SimpleCache` folder.
+    ExoCache,
+    /// A ByteDance media-loader cache folder (`.mdl` and `.mdlnodeconf`).
+    MediaLoader,
+    /// One media or archive file judged by its own content.
+    Media,
+    /// Files without a format of their own.
+    Files,
+}
+
+impl StoreKind {
+    /// The word used in profiles and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Leveldb => "leveldb",
+            Self::SimpleCache => "simple-cache",
+            Self::BlockfileCache => "blockfile-cache",
+            Self::SqlCache => "sql-cache",
+            Self::CacheStorage => "cache-storage",
+            Self::FirefoxCache => "firefox-cache",
+            Self::SharedPrefs => "shared-prefs",
+            Self::Json => "json",
+            Self::Plist => "plist",
+            Self::Mmkv => "mmkv",
+            Self::Keva => "keva",
+            Self::DiskLruCache => "disk-lru-cache",
+            Self::Fresco => "fresco",
+            Self::ExoCache => "exo-cache",
+            Self::MediaLoader => "media-loader",
+            Self::Media => "media",
+            Self::Files => "files",
+        }
+    }
+}
+
+impl fmt::Display for StoreKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Worth knowing; nothing is wrong.
+    Info,
+    /// Stale, leftover or over budget: the app works, the device suffers.
+    Warning,
+    /// Damaged: data is wrong, missing or unreadable.
+    Error,
+}
+
+/// What would mend a finding, cheapest sufficient way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remedy {
+    /// Nothing to do.
+    None,
+    /// Nothing this program may do; a person decides.
+    Report,
+    /// Clear the files named in the evidence (class `cache` only).
+    ClearEntry,
+    /// Clear the whole store (class `cache` only).
+    ClearStore,
+    /// Rebuild the indexes of a database; no row is touched.
+    RebuildIndexes,
+    /// Rewrite a database with `VACUUM INTO`; every row is readable.
+    Vacuum,
+    /// Rebuild a store from what can still be read of it.
+    Rebuild,
+    /// Put the authoritative backup beside the file in its place (`.bak`).
+    RestoreBackup,
+}
+
+/// Where the damage is and how it shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// File inside the store, relative to the store's own path; absent when
+    /// the store is that one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<RelPath>,
+    /// Page number, from 1, for page-structured files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<u32>,
+    /// Byte offset in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// What a sound store would show there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+}
+
+/// What is wrong with a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Stable code, for example `sqlite.index-mismatch`; never changes meaning.
+    pub code: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One sentence for a person.
+    pub message: String,
+    /// Where and how it shows.
+    #[serde(default)]
+    pub evidence: Evidence,
+    /// What would mend it.
+    pub remedy: Remedy,
+}
+
+impl Finding {
+    /// A finding without evidence; add it with the `with_` methods.
+    pub fn new(code: &str, severity: Severity, remedy: Remedy, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            severity,
+            message: message.into(),
+            evidence: Evidence::default(),
+            remedy,
+        }
+    }
+
+    /// Names the file inside the store.
+    #[must_use]
+    pub fn in_file(mut self, file: RelPath) -> Self {
+        self.evidence.file = Some(file);
+        self
+    }
+
+    /// Names the page, from 1.
+    #[must_use]
+    pub fn on_page(mut self, page: u32) -> Self {
+        self.evidence.page = Some(page);
+        self
+    }
+
+    /// Names the byte offset in the file.
+    #[must_use]
+    pub fn at(mut self, offset: u64) -> Self {
+        self.evidence.offset = Some(offset);
+        self
+    }
+
+    /// Says what a sound store would show and what is there instead.
+    #[must_use]
+    pub fn expected_found(mut self, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        self.evidence.expected = Some(expected.into());
+        self.evidence.found = Some(found.into());
+        self
+    }
+}
+
+/// The judgement of one store; the worst finding decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Nothing is wrong with it.
+    Healthy,
+    /// Sound, but overgrown or outdated.
+    Stale,
+    /// Its format is not known, or nothing in it could be checked.
+    Unknown,
+    /// It, or a part of it, could not be read.
+    Unreadable,
+    /// Its content is wrong.
+    Damaged,
+}
+
+impl Verdict {
+    /// The word used in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Stale => "stale",
+            Self::Unknown => "unknown",
+            Self::Unreadable => "unreadable",
+            Self::Damaged => "damaged",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,6 @@
+//! The SQLite file format, read as bytes: check, salvage and rebuild.
+//!
+//! Nothing here opens a user's database with SQLite; rusqlite is used only on
+//! private copies and to write new databases.
+
+pub mod format;
