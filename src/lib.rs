@@ -12,22 +12,27 @@
 //!
 //! | room | what it is for |
 //! |---|---|
-//! | [`cli`], [`run`], [`exit`], [`error`] | the door: parse, run, exit |
-//! | [`report`] | one result, several formats |
-//! | [`repair`] | execute a plan: back up, clear, rebuild, swap, undo |
-//! | [`vault`] | content-addressed, verified backups |
-//! | [`plan`], [`guard`] | what would be done; what may never be touched |
-//! | [`scan`] | walk, hash, compare with the baseline, judge |
+//! | `cli`, `run`, [`exit`], [`error`] | the door: parse, run, exit |
+//! | `report` | one result, several formats |
+//! | `repair` | execute a plan: back up, clear, rebuild, swap, undo |
+//! | `vault` | content-addressed, verified backups |
+//! | [`plan`], `guard` | what would be done; what may never be touched |
+//! | `scan` | walk, hash, compare with the baseline, judge |
 //! | [`store`] | one file per store kind: recognise and check |
 //! | [`sqlite`] | the SQLite file format: read, check, salvage, rebuild |
-//! | [`process`] | is the app running, ask it to stop |
+//! | `process` | is the app running, ask it to stop |
 //! | [`place`], [`profile`] | where files live, and what to look for |
+//! | [`control`] | cancellation and progress |
 //! | [`fsys`] | the only code that touches a target's disk |
 //! | [`model`] | the words that every room shares |
 
+pub mod control;
 pub mod error;
 pub mod exit;
 pub mod fsys;
 pub mod model;
+pub mod place;
+pub mod plan;
+pub mod profile;
 pub mod sqlite;
 pub mod store;

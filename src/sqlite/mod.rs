@@ -4,3 +4,4 @@
 //! private copies and to write new databases.
 
 pub mod format;
+pub mod salvaged;

@@ -1,2 +1,136 @@
-//! One file per store kind: recognise it by content, check it, say what may
-//! be done. Nothing here writes.
+//! One file per store kind: recognise it by content, check it, rebuild it.
+//!
+//! Checks never write. A rebuild reads a private copy of the store and writes
+//! a new one; putting it in place is the repair stage's work.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::{Cancelled, Control};
+use crate::fsys::{Dir, RelPath};
+use crate::model::{Finding, Remedy, StoreKind};
+
+/// Where a store lies: a file or folder below an open directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// The directory that the path is relative to.
+    pub dir: &'a Dir,
+    /// The store itself.
+    pub path: &'a RelPath,
+}
+
+/// How much a check looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Structure: headers, indexes, lengths.
+    Fast,
+    /// Every checksum and every page.
+    Deep,
+}
+
+/// How much of a store a check could vouch for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Bytes of the store that were read.
+    pub bytes_seen: u64,
+    /// Bytes under a checksum, or under a structure rule that pins them, that held.
+    pub bytes_verified: u64,
+}
+
+/// The outcome of one check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What the store turned out to be.
+    pub kind: StoreKind,
+    /// What is wrong with it; empty when sound.
+    pub findings: Vec<Finding>,
+    /// How much was vouched for.
+    pub coverage: Coverage,
+    /// What proved it, for the report: `leveldb block checksums`, `sqlite single pass`.
+    pub method: String,
+    /// What could not be checked, with the reason; a person reads it.
+    pub not_checked: Vec<String>,
+}
+
+/// Why a check or rebuild could not be done; damage is a finding, not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file of the store could not be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file, for the message.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The new store could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file, for the message.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The store kept changing while it was read.
+    #[error("{path} is being changed by another program")]
+    Busy {
+        /// The file, for the message.
+        path: String,
+    },
+    /// The store is larger or deeper than the reader's bound.
+    #[error("{path} is beyond a limit: {limit}")]
+    Limit {
+        /// The file, for the message.
+        path: String,
+        /// Which bound, with its value.
+        limit: String,
+    },
+    /// Nothing could be brought back, or this kind cannot be rebuilt.
+    #[error("cannot rebuild {path}: {reason}")]
+    CannotRebuild {
+        /// The store, for the message.
+        path: String,
+        /// Why, and what to try instead.
+        reason: String,
+    },
+    /// The run was asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// What a rebuild brought back; counts are rows, records or blocks by kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuilt {
+    /// How it was done: `reindex`, `vacuum`, `salvage`, `leveldb rebuild`.
+    pub method: String,
+    /// Units that are whole in the new store.
+    pub recovered: u64,
+    /// Units in the new store that may be wrong or incomplete.
+    pub doubtful: u64,
+    /// Units known to be gone.
+    pub lost: u64,
+    /// Details for the JSON report, by kind (per table for a database).
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub details: serde_json::Value,
+    /// Sentences for a person.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// What a rebuild is asked to do.
+#[derive(Debug, Clone, Copy)]
+pub struct RebuildRequest<'a> {
+    /// A private copy of the store: the database file with its sidecars beside
+    /// it, or the folder. The rebuild may do with it what it likes.
+    pub copy: &'a Path,
+    /// Where the new store goes: a path at which nothing exists yet.
+    pub out: &'a Path,
+    /// The cheapest way that the findings allow; the rebuild may go further
+    /// when that is not sufficient, and says so in [`Rebuilt::method`].
+    pub how: Remedy,
+    /// A healthy database to take a lost schema from.
+    pub schema_from: Option<&'a Path>,
+    /// Cancellation and progress.
+    pub control: &'a Control,
+}

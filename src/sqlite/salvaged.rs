@@ -1,0 +1,164 @@
+//! What salvage hands from its reading half to its writing half.
+//!
+//! The reader finds settings, schema and rows in the bytes of a damaged
+//! database; the writer puts them into a new one. Rows stream: neither half
+//! holds a table in memory.
+
+use super::format::Encoding;
+use crate::control::Cancelled;
+
+/// A value with its exact storage class and bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Null,
+    Integer(i64),
+    Real(f64),
+    /// Bytes in the database's encoding, not checked to be valid in it.
+    Text(Vec<u8>),
+    Blob(Vec<u8>),
+}
+
+/// What a rebuilt database must keep of the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    pub page_size: u32,
+    /// Unused bytes at the end of each page.
+    pub reserved: u8,
+    pub encoding: Encoding,
+    /// 0 none, 1 full, 2 incremental.
+    pub auto_vacuum: u8,
+    pub user_version: i32,
+    pub application_id: i32,
+    pub default_cache_size: i32,
+    pub schema_format: u32,
+    /// Whether the header asks for WAL mode.
+    pub wal_mode: bool,
+}
+
+/// The kind of a schema object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectKind {
+    Table,
+    Index,
+    View,
+    Trigger,
+}
+
+/// How sure the text of a schema object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaOrigin {
+    /// Read whole from the file.
+    File,
+    /// Read from the file and mended where one reading fits the data.
+    Mended,
+    /// Taken from a healthy database or baseline.
+    Given,
+    /// Made up from the records; names are not the original ones.
+    Inferred,
+}
+
+/// One row of `sqlite_schema` as it should stand in the new database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaObject {
+    pub kind: ObjectKind,
+    pub name: String,
+    /// The table it belongs to; its own name for a table or view.
+    pub table: String,
+    /// Root page in the old file; 0 when unknown or none.
+    pub root_page: u32,
+    /// `None` for automatic indexes.
+    pub sql: Option<String>,
+    pub origin: SchemaOrigin,
+}
+
+/// How a row came to its table, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PlacedBy {
+    /// Its page is reached from the table's root.
+    Tree,
+    /// Its page is not reached, but belongs to the table by pointer map,
+    /// neighbours, rowid range or record shape.
+    Reattached,
+    /// Found on its page without a cell pointer.
+    Carved,
+    /// Its row is gone; columns come from index entries.
+    Index,
+}
+
+/// A value that is missing or may be wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Doubt {
+    /// Column number in the table, from 0; `None` for the row as a whole.
+    pub column: Option<usize>,
+    /// For a person, stable wording: `overflow page 17 lost`, `index i2 disagrees`.
+    pub reason: String,
+    /// What survives of the value, or the other reading of it.
+    pub bytes: Option<Vec<u8>>,
+    /// Whether the value must not stand in the table: it is missing or cut.
+    /// `false` when the value in the row is whole but something contradicts it.
+    pub missing: bool,
+}
+
+/// One row of a known table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Index into the schema objects given to [`Sink::begin`].
+    pub object: usize,
+    /// `None` for a WITHOUT ROWID table.
+    pub rowid: Option<i64>,
+    /// By table column, in CREATE TABLE order, generated columns that are not
+    /// stored left out; a short row (ADD COLUMN) ends early. The rowid alias
+    /// holds `Null` as in the file. A missing value holds `Null` and a doubt.
+    pub values: Vec<Value>,
+    pub doubts: Vec<Doubt>,
+    pub placed_by: PlacedBy,
+    /// Page it was found on, from 1.
+    pub page: u32,
+    /// Offset of its cell in the file.
+    pub offset: u64,
+}
+
+/// A record that no table could be found for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Orphan {
+    pub page: u32,
+    pub offset: u64,
+    /// The likeliest table, when there is one.
+    pub guess: Option<String>,
+    pub rowid: Option<i64>,
+    pub values: Vec<Value>,
+    pub doubts: Vec<Doubt>,
+}
+
+/// Why the writing half stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    #[error("cannot write the new database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("cannot write the new database: {0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Takes what the reader finds. Called in the order `begin`, rows and orphans
+/// mixed, then the caller finishes the writer itself.
+pub trait Sink {
+    /// Settings and schema, once, before any row.
+    ///
+    /// # Errors
+    /// When the new database cannot be made.
+    fn begin(&mut self, settings: &Settings, schema: &[SchemaObject]) -> Result<(), SinkError>;
+
+    /// One row of a known table.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn row(&mut self, row: Row) -> Result<(), SinkError>;
+
+    /// One record without a table.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn orphan(&mut self, orphan: Orphan) -> Result<(), SinkError>;
+}
