@@ -79,6 +79,20 @@ pub struct Check {
     pub method: String,
     /// What could not be checked, with the reason; a person reads it.
     pub not_checked: Vec<String>,
+    /// What a later rebuild wants to know of the healthy store; `Null` for
+    /// kinds that have nothing. For a database: [`SqliteFacts`] as JSON.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub facts: serde_json::Value,
+}
+
+/// What the baseline remembers of a healthy database, so that a later salvage
+/// knows what it lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqliteFacts {
+    /// `type`, `name`, `tbl_name`, `sql` of each `sqlite_schema` row, in order.
+    pub schema: Vec<(String, String, String, Option<String>)>,
+    /// Rows by table name, virtual tables left out.
+    pub rows: std::collections::BTreeMap<String, u64>,
 }
 
 /// Why a check or rebuild could not be done; damage is a finding, not an error.
