@@ -5,6 +5,8 @@
 
 pub mod entries;
 mod glimpse;
+mod read_at;
+pub mod simple_cache;
 pub mod registry;
 
 use std::path::Path;
