@@ -4,4 +4,8 @@
 //! private copies and to write new databases.
 
 pub mod format;
+pub mod journal;
+pub mod record;
 pub mod salvaged;
+pub mod source;
+pub mod wal;
