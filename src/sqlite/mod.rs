@@ -3,5 +3,6 @@
 //! Nothing here opens a user's database with SQLite; rusqlite is used only on
 //! private copies and to write new databases.
 
+pub mod ddl;
 pub mod format;
 pub mod salvaged;
