@@ -225,6 +225,35 @@ fn meta(stat: &rustix::fs::Stat) -> Meta {
     }
 }
 
+/// What a walk already knows of an entry.
+pub(super) fn meta_of(m: &std::fs::Metadata) -> Meta {
+    use std::os::unix::fs::MetadataExt as _;
+    let kind = if m.is_file() {
+        Kind::File
+    } else if m.is_dir() {
+        Kind::Dir
+    } else if m.is_symlink() {
+        Kind::Link
+    } else {
+        Kind::Other
+    };
+    let ns = |sec: i64, nsec: i64| i128::from(sec) * 1_000_000_000 + i128::from(nsec);
+    Meta {
+        kind,
+        size: m.size(),
+        mtime_ns: ns(m.mtime(), m.mtime_nsec()),
+        atime_ns: ns(m.atime(), m.atime_nsec()),
+        ctime_ns: ns(m.ctime(), m.ctime_nsec()),
+        dev: m.dev(),
+        ino: m.ino(),
+        mode: m.mode() & 0o7777,
+        uid: m.uid(),
+        gid: m.gid(),
+        links: m.nlink(),
+        allocated: m.blocks() * 512,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

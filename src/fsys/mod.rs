@@ -6,9 +6,11 @@
 
 mod dir;
 mod rel;
+mod walk;
 
 pub use dir::{Dir, Entry, Kind, Meta};
 pub use rel::{BadPath, RelPath};
+pub use walk::{MAX_DEPTH, Step, Unreadable, Walked};
 
 use std::fmt::Write as _;
 use std::path::Path;
