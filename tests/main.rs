@@ -1,1 +1,3 @@
 //! One test binary; each module is one topic.
+
+mod support;
