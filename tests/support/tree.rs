@@ -10,7 +10,6 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
 /// A temporary folder that is filled step by step; removed at the end.
 pub struct Tree {
@@ -75,8 +74,8 @@ impl Tree {
     /// Makes a FIFO.
     pub fn fifo(&self, rel: impl AsRef<Path>) -> &Self {
         let kind = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, &self.at(rel), kind, rustix::fs::Mode::from_raw_mode(0o600), 0)
-            .unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, self.at(rel), kind, mode, 0).unwrap();
         self
     }
 
@@ -126,9 +125,10 @@ impl Default for Tree {
 }
 
 fn set_mtime(path: &Path, ns: u64) {
-    let time = UNIX_EPOCH + Duration::from_nanos(ns);
-    let file = fs::File::open(path).unwrap();
-    file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+    let time = Timespec { tv_sec: (ns / 1_000_000_000) as _, tv_nsec: (ns % 1_000_000_000) as _ };
+    let times = Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
 /// Everything that a repair followed by an undo must bring back.
