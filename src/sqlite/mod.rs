@@ -4,5 +4,10 @@
 //! private copies and to write new databases.
 
 pub mod connect;
+pub mod ddl;
 pub mod format;
+pub mod journal;
+pub mod record;
 pub mod salvaged;
+pub mod source;
+pub mod wal;

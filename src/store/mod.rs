@@ -5,9 +5,16 @@
 
 pub mod entries;
 mod glimpse;
+pub mod json;
 mod read_at;
-pub mod simple_cache;
 pub mod registry;
+pub mod shared_prefs;
+pub mod simple_cache;
+mod source;
+mod tally;
+
+#[cfg(test)]
+mod damage;
 
 use std::path::Path;
 

@@ -132,11 +132,6 @@ pub(crate) fn stream(
     Ok(())
 }
 
-/// Little-endian `u16` at `at`, when it is there.
-pub(crate) fn u16_le(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
 /// Little-endian `u32` at `at`, when it is there.
 pub(crate) fn u32_le(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
@@ -145,9 +140,4 @@ pub(crate) fn u32_le(bytes: &[u8], at: usize) -> Option<u32> {
 /// Little-endian `u64` at `at`, when it is there.
 pub(crate) fn u64_le(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-/// Big-endian `u32` at `at`, when it is there.
-pub(crate) fn u32_be(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }

@@ -13,7 +13,9 @@
 //! _s           header key (range data)*
 //! ```
 
+use std::fmt::Write as _;
 use std::io;
+use std::ops::Range;
 
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
@@ -80,7 +82,8 @@ impl Name {
 pub(super) struct Report {
     pub(super) findings: Vec<Finding>,
     pub(super) seen: u64,
-    pub(super) verified: u64,
+    /// Bytes that a checksum or a rule that pins them vouches for.
+    pub(super) vouched: Vec<Range<u64>>,
     /// Streams that carry no checksum.
     pub(super) unsummed: u64,
 }
@@ -123,9 +126,9 @@ pub(super) fn check(source: &dyn ReadAt, name: Name, level: Level) -> io::Result
         return Ok(report);
     };
     match name.part {
-        Part::Main => check_main(source, start, level, &mut report)?,
-        Part::Second => check_second(source, start, level, &mut report)?,
-        Part::Sparse => check_sparse(source, start, level, &mut report)?,
+        Part::Main => check_main(source, &start, level, &mut report)?,
+        Part::Second => check_second(source, &start, level, &mut report)?,
+        Part::Sparse => check_sparse(source, &start, level, &mut report)?,
     }
     Ok(report)
 }
@@ -188,7 +191,8 @@ fn check_head(source: &dyn ReadAt, name: Name, report: &mut Report) -> io::Resul
     }
     if report.findings.is_empty() {
         // All but the padding is pinned: magic, version, key by name and hash.
-        report.verified += HEADER - 4 + key_len;
+        report.vouched.push(0..HEADER - 4);
+        report.vouched.push(HEADER..HEADER + key_len);
     }
     Ok(Some(head))
 }
@@ -218,7 +222,7 @@ fn record(source: &dyn ReadAt, at: u64, stream: u32, report: &mut Report) -> io:
             .values("0 to 3", format!("{flags:#x}"));
         return Ok(None);
     }
-    report.verified += 8;
+    report.vouched.push(at..at + 8);
     Ok(Some(Record {
         flags,
         crc: u32_le(&bytes, 12).unwrap_or_default(),
@@ -226,7 +230,7 @@ fn record(source: &dyn ReadAt, at: u64, stream: u32, report: &mut Report) -> io:
     }))
 }
 
-fn check_main(source: &dyn ReadAt, head: Vec<u8>, level: Level, report: &mut Report) -> io::Result<()> {
+fn check_main(source: &dyn ReadAt, head: &[u8], level: Level, report: &mut Report) -> io::Result<()> {
     let start = head.len() as u64;
     let end = source.len() - RECORD;
     let Some(last) = record(source, end, 0, report)? else { return Ok(()) };
@@ -239,15 +243,18 @@ fn check_main(source: &dyn ReadAt, head: Vec<u8>, level: Level, report: &mut Rep
             .values(format!("at most {} bytes", room.unwrap_or_default()), format!("{} bytes", last.size));
         return Ok(());
     };
-    report.verified += 4;
     let stream0 = end - digest_len - last.size;
     let first = record(source, stream0 - RECORD, 1, report)?;
+    if first.is_some() {
+        // The record of stream 1 is where the size of stream 0 says.
+        report.vouched.push(end + 16..end + 20);
+    }
     if digest_len != 0 {
         let found = read_vec(source, end - DIGEST, DIGEST as usize)?;
         let expected = Sha256::digest(head.get(HEADER as usize..).unwrap_or_default());
         report.seen += DIGEST;
         if found.as_slice() == expected.as_slice() {
-            report.verified += DIGEST;
+            report.vouched.push(end - DIGEST..end);
         } else {
             report
                 .bad("simple-cache.key-digest", end - DIGEST, "the SHA-256 of the key is wrong")
@@ -255,20 +262,21 @@ fn check_main(source: &dyn ReadAt, head: Vec<u8>, level: Level, report: &mut Rep
         }
     }
     if level == Level::Deep {
-        check_stream(source, 0, stream0, last.size, &last, report)?;
+        check_stream(source, 0, stream0..stream0 + last.size, end, &last, report)?;
         if let Some(first) = first {
-            check_stream(source, 1, start, stream1_len, &first, report)?;
+            let stream1 = start..start + stream1_len;
+            check_stream(source, 1, stream1.clone(), stream1.end, &first, report)?;
         }
     }
     Ok(())
 }
 
-fn check_second(source: &dyn ReadAt, head: Vec<u8>, level: Level, report: &mut Report) -> io::Result<()> {
+fn check_second(source: &dyn ReadAt, head: &[u8], level: Level, report: &mut Report) -> io::Result<()> {
     let start = head.len() as u64;
     let end = source.len() - RECORD;
     let Some(record) = record(source, end, 2, report)? else { return Ok(()) };
     if level == Level::Deep {
-        check_stream(source, 2, start, end - start, &record, report)?;
+        check_stream(source, 2, start..end, end, &record, report)?;
     }
     Ok(())
 }
@@ -276,11 +284,12 @@ fn check_second(source: &dyn ReadAt, head: Vec<u8>, level: Level, report: &mut R
 fn check_stream(
     source: &dyn ReadAt,
     number: u32,
-    at: u64,
-    len: u64,
+    range: Range<u64>,
+    record_at: u64,
     record: &Record,
     report: &mut Report,
 ) -> io::Result<()> {
+    let (at, len) = (range.start, range.end - range.start);
     report.seen += len;
     if record.flags & HAS_CRC == 0 {
         report.unsummed += u64::from(len > 0);
@@ -288,7 +297,8 @@ fn check_stream(
     }
     let found = crc(source, at, len)?;
     if found == record.crc {
-        report.verified += len + 8;
+        report.vouched.push(range);
+        report.vouched.push(record_at + 12..record_at + 16);
     } else {
         report
             .bad("simple-cache.crc", at, format!("stream {number} ({len} bytes) does not match its checksum"))
@@ -297,7 +307,7 @@ fn check_stream(
     Ok(())
 }
 
-fn check_sparse(source: &dyn ReadAt, head: Vec<u8>, level: Level, report: &mut Report) -> io::Result<()> {
+fn check_sparse(source: &dyn ReadAt, head: &[u8], level: Level, report: &mut Report) -> io::Result<()> {
     let len = source.len();
     let mut at = head.len() as u64;
     while at < len {
@@ -320,11 +330,15 @@ fn check_sparse(source: &dyn ReadAt, head: Vec<u8>, level: Level, report: &mut R
         let data = u64_le(&header, 16).unwrap_or_default();
         if data > room {
             report
-                .bad("simple-cache.sparse-range", at + 16, "a sparse range is longer than the file has room for")
+                .bad(
+                    "simple-cache.sparse-range",
+                    at + 16,
+                    "a sparse range is longer than the file has room for",
+                )
                 .values(format!("at most {room} bytes"), format!("{data} bytes"));
             return Ok(());
         }
-        report.verified += 16;
+        report.vouched.push(at..at + 8);
         let expected = u32_le(&header, 24).unwrap_or_default();
         if level == Level::Deep {
             report.seen += data;
@@ -333,7 +347,8 @@ fn check_sparse(source: &dyn ReadAt, head: Vec<u8>, level: Level, report: &mut R
                 // Ranges that were written over in part lose their checksum.
                 report.unsummed += u64::from(data > 0);
             } else if found == expected {
-                report.verified += data + 4;
+                report.vouched.push(at + 16..at + 28);
+                report.vouched.push(at + RANGE..at + RANGE + data);
             } else {
                 report
                     .bad(
@@ -356,5 +371,9 @@ fn crc(source: &dyn ReadAt, at: u64, len: u64) -> io::Result<u32> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut out, b| {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{b:02x}");
+        out
+    })
 }

@@ -59,7 +59,12 @@ pub(super) fn check_index(bytes: &[u8], len: u64) -> Result<(), Wrong> {
     }
     let version = u32_le(bytes, 8).unwrap_or_default();
     if !(5..=9).contains(&version) {
-        return Err(Wrong::new(8, "the cache has a version that Chromium does not read", "5 to 9", version.to_string()));
+        return Err(Wrong::new(
+            8,
+            "the cache has a version that Chromium does not read",
+            "5 to 9",
+            version.to_string(),
+        ));
     }
     Ok(())
 }
@@ -75,7 +80,12 @@ pub(super) struct RealIndex {
 /// Reads and checks the content of `the-real-index`.
 pub(super) fn read_real_index(bytes: &[u8]) -> Result<RealIndex, Wrong> {
     let short = |at: u64, need: u64| {
-        Wrong::new(at, "the real index is cut short", format!("{need} bytes"), format!("{} bytes", bytes.len()))
+        Wrong::new(
+            at,
+            "the real index is cut short",
+            format!("{need} bytes"),
+            format!("{} bytes", bytes.len()),
+        )
     };
     let (Some(payload_len), Some(crc)) = (u32_le(bytes, 0), u32_le(bytes, 4)) else {
         return Err(short(bytes.len() as u64, 8));
@@ -122,10 +132,8 @@ pub(super) fn read_real_index(bytes: &[u8]) -> Result<RealIndex, Wrong> {
         ));
     }
     let records = payload.get(start as usize..).unwrap_or_default().chunks_exact(ENTRY as usize);
-    let last_used = records
-        .take(count as usize)
-        .filter_map(|r| Some((u64_le(r, 0)?, time_ns(u64_le(r, 8)?)?)))
-        .collect();
+    let last_used =
+        records.take(count as usize).filter_map(|r| Some((u64_le(r, 0)?, time_ns(u64_le(r, 8)?)?))).collect();
     Ok(RealIndex { last_used })
 }
 

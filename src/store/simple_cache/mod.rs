@@ -18,12 +18,11 @@ use rayon::prelude::*;
 use self::entry::{Name, Part, Report};
 use self::index::{MAX_REAL_INDEX, RealIndex};
 use super::read_at::{ReadAt, WHOLE, open, read_vec};
-use super::{CacheEntries, CacheEntry, Check, Coverage, Glimpse, Level, StoreError, Subject};
+use super::tally::Tally;
+use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Kind, Meta, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
-
-pub(crate) use hash::super_fast_hash;
 
 /// How many entry files `recognise` opens at most.
 const SAMPLE: usize = 8;
@@ -123,18 +122,17 @@ fn list_index_dir(subject: Subject<'_>, rel: &RelPath, out: &mut Listing) -> Res
 /// # Errors
 /// When the folder or a file in it cannot be read, or the run was cancelled.
 pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+    Ok(examine(subject, level, control)?.done())
+}
+
+/// The check, before it is summed up.
+pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
     let listing = list(subject)?;
-    let mut out = Check {
-        kind: StoreKind::SimpleCache,
-        findings: Vec::new(),
-        coverage: Coverage::default(),
-        method: match level {
-            Level::Fast => "simple cache headers, names and end records".to_owned(),
-            Level::Deep => "simple cache stream checksums".to_owned(),
-        },
-        not_checked: Vec::new(),
-        facts: serde_json::Value::Null,
+    let method = match level {
+        Level::Fast => "simple cache headers, names and end records",
+        Level::Deep => "simple cache stream checksums",
     };
+    let mut out = Tally::new(StoreKind::SimpleCache, method);
     check_indexes(subject, &listing, &mut out)?;
 
     let changing = AtomicU64::new(0);
@@ -153,29 +151,33 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
     let mut broken = BTreeSet::new();
     let mut named = BTreeSet::new();
     for (file, report) in listing.entries.iter().zip(reports) {
-        out.coverage.bytes_seen += report.seen;
-        out.coverage.bytes_verified += report.verified;
+        out.seen(report.seen);
+        for range in report.vouched {
+            out.vouch(Some(&file.rel), range);
+        }
         unsummed += report.unsummed;
         if !report.findings.is_empty() {
             broken.insert(file.name.hash);
             named.insert(file.name);
         }
-        out.findings.extend(report.findings.into_iter().map(|f| f.in_file(file.rel.clone())));
+        for finding in report.findings {
+            out.finding(finding.in_file(file.rel.clone()));
+        }
     }
-    name_companions(&listing, &broken, &named, &mut out.findings);
+    name_companions(&listing, &broken, &named, &mut out);
 
     if level == Level::Fast && !listing.entries.is_empty() {
-        out.not_checked.push("stream checksums: only a deep check reads them".to_owned());
+        out.not_checked("stream checksums: only a deep check reads them".to_owned());
     }
     if unsummed > 0 {
-        out.not_checked.push(format!("{unsummed} streams carry no checksum"));
+        out.not_checked(format!("{unsummed} streams carry no checksum"));
     }
     match changing.into_inner() {
         0 => {}
-        n => out.not_checked.push(format!("{n} entry files were being written and are not judged")),
+        n => out.not_checked(format!("{n} entry files were being written and are not judged")),
     }
     if !listing.unknown.is_empty() {
-        out.not_checked.push(format!("{} files are not of this format", listing.unknown.len()));
+        out.not_checked(format!("{} files are not of this format", listing.unknown.len()));
     }
     Ok(out)
 }
@@ -216,12 +218,7 @@ fn is_changing(subject: Subject<'_>, file: &EntryFile) -> Result<bool, StoreErro
 
 /// The files of an entry go together: names those beside a damaged one, and
 /// those whose main file is gone.
-fn name_companions(
-    listing: &Listing,
-    broken: &BTreeSet<u64>,
-    named: &BTreeSet<Name>,
-    findings: &mut Vec<Finding>,
-) {
+fn name_companions(listing: &Listing, broken: &BTreeSet<u64>, named: &BTreeSet<Name>, out: &mut Tally) {
     let whole: BTreeSet<u64> =
         listing.entries.iter().filter(|f| f.name.part == Part::Main).map(|f| f.name.hash).collect();
     for file in listing.entries.iter().filter(|f| !named.contains(&f.name)) {
@@ -232,22 +229,23 @@ fn name_companions(
         } else {
             continue;
         };
-        findings.push(
+        out.finding(
             Finding::new(code, Severity::Warning, Remedy::ClearEntry, message).in_file(file.rel.clone()),
         );
     }
 }
 
-fn check_indexes(subject: Subject<'_>, listing: &Listing, out: &mut Check) -> Result<(), StoreError> {
+fn check_indexes(subject: Subject<'_>, listing: &Listing, out: &mut Tally) -> Result<(), StoreError> {
     let drop_all = |message: &str| {
         Finding::new("simple-cache.index", Severity::Error, Remedy::ClearStore, message.to_owned())
     };
     if let Some((rel, source)) = open_listed(subject, listing.index.as_ref())? {
-        let bytes = read_vec(&source, 0, source.len().min(64) as usize).map_err(|e| subject.read_error(rel, e))?;
-        out.coverage.bytes_seen += bytes.len() as u64;
+        let bytes =
+            read_vec(&source, 0, source.len().min(64) as usize).map_err(|e| subject.read_error(rel, e))?;
+        out.seen(bytes.len() as u64);
         match index::check_index(&bytes, source.len()) {
-            Ok(()) => out.coverage.bytes_verified += 12,
-            Err(wrong) => out.findings.push(
+            Ok(()) => out.vouch(Some(rel), 0..12),
+            Err(wrong) => out.finding(
                 drop_all(wrong.message)
                     .in_file(rel.clone())
                     .at(wrong.at)
@@ -256,7 +254,7 @@ fn check_indexes(subject: Subject<'_>, listing: &Listing, out: &mut Check) -> Re
         }
     } else if !listing.entries.is_empty() {
         let file = RelPath::new(INDEX).unwrap_or_default();
-        out.findings.push(drop_all("the cache's index file is missing").in_file(file));
+        out.finding(drop_all("the cache's index file is missing").in_file(file));
     }
     if let Some((rel, source)) = open_listed(subject, listing.real_index.as_ref())? {
         if source.len() > MAX_REAL_INDEX {
@@ -266,11 +264,11 @@ fn check_indexes(subject: Subject<'_>, listing: &Listing, out: &mut Check) -> Re
             });
         }
         let bytes = read_vec(&source, 0, source.len() as usize).map_err(|e| subject.read_error(rel, e))?;
-        out.coverage.bytes_seen += bytes.len() as u64;
+        out.seen(bytes.len() as u64);
         match index::read_real_index(&bytes) {
-            Ok(_) => out.coverage.bytes_verified += bytes.len() as u64,
+            Ok(_) => out.vouch(Some(rel), 0..bytes.len() as u64),
             // Chromium makes it anew from the entries.
-            Err(wrong) => out.findings.push(
+            Err(wrong) => out.finding(
                 entry::damage("simple-cache.real-index", wrong.message)
                     .in_file(rel.clone())
                     .at(wrong.at)
@@ -330,11 +328,6 @@ fn last_used(subject: Subject<'_>, listing: &Listing) -> Option<RealIndex> {
         return None;
     }
     index::read_real_index(&read_vec(&source, 0, source.len() as usize).ok()?).ok()
-}
-
-/// Whether a name is one that this format uses, for formats that contain it.
-pub(crate) fn is_own_name(name: &str) -> bool {
-    name == INDEX || name == INDEX_DIR || Name::parse(name).is_some() || name.starts_with("todelete_")
 }
 
 #[cfg(test)]
