@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
-use super::{json, shared_prefs, simple_cache};
+use super::{json, leveldb, shared_prefs, simple_cache};
 use crate::control::Control;
 use crate::model::StoreKind;
 
@@ -25,6 +25,9 @@ pub fn recognise(subject: Subject<'_>) -> io::Result<Option<StoreKind>> {
 
 /// Folder kinds, the most specific signature first.
 fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
+    if leveldb::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::Leveldb));
+    }
     if simple_cache::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::SimpleCache));
     }
@@ -58,6 +61,7 @@ pub fn check(
 ) -> Result<Check, StoreError> {
     match kind {
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
+        StoreKind::Leveldb => leveldb::check(subject, level, control),
         StoreKind::SimpleCache => simple_cache::check(subject, level, control),
         StoreKind::Json => json::check(subject, level, control),
         _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
