@@ -6,6 +6,7 @@
 pub mod entries;
 mod glimpse;
 pub mod json;
+pub mod mmkv;
 pub mod registry;
 pub mod shared_prefs;
 mod source;
