@@ -84,6 +84,9 @@ struct Judged {
     claimed: State,
     /// The CRC of the bytes that it claims; `None` when the file is shorter.
     found: Option<u32>,
+    /// Whether the data file claims the same size as the `.crc`: then a file
+    /// shorter than that was cut.
+    agreed: bool,
     standing: Standing,
 }
 
@@ -95,7 +98,9 @@ pub(super) fn recognise(subject: Subject<'_>, length: u64) -> io::Result<bool> {
     let mut meta = Vec::new();
     match subject.dir.open_file(&subject.path.with_suffix(CRC)) {
         Ok(file) => file.take(META_LEN as u64).read_to_end(&mut meta)?,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => return Ok(false),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+            return Ok(false);
+        }
         Err(e) => return Err(e),
     };
     // Text sums (`name.crc` with hexadecimal digits) have no such version.
@@ -170,18 +175,20 @@ fn report(judged: &Judged, entries: Option<u64>, length: u64, crc_name: &RelPath
     }
     let claimed = judged.claimed;
     let evidence = |f: Finding| match judged.found {
-        Some(found) => f
-            .at(PAYLOAD)
-            .expected_found(format!("CRC-32 {:08x} of {} bytes", meta.crc, claimed.size), format!("{found:08x}")),
-        None => f.at(if meta.keeps_sizes() { 28 } else { 0 }).expected_found(
+        Some(found) => f.at(PAYLOAD).expected_found(
+            format!("CRC-32 {:08x} of {} bytes", meta.crc, claimed.size),
+            format!("{found:08x}"),
+        ),
+        None if judged.agreed => f.at(length).expected_found(
+            format!("{} bytes", PAYLOAD + u64::from(claimed.size)),
+            format!("{length} bytes"),
+        ),
+        None => f.in_file(crc_name.clone()).at(28).expected_found(
             format!("at most {} bytes", length.saturating_sub(PAYLOAD)),
             format!("{} bytes", claimed.size),
         ),
     };
     let code = if judged.found.is_some() { "mmkv.crc" } else { "mmkv.size" };
-    let in_right_file = |f: Finding| {
-        if judged.found.is_none() && meta.keeps_sizes() { f.in_file(crc_name.clone()) } else { f }
-    };
     match judged.standing {
         Standing::Sound { state } => {
             let end = PAYLOAD + u64::from(state.size);
@@ -215,12 +222,12 @@ fn report(judged: &Judged, entries: Option<u64>, length: u64, crc_name: &RelPath
                 "the newest state does not match its checksum; the last confirmed one is sound ({} of {} bytes)",
                 state.size, claimed.size
             );
-            tally.finding(in_right_file(evidence(Finding::new(code, Severity::Error, Remedy::Rebuild, message))));
+            tally.finding(evidence(Finding::new(code, Severity::Error, Remedy::Rebuild, message)));
         }
         Standing::Lost => {
             let message = "neither the newest nor the last confirmed state matches its checksum: the app will drop \
                            everything when it starts; keep a copy before it does";
-            tally.finding(in_right_file(evidence(Finding::new(code, Severity::Error, Remedy::Report, message))));
+            tally.finding(evidence(Finding::new(code, Severity::Error, Remedy::Report, message)));
         }
     }
 }
@@ -282,7 +289,7 @@ fn judge<R: Read + Seek>(data: &mut R, length: u64, meta: Meta, control: &Contro
             Standing::Lost
         }
     };
-    Ok(Judged { meta, claimed, found, standing })
+    Ok(Judged { meta, claimed, found, agreed: old_size == Some(size), standing })
 }
 
 /// CRC-32 of the payload's first `size` bytes; `None` when the file has fewer.
@@ -326,7 +333,9 @@ fn walk<R: Read + Seek>(data: &mut R, size: u32) -> io::Result<Option<u64>> {
     }
     while left > 0 {
         for _key_then_value in 0..2 {
-            let Some(len) = varint(&mut input, &mut left)?.filter(|&len| len <= left) else { return Ok(None) };
+            let Some(len) = varint(&mut input, &mut left)?.filter(|&len| len <= left) else {
+                return Ok(None);
+            };
             if io::copy(&mut (&mut input).take(len), &mut io::sink())? != len {
                 return Ok(None);
             }
@@ -379,7 +388,9 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     let state = match judged.standing {
         Standing::Sound { state } | Standing::OldSize { state } | Standing::Confirmed { state } => state,
         Standing::Lost => {
-            return Err(cannot("neither its newest nor its last confirmed state holds; restore it from a backup"));
+            return Err(cannot(
+                "neither its newest nor its last confirmed state holds; restore it from a backup",
+            ));
         }
     };
     let records = walk(&mut data, state.size).map_err(|e| reading(copy, e))?;
@@ -403,7 +414,9 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     let lost_records = u64::from(matches!(judged.standing, Standing::Confirmed { .. }));
     let mut notes = Vec::new();
     if lost_records > 0 {
-        notes.push(format!("changes made after the last confirmed state are gone, about {gone} bytes of them"));
+        notes.push(format!(
+            "changes made after the last confirmed state are gone, about {gone} bytes of them"
+        ));
     }
     Ok(Rebuilt {
         method: "mmkv last sound state".to_owned(),
@@ -511,8 +524,13 @@ mod tests {
         let bench = bench(&files);
         let control = Control::default();
         let (copy, out) = (bench.path().join("kv"), bench.path().join("new"));
-        let request =
-            RebuildRequest { copy: &copy, out: &out, how: Remedy::Rebuild, schema_from: None, control: &control };
+        let request = RebuildRequest {
+            copy: &copy,
+            out: &out,
+            how: Remedy::Rebuild,
+            schema_from: None,
+            control: &control,
+        };
         let rebuilt = rebuild(&request).unwrap();
         assert_eq!((rebuilt.recovered, rebuilt.lost), (3, 1));
         let new = Files { data: fs::read(&out).unwrap(), crc: fs::read(beside(&out)).unwrap() };
@@ -530,8 +548,13 @@ mod tests {
         let bench = bench(&files);
         let control = Control::default();
         let (copy, out) = (bench.path().join("kv"), bench.path().join("new"));
-        let request =
-            RebuildRequest { copy: &copy, out: &out, how: Remedy::Rebuild, schema_from: None, control: &control };
+        let request = RebuildRequest {
+            copy: &copy,
+            out: &out,
+            how: Remedy::Rebuild,
+            schema_from: None,
+            control: &control,
+        };
         assert!(matches!(rebuild(&request), Err(StoreError::CannotRebuild { .. })));
         assert!(!out.exists());
     }

@@ -49,16 +49,6 @@ impl Source {
         self.meta.size
     }
 
-    /// When it was last written, in nanoseconds since 1970.
-    pub(super) fn mtime_ns(&self) -> i128 {
-        self.meta.mtime_ns
-    }
-
-    /// Its path, for messages.
-    pub(super) fn shown(&self) -> &str {
-        &self.shown
-    }
-
     /// Refuses a file longer than `max` bytes.
     ///
     /// # Errors
@@ -78,17 +68,6 @@ impl Source {
     /// The file itself, for reading at positions.
     pub(super) fn file(&self) -> &File {
         &self.file
-    }
-
-    /// All of it, at most `max` bytes.
-    ///
-    /// # Errors
-    /// [`StoreError::Limit`] when it is longer, [`StoreError::Read`].
-    pub(super) fn bytes(&self, max: u64) -> Result<Vec<u8>, StoreError> {
-        self.at_most(max)?;
-        let mut out = Vec::new();
-        self.reader().read_to_end(&mut out).map_err(|e| self.error(e))?;
-        Ok(out)
     }
 
     /// A read error of this file.

@@ -72,11 +72,6 @@ impl Tally {
         }
     }
 
-    /// Says in other words what proves it.
-    pub(super) fn method(&mut self, method: &str) {
-        method.clone_into(&mut self.method);
-    }
-
     /// Whether anything is wrong so far.
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
