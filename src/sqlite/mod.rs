@@ -4,5 +4,6 @@
 //! private copies and to write new databases.
 
 pub mod connect;
+pub mod ddl;
 pub mod format;
 pub mod salvaged;

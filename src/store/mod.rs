@@ -5,7 +5,14 @@
 
 pub mod entries;
 mod glimpse;
+pub mod json;
 pub mod registry;
+pub mod shared_prefs;
+mod source;
+mod tally;
+
+#[cfg(test)]
+mod damage;
 
 use std::path::Path;
 

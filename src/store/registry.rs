@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
+use super::{json, shared_prefs};
 use crate::control::Control;
 use crate::model::StoreKind;
 
@@ -32,6 +33,12 @@ fn recognise_file(_subject: Subject<'_>, glimpse: &Glimpse) -> Option<StoreKind>
     if glimpse.head.starts_with(b"SQLite format 3\0") {
         return Some(StoreKind::Sqlite);
     }
+    if shared_prefs::recognise(glimpse) {
+        return Some(StoreKind::SharedPrefs);
+    }
+    if json::recognise(glimpse) {
+        return Some(StoreKind::Json);
+    }
     None
 }
 
@@ -43,10 +50,14 @@ fn recognise_file(_subject: Subject<'_>, glimpse: &Glimpse) -> Option<StoreKind>
 pub fn check(
     kind: StoreKind,
     subject: Subject<'_>,
-    _level: Level,
-    _control: &Control,
+    level: Level,
+    control: &Control,
 ) -> Result<Check, StoreError> {
-    Err(StoreError::NoCheck { path: subject.shown(), kind })
+    match kind {
+        StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
+        StoreKind::Json => json::check(subject, level, control),
+        _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
+    }
 }
 
 /// Lists what can be cleared of the cache at `subject`, entry by entry.
