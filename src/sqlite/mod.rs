@@ -6,4 +6,5 @@
 pub mod connect;
 pub mod ddl;
 pub mod format;
+pub mod rebuild;
 pub mod salvaged;

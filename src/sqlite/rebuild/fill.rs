@@ -35,7 +35,7 @@ pub(super) struct Fill {
     /// Root page in the new database.
     pub root: u32,
     key: Option<Vec<KeyColumn>>,
-    /// Columns at the start of every row that are no part of the record.
+    /// Numbers of columns that rows can have so far.
     widths: Vec<usize>,
     statements: HashMap<(usize, Vec<u64>), String>,
 }
@@ -100,8 +100,16 @@ impl Fill {
         sql
     }
 
+    /// The entry with `width` columns, quoted.
+    pub(super) fn entry(&self, width: usize) -> String {
+        quoted(&self.name(width))
+    }
+
     /// Makes rows of `width` values possible.
-    fn allow(&mut self, db: &Connection, width: usize) -> rusqlite::Result<()> {
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub(super) fn widen(&mut self, db: &Connection, width: usize) -> rusqlite::Result<()> {
         if self.widths.contains(&width) {
             return Ok(());
         }
@@ -126,7 +134,7 @@ impl Fill {
         rowid: Option<i64>,
         values: &[Value],
     ) -> rusqlite::Result<bool> {
-        self.allow(db, values.len())?;
+        self.widen(db, values.len())?;
         let mask = if way == TextWay::Cast { text_mask(values) } else { Vec::new() };
         let key = (values.len(), mask);
         if !self.statements.contains_key(&key) {
@@ -154,11 +162,7 @@ impl Fill {
             at = 2;
         }
         marks.extend((0..*width).map(|i| mark(at + i, is_text(mask, i))));
-        format!(
-            "INSERT OR IGNORE INTO {}({columns}) VALUES({})",
-            quoted(&self.name(*width)),
-            marks.join(",")
-        )
+        format!("INSERT OR IGNORE INTO {}({columns}) VALUES({})", quoted(&self.name(*width)), marks.join(","))
     }
 
     /// Whether the row of that rowid or key holds exactly these values.

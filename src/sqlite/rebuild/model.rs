@@ -16,6 +16,9 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::fill::{Bound, TextWay};
+use crate::sqlite::salvaged::Value;
+
 /// One column of a table as stored: virtual generated columns are left out.
 #[derive(Debug, Clone)]
 pub(super) struct Column {
@@ -24,6 +27,8 @@ pub(super) struct Column {
     pub number: usize,
     /// Must not hold NULL; never set for the rowid alias.
     pub not_null: bool,
+    /// Computed by SQLite and stored.
+    pub generated: bool,
     /// Declared type, upper case, for STRICT tables.
     pub declared: String,
 }
@@ -55,6 +60,10 @@ pub(super) struct Table {
     /// A name by which SQL reaches the rowid, when columns leave one free.
     pub rowid_name: Option<&'static str>,
 }
+
+/// Key columns of an index without expressions: table column number, `None`
+/// for the rowid, and collation.
+pub(super) type PlainKey = Vec<(Option<usize>, String)>;
 
 /// The database in memory.
 pub(super) struct Model {
@@ -148,7 +157,8 @@ impl Model {
         let mut rows = info.query([name])?;
         while let Some(row) = rows.next()? {
             names.insert(row.get::<_, String>(1)?.to_ascii_lowercase());
-            if row.get::<_, i64>(5)? == 2 {
+            let hidden = row.get::<_, i64>(5)?;
+            if hidden == 2 {
                 continue;
             }
             if row.get::<_, i64>(4)? > 0 {
@@ -158,6 +168,7 @@ impl Model {
                 name: row.get(1)?,
                 number: row.get::<_, i64>(0)?.try_into().unwrap_or(usize::MAX),
                 not_null: row.get(3)?,
+                generated: hidden == 3,
                 declared: row.get(2)?,
             });
         }
@@ -170,9 +181,9 @@ impl Model {
         match (without_rowid, key_index) {
             (true, Some(index)) => {
                 let mut parts = Vec::new();
-                let mut info = self
-                    .db
-                    .prepare("SELECT cid, \"desc\", coll FROM pragma_index_xinfo(?1) WHERE key=1 ORDER BY seqno")?;
+                let mut info = self.db.prepare(
+                    "SELECT cid, \"desc\", coll FROM pragma_index_xinfo(?1) WHERE key=1 ORDER BY seqno",
+                )?;
                 let mut rows = info.query([index])?;
                 while let Some(row) = rows.next()? {
                     let number = usize::try_from(row.get::<_, i64>(0)?).unwrap_or(usize::MAX);
@@ -212,7 +223,7 @@ impl Model {
     ///
     /// # Errors
     /// SQLite's own.
-    pub(super) fn plain_key(&self, table: &str, index: &str) -> rusqlite::Result<Option<Vec<(Option<usize>, String)>>> {
+    pub(super) fn plain_key(&self, table: &str, index: &str) -> rusqlite::Result<Option<PlainKey>> {
         let partial: Option<bool> = self
             .db
             .query_row(
@@ -241,7 +252,7 @@ impl Model {
     /// Whether a row may stand in its table, but for its neighbours: NOT NULL,
     /// CHECK and STRICT are asked, with values in place of `?1` and on.
     /// `Some` is SQLite's reason why not.
-    pub(super) fn refuses(&self, table: &str, columns: &[&str], values: &[rusqlite::types::Value]) -> Option<String> {
+    pub(super) fn refuses(&self, table: &str, columns: &[&str], values: &[Value]) -> Option<String> {
         let marks: Vec<String> = (1..=values.len()).map(|i| format!("?{i}")).collect();
         let names: Vec<String> = columns.iter().map(|c| quoted(c)).collect();
         let sql =
@@ -249,7 +260,9 @@ impl Model {
         let tried = self
             .db
             .prepare_cached(&sql)
-            .and_then(|mut s| s.execute(rusqlite::params_from_iter(values)))
+            .and_then(|mut s| {
+                s.execute(rusqlite::params_from_iter(values.iter().map(|v| Bound(v, TextWay::Bind))))
+            })
             .map(|_| ());
         let _ = self.db.execute(&format!("DELETE FROM main.{}", quoted(table)), []);
         tried.err().map(|e| plain(&e))
@@ -263,9 +276,8 @@ pub(super) fn stand_in_collation(db: &Connection, name: &str) -> rusqlite::Resul
 
 /// Registers the stand-in for a function that only the app has: NULL.
 pub(super) fn stand_in_function(db: &Connection, name: &str) -> rusqlite::Result<()> {
-    let flags = FunctionFlags::SQLITE_UTF8
-        | FunctionFlags::SQLITE_DETERMINISTIC
-        | FunctionFlags::SQLITE_INNOCUOUS;
+    let flags =
+        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
     db.create_scalar_function(name, -1, flags, |_| Ok(Null))
 }
 
@@ -314,7 +326,10 @@ mod tests {
         assert_eq!(alias("CREATE TABLE t(a INT PRIMARY KEY, rowid)"), (None, 1, Some("_rowid_")));
         assert_eq!(alias("CREATE TABLE t(rowid, _rowid_, oid)"), (None, 0, None));
         assert_eq!(alias("CREATE TABLE t(x, a, PRIMARY KEY(a))"), (None, 1, Some("rowid")));
-        assert_eq!(alias("CREATE TABLE t(x AS (a+1), a INTEGER, PRIMARY KEY(a))"), (Some(0), 0, Some("rowid")));
+        assert_eq!(
+            alias("CREATE TABLE t(x AS (a+1), a INTEGER, PRIMARY KEY(a))"),
+            (Some(0), 0, Some("rowid"))
+        );
     }
 
     #[test]
@@ -322,7 +337,8 @@ mod tests {
         let sql =
             "CREATE TABLE t(a, b COLLATE NOCASE, c, UNIQUE(c), PRIMARY KEY(b DESC, a, b)) WITHOUT ROWID";
         let table = model(&[sql]).table("t", sql).unwrap().unwrap();
-        let key: Vec<_> = table.key.unwrap().iter().map(|k| (k.column, k.collation.clone(), k.desc)).collect();
+        let key: Vec<_> =
+            table.key.unwrap().iter().map(|k| (k.column, k.collation.clone(), k.desc)).collect();
         assert_eq!(key, [(1, "NOCASE".to_owned(), true), (0, "BINARY".to_owned(), false)]);
         assert_eq!(table.auto_indexes.len(), 1);
     }
