@@ -6,8 +6,10 @@
 pub mod entries;
 mod glimpse;
 pub mod json;
+mod read_at;
 pub mod registry;
 pub mod shared_prefs;
+pub mod simple_cache;
 mod source;
 mod tally;
 

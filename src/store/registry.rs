@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
-use super::{json, shared_prefs};
+use super::{json, shared_prefs, simple_cache};
 use crate::control::Control;
 use crate::model::StoreKind;
 
@@ -15,7 +15,7 @@ use crate::model::StoreKind;
 pub fn recognise(subject: Subject<'_>) -> io::Result<Option<StoreKind>> {
     let glimpse = Glimpse::of(subject)?;
     Ok(if glimpse.is_dir() {
-        recognise_folder(subject, &glimpse)
+        recognise_folder(subject, &glimpse)?
     } else if glimpse.is_file() {
         recognise_file(subject, &glimpse)
     } else {
@@ -24,8 +24,11 @@ pub fn recognise(subject: Subject<'_>) -> io::Result<Option<StoreKind>> {
 }
 
 /// Folder kinds, the most specific signature first.
-fn recognise_folder(_subject: Subject<'_>, _glimpse: &Glimpse) -> Option<StoreKind> {
-    None
+fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
+    if simple_cache::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::SimpleCache));
+    }
+    Ok(None)
 }
 
 /// File kinds, the most specific signature first.
@@ -55,6 +58,7 @@ pub fn check(
 ) -> Result<Check, StoreError> {
     match kind {
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
+        StoreKind::SimpleCache => simple_cache::check(subject, level, control),
         StoreKind::Json => json::check(subject, level, control),
         _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
     }
@@ -66,6 +70,7 @@ pub fn check(
 /// When it cannot be read, or when `kind` is no cache that knows its entries.
 pub fn entries(kind: StoreKind, subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
     match kind {
+        StoreKind::SimpleCache => Ok(Clearable::ByEntry(simple_cache::entries(subject)?)),
         StoreKind::BlockfileCache | StoreKind::SqlCache => Ok(Clearable::WholeOnly),
         _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
     }
