@@ -6,8 +6,8 @@
 pub mod connect;
 pub mod ddl;
 pub mod format;
-pub mod rebuild;
 pub mod journal;
+pub mod rebuild;
 pub mod record;
 pub mod salvaged;
 pub mod source;
