@@ -21,7 +21,8 @@ impl StandIn {
     fn new(ends: &[(&str, i32)]) -> Self {
         let tree = Tree::new();
         tree.dir("home");
-        Self { tree, ends: ends.iter().map(|(name, code)| format!("{name}={code} ")).collect() }
+        let pairs: Vec<String> = ends.iter().map(|(name, code)| format!("{name}={code}")).collect();
+        Self { tree, ends: pairs.join(" ") }
     }
 
     fn command(&self) -> Command {
