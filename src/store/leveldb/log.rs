@@ -46,7 +46,6 @@ pub(super) enum Item {
 /// What was read of a log.
 #[derive(Debug, Default)]
 pub(super) struct Contents {
-    pub(super) items: Vec<Item>,
     /// Bytes whose checksum held, or that had to be zero and were.
     pub(super) vouched: Vec<Range<u64>>,
     pub(super) seen: u64,
@@ -70,7 +69,7 @@ pub(super) fn read(source: &dyn ReadAt, sink: &mut dyn FnMut(Item)) -> io::Resul
     let mut pending = Pending::default();
     let len = source.len();
     // What the search for a record behind a bad one may cost in all.
-    let mut budget = len.saturating_mul(16).saturating_add(1 << 20);
+    let mut budget = len.saturating_mul(16).saturating_add(64 << 20);
     let mut start = 0;
     while start < len {
         let block = read_vec(source, start, BLOCK.min(len - start) as usize)?;
@@ -342,15 +341,19 @@ mod tests {
         let good = written(&all);
         let mut cut = good.clone();
         cut.truncate(good.len() - 3);
-        assert_eq!(records(&cut), all[..7]);
+        assert!(records(&cut) == all[..7]);
         assert!(matches!(items(&cut)[..], [.., Item::Tail { .. }]));
         // The length of the second record, then a byte in it.
         for at in [9000 + 7 + 4, 9000 + 7 + 100] {
             let mut bad = good.clone();
             bad[at] ^= 0x41;
             let left: Vec<Vec<u8>> = all.iter().filter(|r| r[0] != 2).cloned().collect();
-            assert_eq!(records(&bad), left, "byte {at}");
-            assert!(items(&bad).iter().any(|i| matches!(i, Item::Bad { range, .. } if range.contains(&(at as u64)))));
+            assert!(records(&bad) == left, "byte {at}");
+            assert!(
+                items(&bad)
+                    .iter()
+                    .any(|i| matches!(i, Item::Bad { range, .. } if range.contains(&(at as u64))))
+            );
         }
     }
 
@@ -359,7 +362,7 @@ mod tests {
         fn what_was_written_is_read(lens in prop::collection::vec(0usize..70_000, 0..12)) {
             let all: Vec<Vec<u8>> = lens.iter().enumerate().map(|(i, n)| vec![i as u8 + 1; *n]).collect();
             let bytes = written(&all);
-            prop_assert_eq!(records(&bytes), all);
+            prop_assert!(records(&bytes) == all);
             let contents = read(&bytes, &mut |_| {}).unwrap();
             prop_assert_eq!(contents.vouched.iter().map(|r| r.end - r.start).sum::<u64>(), bytes.len() as u64);
         }
@@ -377,7 +380,8 @@ mod tests {
             let left = records(&bytes);
             prop_assert!(left.len() + 1 >= all.len(), "{} of {}", left.len(), all.len());
             prop_assert!(left.iter().all(|r| all.contains(r)));
-            prop_assert!(items(&bytes).iter().any(|i| !matches!(i, Item::Record { .. })));
+            let noticed = items(&bytes).iter().any(|i| !matches!(i, Item::Record { .. }));
+            prop_assert!(noticed);
         }
 
         #[test]

@@ -57,7 +57,8 @@ impl Version {
         while !rest.is_empty() {
             match rest.varint32().ok_or("a tag cannot be read")? {
                 COMPARATOR => {
-                    self.comparator = Some(rest.prefixed().ok_or("the comparator's name cannot be read")?.to_vec());
+                    self.comparator =
+                        Some(rest.prefixed().ok_or("the comparator's name cannot be read")?.to_vec());
                 }
                 LOG_NUMBER => self.log_number = Some(number(&mut rest)?),
                 NEXT_FILE => self.next_file = Some(number(&mut rest)?),
@@ -160,7 +161,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample() -> Version {
-        let table = TableMeta { level: 2, number: 8, size: 99, smallest: b"a12345678".to_vec(), largest: vec![7; 9] };
+        let table =
+            TableMeta { level: 2, number: 8, size: 99, smallest: b"a12345678".to_vec(), largest: vec![7; 9] };
         Version {
             comparator: Some(b"idb_cmp1".to_vec()),
             log_number: Some(6),

@@ -6,12 +6,18 @@
 //! is under CRC-32C. Chromium opens a store strictly: one bad byte, and it
 //! throws the whole store away. So damage is mended from what is still sound.
 
+#[allow(dead_code)]
 mod coding;
+#[allow(dead_code)]
 mod examine;
 mod folder;
+#[allow(dead_code)]
 mod log;
+#[allow(dead_code)]
 mod manifest;
+#[allow(dead_code)]
 mod order;
+#[allow(dead_code)]
 mod table;
 
 use std::io;
@@ -146,25 +152,24 @@ fn remark(code: &str, message: impl Into<String>) -> Finding {
 fn read_current(subject: Subject<'_>, folder: &Folder, out: &mut Tally) -> Result<Option<u64>, StoreError> {
     let Some((file, source)) = open_listed(subject, folder.current.as_ref())? else {
         let rel = RelPath::new("CURRENT").unwrap_or_default();
-        out.finding(damage("leveldb.current", "CURRENT is missing, so the store cannot be opened").in_file(rel));
+        out.finding(
+            damage("leveldb.current", "CURRENT is missing, so the store cannot be opened").in_file(rel),
+        );
         return Ok(None);
     };
     let bytes = read_vec(&source, 0, source.len().min(MAX_CURRENT) as usize)
         .map_err(|e| subject.read_error(&file.rel, e))?;
     out.seen(bytes.len() as u64);
     let text = std::str::from_utf8(&bytes).ok().filter(|_| source.len() <= MAX_CURRENT);
-    let number = match text.and_then(|t| t.strip_suffix('\n')).and_then(Name::parse) {
-        Some(Name::Manifest(number)) => number,
-        _ => {
-            let found = crate::fsys::printable(&String::from_utf8_lossy(&bytes));
-            out.finding(
-                damage("leveldb.current", "CURRENT does not name a MANIFEST")
-                    .in_file(file.rel.clone())
-                    .at(0)
-                    .expected_found("MANIFEST-<number> and a line feed", found),
-            );
-            return Ok(None);
-        }
+    let Some(Name::Manifest(number)) = text.and_then(|t| t.strip_suffix('\n')).and_then(Name::parse) else {
+        let found = crate::fsys::printable(&String::from_utf8_lossy(&bytes));
+        out.finding(
+            damage("leveldb.current", "CURRENT does not name a MANIFEST")
+                .in_file(file.rel.clone())
+                .at(0)
+                .expected_found("MANIFEST-<number> and a line feed", found),
+        );
+        return Ok(None);
     };
     if folder.manifests.contains_key(&number) {
         out.vouch(Some(&file.rel), 0..source.len());
@@ -313,16 +318,16 @@ fn check_tables(
         out.seen(report.seen);
         let rel = &file.rel;
         let sound = report.faults.is_empty();
-        if let Some((smallest, largest)) = report.bounds().filter(|_| sound) {
-            if smallest != table.smallest || largest != table.largest {
-                let message = "a table's first and last keys are not those that the MANIFEST states";
-                let found = format!("{} to {}", user(smallest), user(largest));
-                out.finding(
-                    damage("leveldb.table-range", message)
-                        .in_file(rel.clone())
-                        .expected_found(format!("{} to {}", user(&table.smallest), user(&table.largest)), found),
-                );
-            }
+        if let Some((smallest, largest)) = report.bounds().filter(|_| sound)
+            && (smallest != table.smallest || largest != table.largest)
+        {
+            let message = "a table's first and last keys are not those that the MANIFEST states";
+            let found = format!("{} to {}", user(smallest), user(largest));
+            out.finding(
+                damage("leveldb.table-range", message)
+                    .in_file(rel.clone())
+                    .expected_found(format!("{} to {}", user(&table.smallest), user(&table.largest)), found),
+            );
         }
         for fault in report.faults {
             let finding = damage(fault.code, fault.message).in_file(rel.clone()).at(fault.at);
@@ -353,7 +358,8 @@ fn examine_table(
 ) -> Result<TableReport, StoreError> {
     let Some(source) = open(subject, &file.rel)? else { return Ok(TableReport::default()) };
     let result = if level == Level::Deep && source.len() <= WHOLE_TABLE {
-        let bytes = read_vec(&source, 0, source.len() as usize).map_err(|e| subject.read_error(&file.rel, e))?;
+        let bytes =
+            read_vec(&source, 0, source.len() as usize).map_err(|e| subject.read_error(&file.rel, e))?;
         examine::table(&bytes, order, level, control)
     } else {
         examine::table(&source, order, level, control)

@@ -110,7 +110,8 @@ pub(super) fn read_raw(source: &dyn ReadAt, handle: Handle) -> io::Result<Result
     let outside = || Fault::new("leveldb.block-handle", handle.offset, "a block lies outside of its table");
     let Some(range) = handle.range(source.len()) else { return Ok(Err(outside())) };
     if handle.size > MAX_BLOCK {
-        let fault = Fault::new("leveldb.block-handle", handle.offset, "a block is beyond any sensible length");
+        let fault =
+            Fault::new("leveldb.block-handle", handle.offset, "a block is beyond any sensible length");
         return Ok(Err(fault.values(format!("at most {MAX_BLOCK} bytes"), format!("{} bytes", handle.size))));
     }
     let len = (range.end - range.start) as usize;
@@ -174,7 +175,8 @@ pub(super) fn each_entry(
 ) -> Result<(), &'static str> {
     let tail = block.len().checked_sub(4).ok_or("a block is too short")?;
     let restarts = u32_le(block, tail).unwrap_or_default() as usize;
-    let data_len = restarts.checked_mul(4).and_then(|n| tail.checked_sub(n)).ok_or("a block's restarts do not fit")?;
+    let data_len =
+        restarts.checked_mul(4).and_then(|n| tail.checked_sub(n)).ok_or("a block's restarts do not fit")?;
     let (data, restarts) = block.split_at_checked(data_len).ok_or("a block's restarts do not fit")?;
     let mut restarts = restarts.chunks_exact(4).filter_map(|c| u32_le(c, 0)).map(|r| r as usize);
     // The list ends with its own count, which is no restart.
@@ -228,7 +230,7 @@ pub(super) fn index_entries(block: &[u8]) -> Result<Vec<(Vec<u8>, Handle)>, &'st
 /// were written before. There is no filter; readers do without.
 pub(super) fn ending(written: u64, blocks: &[(Vec<u8>, Handle)]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut put = |out: &mut Vec<u8>, mut block: Vec<u8>| {
+    let put = |out: &mut Vec<u8>, mut block: Vec<u8>| {
         let handle = Handle { offset: written + out.len() as u64, size: block.len() as u64 };
         block.push(0);
         let crc = mask(crc32c::crc32c(&block));
