@@ -8,6 +8,7 @@ pub mod ddl;
 pub mod format;
 pub mod journal;
 pub mod record;
+pub mod salvage;
 pub mod salvaged;
 pub mod source;
 pub mod wal;
