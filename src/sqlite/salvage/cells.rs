@@ -524,26 +524,26 @@ fn carve_gap(
             cell: false,
             firm: false,
         });
-        if page.get(at).copied().unwrap_or(0) != 0 || page.get(at + 1).copied().unwrap_or(0) != 0 {
-            if let Some(cell) = judge(at, slots).filter(|c| c.end() <= to) {
-                let next = steps.get(i + cell.size as usize).copied().unwrap_or_default();
-                // A firm end counts for more than a few bytes by chance.
-                let score = next.score + u64::from(cell.size) * 4 + if next.firm { 16 } else { 0 };
-                if score > best.score {
-                    best = Step { score, take: cell.size, cell: true, firm: true };
-                }
-                if let Some(slot) = cells.get_mut(i) {
-                    *slot = Some(cell);
-                }
+        if (page.get(at).copied().unwrap_or(0) != 0 || page.get(at + 1).copied().unwrap_or(0) != 0)
+            && let Some(cell) = judge(at, slots).filter(|c| c.end() <= to)
+        {
+            let next = steps.get(i + cell.size as usize).copied().unwrap_or_default();
+            // A firm end counts for more than a few bytes by chance.
+            let score = next.score + u64::from(cell.size) * 4 + if next.firm { 16 } else { 0 };
+            if score > best.score {
+                best = Step { score, take: cell.size, cell: true, firm: true };
+            }
+            if let Some(slot) = cells.get_mut(i) {
+                *slot = Some(cell);
             }
         }
-        if !best.cell {
-            if let Some(size) = free_block(page, at, to) {
-                let next = steps.get(i + size).copied().unwrap_or_default();
-                let score = next.score + size as u64 * 3 + if next.firm { 12 } else { 0 };
-                if next.firm && score > best.score {
-                    best = Step { score, take: size as u32, cell: false, firm: true };
-                }
+        if !best.cell
+            && let Some(size) = free_block(page, at, to)
+        {
+            let next = steps.get(i + size).copied().unwrap_or_default();
+            let score = next.score + size as u64 * 3 + if next.firm { 12 } else { 0 };
+            if next.firm && score > best.score {
+                best = Step { score, take: size as u32, cell: false, firm: true };
             }
         }
         if let Some(slot) = steps.get_mut(i) {

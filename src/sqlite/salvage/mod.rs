@@ -200,7 +200,7 @@ impl Salvager {
         control: &Control,
     ) -> Result<(), ReadError> {
         let map = RowMap::new(table);
-        let mut reader = PageReader::new();
+        let mut reader = PageReader::default();
         let mut count =
             TableCount { object: tree.object, holes: tree.holes.len() as u64, ..TableCount::default() };
         for leaf in &tree.leaves {

@@ -166,10 +166,10 @@ impl Pages {
             },
         };
         let how = read_tolerant(src, buf, offset);
-        if let Some((at, byte)) = self.overlay.get(&page).and_then(|o| o.fix) {
-            if let Some(b) = buf.get_mut(at as usize) {
-                *b = byte;
-            }
+        if let Some((at, byte)) = self.overlay.get(&page).and_then(|o| o.fix)
+            && let Some(b) = buf.get_mut(at as usize)
+        {
+            *b = byte;
         }
         how
     }

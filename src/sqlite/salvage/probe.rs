@@ -72,22 +72,16 @@ pub fn probe(main: &dyn ReadAt, len: u64, hint: Option<u32>) -> Result<Probe, No
     }
 
     // The plain case: page 1 bears its own header out.
-    if let Some(h) = &header {
-        if let Some(size) = h.page_size {
-            let reserved = if size - u32::from(h.reserved) >= 480 { h.reserved } else { 0 };
-            let mut page = vec![0; size as usize];
-            if read_full(main, &mut page, base).is_ok_and(|n| n == page.len())
-                && strict(
-                    &page,
-                    HEADER_LEN,
-                    size - u32::from(reserved),
-                    &mut scratch.cells,
-                    &mut scratch.slots,
-                )
+    if let Some(h) = &header
+        && let Some(size) = h.page_size
+    {
+        let reserved = if size - u32::from(h.reserved) >= 480 { h.reserved } else { 0 };
+        let mut page = vec![0; size as usize];
+        if read_full(main, &mut page, base).is_ok_and(|n| n == page.len())
+            && strict(&page, HEADER_LEN, size - u32::from(reserved), &mut scratch.cells, &mut scratch.slots)
                 .is_some()
-            {
-                return Ok(Probe { base, page_size: size, reserved, header, notes, proven: 1 });
-            }
+        {
+            return Ok(Probe { base, page_size: size, reserved, header, notes, proven: 1 });
         }
     }
 

@@ -156,6 +156,7 @@ fn owned(value: Option<ValueRef<'_>>, real: bool) -> Value {
 }
 
 /// Reads the cells of a page that belongs to a tree of `shape`.
+#[derive(Default)]
 pub struct PageReader {
     pub buf: Vec<u8>,
     pub cells: Vec<Cell>,
@@ -164,12 +165,6 @@ pub struct PageReader {
 }
 
 impl PageReader {
-    /// With empty buffers.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { buf: Vec::new(), cells: Vec::new(), slots: Vec::new(), payload: Vec::new() }
-    }
-
     /// The cells of `page` in key order: by the book when it is sound, else
     /// those that fit the tree.
     pub fn cells(

@@ -162,17 +162,14 @@ pub fn build(rows: Vec<SchemaRow>, given: &[SchemaObject], max_page: u32, incomp
             continue;
         };
         let key = object.name.to_ascii_lowercase();
-        match seen.get(&key).and_then(|&i| schema.objects.get_mut(i)) {
+        if let Some(old) = seen.get(&key).and_then(|&i| schema.objects.get_mut(i)) {
             // The same object twice: a stale copy of a schema page. The better text stays.
-            Some(old) => {
-                if old.origin == SchemaOrigin::Mended && object.origin == SchemaOrigin::File {
-                    *old = object;
-                }
+            if old.origin == SchemaOrigin::Mended && object.origin == SchemaOrigin::File {
+                *old = object;
             }
-            None => {
-                seen.insert(key, schema.objects.len());
-                schema.objects.push(object);
-            }
+        } else {
+            seen.insert(key, schema.objects.len());
+            schema.objects.push(object);
         }
     }
     let from_file = schema.objects.len();
@@ -291,22 +288,20 @@ fn object_of(row: &SchemaRow, max_page: u32, notes: &mut Vec<String>) -> Option<
         _ => None,
     };
     let mut origin = SchemaOrigin::File;
-    let kind = match kind_of(&row.kind) {
-        Some(kind) => kind,
-        None => {
-            origin = SchemaOrigin::Mended;
-            kind_of(mend::nearest_word(&row.kind, &TYPES)?)?
-        }
+    let kind = if let Some(kind) = kind_of(&row.kind) {
+        kind
+    } else {
+        origin = SchemaOrigin::Mended;
+        kind_of(mend::nearest_word(&row.kind, &TYPES)?)?
     };
     let mut sql = row.sql.clone();
-    if let Some(text) = &row.sql {
-        if ddl::parse(text).is_err() {
-            if let Some(mended) = mend::statement(text, kind, &row.name, &row.table) {
-                notes.push(format!("the statement of {} was mended", row.name));
-                sql = Some(mended);
-                origin = SchemaOrigin::Mended;
-            }
-        }
+    if let Some(text) = &row.sql
+        && ddl::parse(text).is_err()
+        && let Some(mended) = mend::statement(text, kind, &row.name, &row.table)
+    {
+        notes.push(format!("the statement of {} was mended", row.name));
+        sql = Some(mended);
+        origin = SchemaOrigin::Mended;
     }
     let root_page = match row.root {
         Some(n) => u32::try_from(n).ok().filter(|n| *n > 1 && *n <= max_page).unwrap_or(0),
@@ -328,11 +323,11 @@ fn object_of(row: &SchemaRow, max_page: u32, notes: &mut Vec<String>) -> Option<
             if !matches!(kind, ObjectKind::Table | ObjectKind::View) || same(&own, &table) {
                 name = own;
                 origin = SchemaOrigin::Mended;
-            } else if same(&name, &table) {
-                if let Some(text) = &sql {
-                    sql = Some(mend::rename(text, &own, &name));
-                    origin = SchemaOrigin::Mended;
-                }
+            } else if same(&name, &table)
+                && let Some(text) = &sql
+            {
+                sql = Some(mend::rename(text, &own, &name));
+                origin = SchemaOrigin::Mended;
             }
         }
         if !same(&of, &table) {

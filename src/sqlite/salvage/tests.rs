@@ -311,8 +311,8 @@ fn damaged_leaves_give_their_cells() {
             let run = |name: &str, how: &mut dyn FnMut(&mut [u8], &mut Rng)| {
                 let mut db = s.bytes.clone();
                 hurt_leaves(&mut db, 3, how);
-                let got = report_class(&format!("{name} {page_size} {churn}"), &s, db, &r);
-                got
+
+                report_class(&format!("{name} {page_size} {churn}"), &s, db, &r)
             };
             let all = s.truth.len();
             let got = run("A1", &mut |p, _| p[10..12].fill(0xff));

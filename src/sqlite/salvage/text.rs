@@ -34,9 +34,9 @@ pub fn guess(bytes: &[u8]) -> Option<Encoding> {
     let zeros = |start: usize| bytes.iter().skip(start).step_by(2).filter(|b| **b == 0).count();
     let half = bytes.len() / 2;
     let (even, odd) = (zeros(0), zeros(1));
-    if bytes.len() % 2 == 0 && odd * 2 > half && even * 8 < half {
+    if bytes.len().is_multiple_of(2) && odd * 2 > half && even * 8 < half {
         Some(Encoding::Utf16le)
-    } else if bytes.len() % 2 == 0 && even * 2 > half && odd * 8 < half {
+    } else if bytes.len().is_multiple_of(2) && even * 2 > half && odd * 8 < half {
         Some(Encoding::Utf16be)
     } else if even + odd == 0 && std::str::from_utf8(bytes).is_ok() {
         Some(Encoding::Utf8)

@@ -256,10 +256,10 @@ pub fn throw_out_strangers(scan: &mut Scan, tree: &mut Tree) {
         let before = tree.leaves.iter().take(i).rev().filter(|l| fits(l)).find_map(span).map(|(_, b)| b);
         let after = tree.leaves.iter().skip(i + 1).filter(|l| fits(l)).find_map(span).map(|(a, _)| a);
         let lone = before.is_none() && after.is_none();
-        if lone || before.is_some_and(|b| first <= b) || after.is_some_and(|a| last >= a) {
-            if let Some(k) = keep.get_mut(i) {
-                *k = false;
-            }
+        if (lone || before.is_some_and(|b| first <= b) || after.is_some_and(|a| last >= a))
+            && let Some(k) = keep.get_mut(i)
+        {
+            *k = false;
         }
     }
     // What is left must ascend; the longest ascending run is believed.
@@ -296,10 +296,8 @@ pub fn throw_out_strangers(scan: &mut Scan, tree: &mut Tree) {
             at = link.get(n).copied().flatten();
         }
         for (item, good) in left.iter().zip(run) {
-            if !good {
-                if let Some(k) = keep.get_mut(item.0) {
-                    *k = false;
-                }
+            if !good && let Some(k) = keep.get_mut(item.0) {
+                *k = false;
             }
         }
     }
