@@ -86,7 +86,6 @@ impl Dir {
     }
 
     /// The handle, for the write half of this room.
-    #[cfg_attr(not(test), expect(dead_code))]
     pub(super) fn fd(&self) -> &OwnedFd {
         &self.fd
     }
