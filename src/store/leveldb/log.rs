@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn zeros_that_were_set_aside_are_sound() {
         let mut bytes = written(&[vec![1; 10]]);
-        bytes.extend([0; 40_000]);
+        bytes.resize(40_000, 0);
         assert_eq!(records(&bytes), [vec![1; 10]]);
         assert_eq!(items(&bytes).len(), 1);
     }
