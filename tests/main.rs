@@ -5,3 +5,4 @@ mod support;
 
 mod browsers;
 mod scripts;
+mod sqlite_check;

@@ -73,6 +73,7 @@ pub fn check(
     control: &Control,
 ) -> Result<Check, StoreError> {
     match kind {
+        StoreKind::Sqlite => crate::sqlite::check::check(subject, level, control),
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
         StoreKind::SimpleCache => simple_cache::check(subject, level, control),
         StoreKind::Json => json::check(subject, level, control),

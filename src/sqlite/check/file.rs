@@ -9,7 +9,8 @@ use super::super::format::{DbHeader, MAGIC};
 use super::super::journal::{self, JournalView};
 use super::super::source::{ReadAt, read_full};
 use super::super::wal::{self, WalView};
-use super::view::Overlay;
+use super::deep::{self, PrivateCopy};
+use super::view::{Layer, Overlay};
 use super::{Examined, examine};
 use crate::control::Control;
 use crate::fsys::{Kind, Meta, RelPath};
@@ -27,7 +28,6 @@ const TRIES: u32 = 4;
 /// # Errors
 /// When a file cannot be read, keeps changing, or the run was cancelled.
 pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
-    let _ = level;
     for attempt in 0..TRIES {
         if attempt > 0 {
             control.safe_point()?;
@@ -35,22 +35,48 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
         }
         let files = Files::open(subject)?;
         let before = files.stamp(subject)?;
-        let examined = bytes(&files.main, files.wal.as_ref().map(|f| f as &dyn ReadAt), files.journal.as_ref().map(|f| f as &dyn ReadAt), &subject.shown(), control);
+        let (wal, journal) = (files.wal.as_ref().map(as_source), files.journal.as_ref().map(as_source));
+        let examined = bytes(&files.main, wal, journal, &subject.shown(), control);
+        let copy = if level == Level::Deep && examined.as_ref().is_ok_and(|e| e.is_database) {
+            let parts = [("", Some(as_source(&files.main))), ("-wal", wal), ("-journal", journal)];
+            Some(PrivateCopy::make(&parts, control))
+        } else {
+            None
+        };
         if files.stamp(subject)? != before {
             continue;
         }
-        let examined = examined?;
-        let facts = examined.facts.as_ref().and_then(|f| serde_json::to_value(f).ok()).unwrap_or_default();
-        return Ok(Check {
-            kind: StoreKind::Sqlite,
-            findings: examined.findings,
-            coverage: examined.coverage,
-            method: METHOD.to_owned(),
-            not_checked: examined.not_checked,
-            facts,
-        });
+        let mut examined = examined?;
+        match copy {
+            Some(Ok(Some(copy))) => deep::ask_sqlite(&copy, &mut examined, control)?,
+            Some(Err(e)) => {
+                examined.not_checked.push(format!("SQLite's own check: no copy could be made ({e})"));
+            }
+            Some(Ok(None)) | None => {}
+        }
+        return Ok(finished(examined));
     }
     Err(StoreError::Busy { path: subject.shown() })
+}
+
+fn as_source(file: &File) -> &dyn ReadAt {
+    file
+}
+
+fn finished(mut examined: Examined) -> Check {
+    let facts = examined.facts.as_ref().and_then(|f| serde_json::to_value(f).ok()).unwrap_or_default();
+    let later = examined.for_sqlite.drain(..).map(|what| format!("{what} (a deep check asks SQLite)"));
+    examined.not_checked.extend(later);
+    let method =
+        if examined.by_sqlite { format!("{METHOD}; SQLite on a private copy") } else { METHOD.to_owned() };
+    Check {
+        kind: StoreKind::Sqlite,
+        findings: examined.findings,
+        coverage: examined.coverage,
+        method,
+        not_checked: examined.not_checked,
+        facts,
+    }
 }
 
 /// What proves a database sound, for the report.
@@ -155,7 +181,8 @@ pub fn bytes(
     let own_size = file_header.and_then(|h| h.page_size);
     let first_elsewhere = log.as_ref().is_some_and(|l| l.frames.iter().any(|f| f.page == 1))
         || hot.as_ref().is_some_and(|j| j.saved.iter().any(|s| s.page == 1));
-    if head.get(..16) != Some(MAGIC) && !first_elsewhere
+    if head.get(..16) != Some(MAGIC)
+        && !first_elsewhere
         && let Some(finding) = not_a_database(main, &head, len).map_err(read)?
     {
         return Ok(Examined {
@@ -171,7 +198,9 @@ pub fn bytes(
     let log = log.filter(|l| {
         let ok = fits(l.page_size);
         if !ok {
-            extra.push(stale_wal("the log beside the database has another page size: it belongs to another one"));
+            extra.push(stale_wal(
+                "the log beside the database has another page size: it belongs to another one",
+            ));
         }
         ok
     });
@@ -186,8 +215,12 @@ pub fn bytes(
     let frames: Vec<(u32, u64)> = pages_of_log(log.as_ref());
     let saved: Vec<(u32, u64)> = pages_of_journal(hot.as_ref());
     let overlay = Overlay {
-        wal: wal.zip(log.as_ref()).map(|(src, l)| (src, frames.as_slice(), l.pages)),
-        journal: journal.zip(hot.as_ref()).map(|(src, j)| (src, saved.as_slice(), j.pages)),
+        wal: wal.zip(log.as_ref()).map(|(source, l)| Layer { source, places: &frames, pages: l.pages }),
+        journal: journal.zip(hot.as_ref()).map(|(source, j)| Layer {
+            source,
+            places: &saved,
+            pages: j.pages,
+        }),
     };
     let mut examined = examine(main, overlay, name, control)?;
     let damaged = |e: &Examined| e.findings.iter().any(|f| f.severity > Severity::Info);
@@ -198,9 +231,12 @@ pub fn bytes(
             examined = alone;
             examined.facts = None;
             if overlay.wal.is_some() {
-                extra.push(stale_wal("the database is sound, but not with the log beside it: it belongs to another one"));
+                extra.push(stale_wal(
+                    "the database is sound, but not with the log beside it: it belongs to another one",
+                ));
             } else {
-                let text = "the database is sound, but not with the journal beside it: it belongs to another one";
+                let text =
+                    "the database is sound, but not with the journal beside it: it belongs to another one";
                 extra.push(Finding::new("sqlite.stale-journal", Severity::Error, Remedy::Report, text));
             }
         }
@@ -233,9 +269,12 @@ fn lost_frames(
     db_len: u64,
 ) -> io::Result<Option<Finding>> {
     let step = |size: u32| wal::FRAME_HEADER_LEN + u64::from(size);
-    let reached = log.map_or(0, |l| wal::HEADER_LEN + (l.frames.len() + l.uncommitted) as u64 * step(l.page_size));
+    let reached =
+        log.map_or(0, |l| wal::HEADER_LEN + (l.frames.len() + l.uncommitted) as u64 * step(l.page_size));
     let len = src.size()?;
-    if len < wal::HEADER_LEN + step(page_size.unwrap_or(512)) || reached + step(page_size.unwrap_or(512)) > len {
+    if len < wal::HEADER_LEN + step(page_size.unwrap_or(512))
+        || reached + step(page_size.unwrap_or(512)) > len
+    {
         return Ok(None);
     }
     let most = db_len.saturating_add(len) / u64::from(page_size.unwrap_or(512)) + 1;
@@ -288,14 +327,19 @@ fn not_a_database(main: &dyn ReadAt, head: &[u8], len: u64) -> io::Result<Option
             "the first pages are zero"
         };
         let remedy = if zero { Remedy::Report } else { Remedy::Rebuild };
-        return Ok(Some(damage("sqlite.zeroed", remedy, text).expected_found("\"SQLite format 3\"", "zero bytes")));
+        return Ok(Some(
+            damage("sqlite.zeroed", remedy, text).expected_found("\"SQLite format 3\"", "zero bytes"),
+        ));
     }
     if len >= 1024 && head.len() >= 1024 && entropy(head) > 7.2 {
         let text = "the file looks encrypted: its bytes are random";
         let finding = Finding::new("sqlite.encrypted", Severity::Info, Remedy::Report, text);
         return Ok(Some(finding.at(0).expected_found("\"SQLite format 3\"", "random bytes")));
     }
-    let begins: String = head.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    let mut begins = String::new();
+    for b in head.iter().take(16) {
+        begins.push_str(&format!("{b:02x}"));
+    }
     Ok(Some(
         damage("sqlite.not-a-database", Remedy::Rebuild, "the file does not begin as a database does")
             .expected_found("\"SQLite format 3\"", begins),

@@ -61,7 +61,8 @@ impl EntryHash {
     fn real(&mut self, r: f64) {
         if r.is_nan() {
             self.word(NULL);
-        } else if r >= -9_223_372_036_854_775_808.0 && r < 9_223_372_036_854_775_808.0 && r.fract() == 0.0 {
+        } else if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&r) && r.fract() == 0.0
+        {
             self.integer(r as i64);
         } else {
             self.word(r.to_bits() ^ REAL);
@@ -164,7 +165,9 @@ mod tests {
         let (x, y) = (of(&[ValueRef::Integer(1)]), of(&[ValueRef::Integer(2)]));
         let sum = |list: &[(u64, u64)]| {
             let mut s = Sum::default();
-            list.iter().for_each(|h| s.add(*h));
+            for h in list {
+                s.add(*h);
+            }
             s
         };
         assert_eq!(sum(&[x, y, x]), sum(&[x, x, y]));

@@ -13,6 +13,7 @@
 //! deep check.
 
 mod cover;
+mod deep;
 mod file;
 mod filter;
 mod hash;
@@ -27,6 +28,7 @@ mod view;
 mod walk;
 mod worker;
 
+pub use deep::{BESIDE_A_VIEW, BEYOND_SQLITE};
 pub use file::{bytes, check};
 
 use std::io;
@@ -49,8 +51,12 @@ pub struct Examined {
     pub coverage: Coverage,
     /// Schema and row counts; only of a sound database.
     pub facts: Option<SqliteFacts>,
-    /// Whether SQLite on a copy could prove some of `not_checked`.
-    needs_sqlite: bool,
+    /// What could not be checked here, but by SQLite on a private copy.
+    pub for_sqlite: Vec<String>,
+    /// Whether it could be looked at as a database at all.
+    is_database: bool,
+    has_view: bool,
+    by_sqlite: bool,
 }
 
 /// Examines a view of a database.
@@ -63,13 +69,10 @@ fn examine(
     let read_error = |source: io::Error| StoreError::Read { path: name.to_owned(), source };
     let report = Report::default();
     let Some(view) = View::new(main, overlay).map_err(read_error)? else {
-        report.damage(
-            "sqlite.header",
-            Remedy::Rebuild,
-            "the header names no possible page size",
-        )
-        .page(1)
-        .at(16);
+        report
+            .damage("sqlite.header", Remedy::Rebuild, "the header names no possible page size")
+            .page(1)
+            .at(16);
         return Ok(Examined { findings: report.finish(), ..Examined::default() });
     };
     let mut magic = [0; 16];
@@ -118,7 +121,10 @@ fn examine(
         not_checked,
         coverage: Coverage { bytes_seen, bytes_verified: if clean { bytes_seen } else { 0 } },
         facts,
-        needs_sqlite: schema.needs_sqlite,
+        for_sqlite: schema.for_sqlite.clone(),
+        is_database: true,
+        has_view: schema.rows.iter().any(|r| r.kind == "view"),
+        by_sqlite: false,
     })
 }
 

@@ -100,10 +100,8 @@ fn name(
 ) {
     let Some(&(index, table)) = shared.schema.slots.get(slot) else { return };
     let label = |t: usize| shared.schema.trees.get(t).map_or_else(String::new, super::schema::Tree::label);
-    let (has, wants) = (
-        totals.index.get(slot).map_or(0, |s| s.count),
-        totals.table.get(slot).map_or(0, |s| s.count),
-    );
+    let (has, wants) =
+        (totals.index.get(slot).map_or(0, |s| s.count), totals.table.get(slot).map_or(0, |s| s.count));
     let differing = parts.iter().filter(|p| **p != (0, 0)).count();
     let missing = left.iter().filter(|s| s.side == Side::Table).count();
     let extra = left.len() - missing;
@@ -123,10 +121,14 @@ fn name(
     for one in left.iter().take(MAX_NAMED) {
         let row = one.rowid.map_or_else(|| "a row".to_owned(), |r| format!("row {r}"));
         let (message, expected, found) = match one.side {
-            Side::Table => (format!("{row} of {} is missing in {}", label(table), label(index)), "an entry", "none"),
-            Side::Index => {
-                (format!("{} has an entry for {row} that does not match it", label(index)), "a matching row", "none")
+            Side::Table => {
+                (format!("{row} of {} is missing in {}", label(table), label(index)), "an entry", "none")
             }
+            Side::Index => (
+                format!("{} has an entry for {row} that does not match it", label(index)),
+                "a matching row",
+                "none",
+            ),
         };
         report
             .damage("sqlite.index-entry", Remedy::RebuildIndexes, message)

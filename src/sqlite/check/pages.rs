@@ -89,9 +89,14 @@ pub(super) fn overflow(view: &View<'_>, map: &mut Map, report: &Report, trees: &
         }
         let truncated = page > map.last() && page <= view.pages;
         if !truncated && (done != chain.pages || page != 0) {
-            let found = if page == 0 { format!("{done} pages") } else { format!("page {page} after {done} pages") };
+            let found =
+                if page == 0 { format!("{done} pages") } else { format!("page {page} after {done} pages") };
             report
-                .damage("sqlite.overflow", remedy, format!("{}: an overflow chain has the wrong length", label(tree)))
+                .damage(
+                    "sqlite.overflow",
+                    remedy,
+                    format!("{}: an overflow chain has the wrong length", label(tree)),
+                )
                 .page(chain.page)
                 .at(view.offset(chain.page))
                 .expected(format!("{} pages", chain.pages), found);

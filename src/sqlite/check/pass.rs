@@ -161,8 +161,7 @@ pub(super) fn run(shared: &Shared<'_>, mode: &Mode<'_>) -> Result<Totals, StoreE
     let chunks = last.div_ceil(pages_a_chunk);
     let next = AtomicU32::new(0);
     let stop = AtomicBool::new(false);
-    let outcome: Mutex<(Totals, Option<StoreError>)> =
-        Mutex::new((Totals::new(shared.schema, mode), None));
+    let outcome: Mutex<(Totals, Option<StoreError>)> = Mutex::new((Totals::new(shared.schema, mode), None));
     let work = || {
         let mut worker = Worker::new(shared, mode);
         let mut buf = vec![0; (pages_a_chunk.min(last) * shared.view.page_size) as usize];

@@ -25,7 +25,8 @@ pub(super) fn schema_loads(
     report: &Report,
     control: &Control,
 ) -> Result<Option<String>, StoreError> {
-    let unable = |e: io::Error| Some(format!("statements of the schema: no private copy could be made ({e})"));
+    let unable =
+        |e: io::Error| Some(format!("statements of the schema: no private copy could be made ({e})"));
     let dir = match tempfile::tempdir() {
         Ok(dir) => dir,
         Err(e) => return Ok(unable(e)),

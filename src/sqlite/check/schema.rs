@@ -121,7 +121,7 @@ pub(super) struct Schema {
     pub(super) slots: Vec<(usize, usize)>,
     pub(super) not_checked: Vec<String>,
     /// What SQLite could check on a copy.
-    pub(super) needs_sqlite: bool,
+    pub(super) for_sqlite: Vec<String>,
     pub(super) encoding: Encoding,
 }
 
@@ -142,7 +142,7 @@ pub(super) fn schema_tree() -> Tree {
 
 /// Reads the rows of `sqlite_schema` from the leaves that tree 0 owns.
 pub(super) fn read_rows(view: &View<'_>, map: &Map, report: &Report) -> io::Result<Vec<SchemaRow>> {
-    let encoding = view.header.text_encoding().unwrap_or(Encoding::Utf8);
+    let encoding = view.encoding();
     let budget = AtomicI64::new(i64::from(view.present) + 16);
     let mut page = vec![0; view.page_size as usize];
     let mut out = Vec::new();
@@ -196,7 +196,10 @@ fn read_row(
     let first = cell.get(n + m + local..).and_then(|b| super::super::format::be32(b, 0)).unwrap_or(0);
     view.overflow(first, here, 0..payload, &mut bytes, budget)?;
     let mut slots = Vec::new();
-    if bytes.len() as u64 != payload || record::decode(&bytes, payload, &mut slots).is_err() || slots.len() < 5 {
+    if bytes.len() as u64 != payload
+        || record::decode(&bytes, payload, &mut slots).is_err()
+        || slots.len() < 5
+    {
         return Ok(None);
     }
     let value = |i: usize| slots.get(i).and_then(|s| record::slot_value(s, &bytes)).unwrap_or(ValueRef::Null);
@@ -217,14 +220,14 @@ fn read_row(
 
 /// Builds the trees that the schema rows name.
 pub(super) fn build(view: &View<'_>, rows: Vec<SchemaRow>, report: &Report) -> Schema {
-    let encoding = view.header.text_encoding().unwrap_or(Encoding::Utf8);
+    let encoding = view.encoding();
     let mut b = Builder {
         schema: Schema {
             rows: Vec::new(),
             trees: vec![schema_tree()],
             slots: Vec::new(),
             not_checked: Vec::new(),
-            needs_sqlite: false,
+            for_sqlite: Vec::new(),
             encoding,
         },
         tables: HashMap::new(),
@@ -240,7 +243,8 @@ pub(super) fn build(view: &View<'_>, rows: Vec<SchemaRow>, report: &Report) -> S
     }
     for row in &rows {
         if !["table", "index", "view", "trigger"].contains(&row.kind.as_str()) {
-            let message = format!("a schema row is neither table, index, view nor trigger: {}", short(&row.name));
+            let message =
+                format!("a schema row is neither table, index, view nor trigger: {}", short(&row.name));
             report.damage("sqlite.schema", Remedy::Rebuild, message).page(1);
         }
     }
@@ -279,8 +283,8 @@ impl Builder<'_> {
     }
 
     fn not_checked(&mut self, what: String, with_sqlite: bool) {
-        self.schema.not_checked.push(what);
-        self.schema.needs_sqlite |= with_sqlite;
+        let list = if with_sqlite { &mut self.schema.for_sqlite } else { &mut self.schema.not_checked };
+        list.push(what);
     }
 
     fn table(&mut self, row: &SchemaRow) {
@@ -288,21 +292,19 @@ impl Builder<'_> {
         if let Some(Ok(Statement::VirtualTable(v))) = &parsed {
             self.tables.insert(row.name.to_ascii_lowercase(), (None, None));
             let module = short(&v.module);
-            let with_sqlite = ["fts3", "fts4", "fts5", "rtree", "geopoly"]
-                .iter()
-                .any(|m| module.eq_ignore_ascii_case(m));
+            let with_sqlite =
+                ["fts3", "fts4", "fts5", "rtree", "geopoly"].iter().any(|m| module.eq_ignore_ascii_case(m));
             let what =
                 format!("virtual table {}: its content has rules of the module {module}", short(&row.name));
             self.not_checked(what, with_sqlite);
             return;
         }
-        let table = match parsed {
-            Some(Ok(Statement::Table(t))) => Some(t),
-            _ => {
-                let what = format!("columns of table {}: its statement could not be read", short(&row.name));
-                self.not_checked(what, false);
-                None
-            }
+        let table = if let Some(Ok(Statement::Table(t))) = parsed {
+            Some(t)
+        } else {
+            let what = format!("columns of table {}: its statement could not be read", short(&row.name));
+            self.not_checked(what, false);
+            None
         };
         let Some(root) = self.root(row) else { return };
         let number = self.schema.trees.len();
@@ -331,10 +333,7 @@ impl Builder<'_> {
     }
 
     fn key_field(&self, key: &KeyColumn) -> KeyField {
-        KeyField {
-            collation: Collation::named(key.collation.as_deref()),
-            desc: key.desc && self.desc_counts,
-        }
+        KeyField { collation: Collation::named(key.collation.as_deref()), desc: key.desc && self.desc_counts }
     }
 
     fn clustered_keys(&mut self, t: &Table) -> Vec<KeyField> {
@@ -378,14 +377,12 @@ impl Builder<'_> {
 
     fn index(&mut self, row: &SchemaRow) {
         let Some(root) = self.root(row) else { return };
-        let (table_tree, table) = match self.tables.get(&row.table.to_ascii_lowercase()) {
-            Some((tree, table)) => (*tree, table.clone()),
-            None => {
-                let message = format!("index {} is on a table that is not there", short(&row.name));
-                self.report.damage("sqlite.schema", Remedy::Rebuild, message).page(1);
-                (None, None)
-            }
-        };
+        let known = self.tables.get(&row.table.to_ascii_lowercase());
+        if known.is_none() {
+            let message = format!("index {} is on a table that is not there", short(&row.name));
+            self.report.damage("sqlite.schema", Remedy::Rebuild, message).page(1);
+        }
+        let (table_tree, table) = known.map_or((None, None), |(tree, table)| (*tree, table.clone()));
         let number = self.schema.trees.len();
         let mut tree =
             Tree { name: row.name.clone(), root, is_index: true, keyed: Some(true), ..schema_tree() };
@@ -438,10 +435,7 @@ impl Builder<'_> {
             (Some(_), Some(e)) => {
                 let bound = filter::bind(e, table, &layout, self.schema.encoding);
                 if bound.is_none() {
-                    self.not_checked(
-                        format!("content of index {name}: its condition needs SQLite"),
-                        true,
-                    );
+                    self.not_checked(format!("content of index {name}: its condition needs SQLite"), true);
                     return;
                 }
                 bound

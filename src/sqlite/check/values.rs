@@ -70,7 +70,7 @@ pub(super) fn to_utf8(bytes: &[u8], encoding: Encoding) -> Option<Vec<u8>> {
     if encoding == Encoding::Utf8 {
         return Some(bytes.to_vec());
     }
-    if bytes.len() % 2 != 0 {
+    if !bytes.len().is_multiple_of(2) {
         return None;
     }
     let units = bytes.chunks_exact(2).map(|c| {
@@ -226,9 +226,10 @@ mod tests {
     #[test]
     fn numbers_are_recognised_as_sqlite_does() {
         let db = rusqlite::Connection::open_in_memory().unwrap();
-        for text in
-            ["1", " 1 ", "-1.5e3", "+.5", "5.", ".", "", "1e", "1e+", "0x10", "1 2", "1_0", "e5", "-", "1e999", "nan", "\t7\n"]
-        {
+        for text in [
+            "1", " 1 ", "-1.5e3", "+.5", "5.", ".", "", "1e", "1e+", "0x10", "1 2", "1_0", "e5", "-",
+            "1e999", "nan", "\t7\n",
+        ] {
             db.execute_batch("CREATE TABLE IF NOT EXISTS t(a NUMERIC); DELETE FROM t").unwrap();
             db.execute("INSERT INTO t VALUES(?1)", [text]).unwrap();
             let kind: String = db.query_row("SELECT typeof(a) FROM t", [], |r| r.get(0)).unwrap();

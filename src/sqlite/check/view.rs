@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::super::format::{DbHeader, HEADER_LEN, PENDING_BYTE, be32};
+use super::super::format::{DbHeader, Encoding, HEADER_LEN, PENDING_BYTE, be32};
 use super::super::source::{ReadAt, read_full};
 
 /// Where the present content of a page lies, when not in the database file.
@@ -34,13 +34,23 @@ pub(super) struct View<'a> {
     pub(super) main_len: u64,
 }
 
-/// Where the pages of a view come from.
+/// A file beside the database that has newer, or older, pages of it.
+#[derive(Clone, Copy)]
+pub(super) struct Layer<'a> {
+    pub(super) source: &'a dyn ReadAt,
+    /// Page number, and where the page's bytes lie in the file; oldest first.
+    pub(super) places: &'a [(u32, u64)],
+    /// Size of the database in pages under this layer.
+    pub(super) pages: u32,
+}
+
+/// Where the pages of a view come from, besides the file.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Overlay<'a> {
-    /// The log with its committed frames: page, offset of the page's bytes; oldest first.
-    pub(super) wal: Option<(&'a dyn ReadAt, &'a [(u32, u64)], u32)>,
-    /// The journal with its saved pages, and the size before in pages.
-    pub(super) journal: Option<(&'a dyn ReadAt, &'a [(u32, u64)], u32)>,
+    /// The committed frames of the log.
+    pub(super) wal: Option<Layer<'a>>,
+    /// The saved pages of the journal.
+    pub(super) journal: Option<Layer<'a>>,
 }
 
 impl<'a> View<'a> {
@@ -51,17 +61,16 @@ impl<'a> View<'a> {
         let mut patches: Vec<(Patch, usize)> = Vec::new();
         // A hot journal is rolled back first, and there the first saved page counts;
         // then the log, where the last frame counts.
-        if let Some((_, saved, _)) = overlay.journal {
+        if let Some(Layer { places: saved, .. }) = overlay.journal {
             let add = |(i, &(page, offset)): (usize, &(u32, u64))| {
                 (Patch { page, in_wal: false, offset }, saved.len() - i)
             };
             patches.extend(saved.iter().enumerate().map(add));
         }
         let base = patches.len() + 1;
-        if let Some((_, frames, _)) = overlay.wal {
-            let add = |(i, &(page, offset)): (usize, &(u32, u64))| {
-                (Patch { page, in_wal: true, offset }, base + i)
-            };
+        if let Some(Layer { places: frames, .. }) = overlay.wal {
+            let add =
+                |(i, &(page, offset)): (usize, &(u32, u64))| (Patch { page, in_wal: true, offset }, base + i);
             patches.extend(frames.iter().enumerate().map(add));
         }
         patches.sort_unstable_by(|a, b| (a.0.page, b.1).cmp(&(b.0.page, a.1)));
@@ -69,8 +78,8 @@ impl<'a> View<'a> {
         let patches: Vec<Patch> = patches.into_iter().map(|(p, _)| p).collect();
         let mut view = Self {
             main,
-            wal: overlay.wal.map(|w| w.0),
-            journal: overlay.journal.map(|j| j.0),
+            wal: overlay.wal.map(|w| w.source),
+            journal: overlay.journal.map(|j| j.source),
             patches,
             header: DbHeader::parse(&[0; HEADER_LEN]).ok_or(io::ErrorKind::InvalidData)?,
             page_size: 512,
@@ -93,7 +102,7 @@ impl<'a> View<'a> {
         let in_file = u32::try_from(main_len.div_ceil(u64::from(size))).unwrap_or(u32::MAX);
         let last_patch = view.patches.last().map_or(0, |p| p.page);
         view.present = in_file.max(last_patch);
-        let sized = overlay.wal.map(|w| w.2).or(overlay.journal.map(|j| j.2)).filter(|n| *n > 0);
+        let sized = overlay.wal.or(overlay.journal).map(|l| l.pages).filter(|n| *n > 0);
         view.pages = match sized {
             Some(pages) => pages,
             None if header.page_count != 0 && header.change_counter == header.version_valid_for => {
@@ -102,6 +111,15 @@ impl<'a> View<'a> {
             None => in_file,
         };
         Ok(Some(view))
+    }
+
+    /// The text encoding as SQLite takes it: only the two lowest bits of the field.
+    pub(super) fn encoding(&self) -> Encoding {
+        match self.header.encoding & 3 {
+            2 => Encoding::Utf16le,
+            3 => Encoding::Utf16be,
+            _ => Encoding::Utf8,
+        }
     }
 
     /// Whether a log or journal lies over the file.
@@ -127,11 +145,6 @@ impl<'a> View<'a> {
         let span = self.usable / 5 + 1;
         let map = (page - 2) / span * span + 2;
         if map == self.lock_page() { map + 1 } else { map }
-    }
-
-    /// Whether `page` is a pointer-map page of this file.
-    pub(super) fn is_ptrmap(&self, page: u32) -> bool {
-        self.has_ptrmap() && page >= 2 && self.ptrmap_page_of(page) == page
     }
 
     /// Offset of a page in the database file.

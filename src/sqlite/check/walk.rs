@@ -186,7 +186,11 @@ impl Map {
         let remedy = if kind == Use::Free { Remedy::Vacuum } else { Remedy::Rebuild };
         if page == 0 || page > view.pages {
             report
-                .damage("sqlite.page-number", remedy, format!("{} points at a page that cannot be", who(tree)))
+                .damage(
+                    "sqlite.page-number",
+                    remedy,
+                    format!("{} points at a page that cannot be", who(tree)),
+                )
                 .page(parent)
                 .at(view.offset(parent))
                 .expected(format!("a page from 1 to {}", view.pages), page.to_string());
@@ -224,14 +228,17 @@ impl Map {
         kind: MapType,
         parent: u32,
     ) {
-        let Some(&[k, a, b, c, d]) = self.ptrmap.get(page as usize) else { return };
-        let found = u32::from_be_bytes([a, b, c, d]);
-        if k != kind as u8 || found != parent {
+        let Some(&[found_kind, ref rest @ ..]) = self.ptrmap.get(page as usize) else { return };
+        let found = u32::from_be_bytes(*rest);
+        if found_kind != kind as u8 || found != parent {
             report
                 .damage("sqlite.pointer-map", Remedy::Vacuum, "the pointer map has a wrong entry for a page")
                 .page(page)
                 .at(view.offset(view.ptrmap_page_of(page)))
-                .expected(format!("type {} parent {parent}", kind as u8), format!("type {k} parent {found}"));
+                .expected(
+                    format!("type {} parent {parent}", kind as u8),
+                    format!("type {found_kind} parent {found}"),
+                );
         }
     }
 
@@ -248,7 +255,8 @@ impl Map {
         let start = self.separators.len() as u32;
         let who = |t: usize| trees.get(t).map_or_else(|| "a tree".to_owned(), Tree::label);
         let Some(root) = trees.get(tree).map(|t| t.root) else { return Ok(()) };
-        let mut walker = Walker { map: self, view, report, tree, who: &who, page: vec![0; view.page_size as usize] };
+        let mut walker =
+            Walker { map: self, view, report, tree, who: &who, page: vec![0; view.page_size as usize] };
         let depth = walker.depth(root, &mut 256, 0).map_err(read_error)?.unwrap_or(0);
         if walker.take(root, 0, depth) {
             self.check_ptrmap_root(view, report, root);

@@ -134,13 +134,25 @@ impl<'s, 'm> Worker<'s, 'm> {
             let at = be16(bytes, pointers + 2 * i).map_or(0, usize::from);
             if at < top || at + 4 > usable {
                 whole = false;
-                self.damage(page.number, pointers + 2 * i, "sqlite.cell-pointer", tree, "a cell pointer leads nowhere")
-                    .expected(format!("{top} to {}", usable - 4), at.to_string());
+                self.damage(
+                    page.number,
+                    pointers + 2 * i,
+                    "sqlite.cell-pointer",
+                    tree,
+                    "a cell pointer leads nowhere",
+                )
+                .expected(format!("{top} to {}", usable - 4), at.to_string());
                 continue;
             }
             let Some(cell) = self.parse(page.kind, bytes, at) else {
                 whole = false;
-                self.damage(page.number, at, "sqlite.cell", tree, &format!("cell {i} runs over the end of its page"));
+                self.damage(
+                    page.number,
+                    at,
+                    "sqlite.cell",
+                    tree,
+                    &format!("cell {i} runs over the end of its page"),
+                );
                 continue;
             };
             self.cover.mark(at, cell.size);
@@ -192,8 +204,14 @@ impl<'s, 'm> Worker<'s, 'm> {
     ) {
         if page.kind.is_table() {
             if state.last_rowid.is_some_and(|last| cell.rowid <= last) {
-                self.damage(page.number, at, "sqlite.rowid-order", tree, &format!("cell {i} is out of order"))
-                    .expected(format!("a rowid above {}", state.last_rowid.unwrap_or(0)), cell.rowid.to_string());
+                self.damage(
+                    page.number,
+                    at,
+                    "sqlite.rowid-order",
+                    tree,
+                    &format!("cell {i} is out of order"),
+                )
+                .expected(format!("a rowid above {}", state.last_rowid.unwrap_or(0)), cell.rowid.to_string());
             }
             state.first_rowid.get_or_insert(cell.rowid);
             state.last_rowid = Some(cell.rowid);
@@ -225,7 +243,13 @@ impl<'s, 'm> Worker<'s, 'm> {
             Err(e) => Err(e.clone()),
         };
         if let Err(reason) = fits {
-            self.damage(page.number, at, "sqlite.record", tree, &format!("cell {i} is no proper record: {reason}"));
+            self.damage(
+                page.number,
+                at,
+                "sqlite.record",
+                tree,
+                &format!("cell {i} is no proper record: {reason}"),
+            );
             state.before = None;
             self.now = slots;
             return;
@@ -234,8 +258,7 @@ impl<'s, 'm> Worker<'s, 'm> {
         if !page.kind.is_table() {
             if let Some((_, before)) = state.before {
                 let before_slots = std::mem::take(&mut self.before);
-                let before =
-                    Entry { slots: &before_slots, local: before.local, overflow: before.overflow };
+                let before = Entry { slots: &before_slots, local: before.local, overflow: before.overflow };
                 self.adjacent(page.number, at, tree, before, entry);
                 self.before = before_slots;
             }
@@ -298,14 +321,21 @@ impl<'s, 'm> Worker<'s, 'm> {
                         Source::Field(f) => match entry.slots.get(f) {
                             Some(slot) => self.absorb(&mut hash, slot, entry),
                             None => {
-                                hash.value(rows.rules.get(f).map_or(ValueRef::Null, |r| values::as_ref(&r.default)));
+                                hash.value(
+                                    rows.rules.get(f).map_or(ValueRef::Null, |r| values::as_ref(&r.default)),
+                                );
                             }
                         },
                     }
                 }
                 let rowid = page.kind.is_table().then_some(cell.rowid);
-                let seen =
-                    Seen { slot: expect.slot, side: Side::Table, hash: hash.finish(), rowid, page: page.number };
+                let seen = Seen {
+                    slot: expect.slot,
+                    side: Side::Table,
+                    hash: hash.finish(),
+                    rowid,
+                    page: page.number,
+                };
                 self.totals.entry(self.mode, seen);
             }
         } else if let Some((slot_number, fields)) = &tree.own {
@@ -323,10 +353,12 @@ impl<'s, 'm> Worker<'s, 'm> {
                 }
             }
             let rowid = match entry.slots.last() {
-                Some(slot) if !matches!(self.mode, Mode::Sum) => match record::slot_value(slot, entry.local) {
-                    Some(ValueRef::Integer(i)) => Some(i),
-                    _ => None,
-                },
+                Some(slot) if !matches!(self.mode, Mode::Sum) => {
+                    match record::slot_value(slot, entry.local) {
+                        Some(ValueRef::Integer(i)) => Some(i),
+                        _ => None,
+                    }
+                }
                 _ => None,
             };
             let seen =
@@ -355,7 +387,8 @@ impl<'s, 'm> Worker<'s, 'm> {
         let end = slot.start + slot.len.min(MAX_HASHED as u64);
         let budget = &self.shared.budget;
         // What cannot be read leaves the value short, and the sums differ.
-        let _ = self.shared.view.overflow(entry.overflow, entry.local, slot.start..end, &mut self.long, budget);
+        let _ =
+            self.shared.view.overflow(entry.overflow, entry.local, slot.start..end, &mut self.long, budget);
     }
 
     fn filter_holds(
@@ -458,7 +491,8 @@ impl<'s, 'm> Worker<'s, 'm> {
     ) {
         let row = if page.kind.is_table() { format!("row {}", cell.rowid) } else { "a row".to_owned() };
         let column = crate::fsys::printable(column);
-        let what = if code == "sqlite.null" { "NULL in a NOT NULL column" } else { "a value of the wrong type" };
+        let what =
+            if code == "sqlite.null" { "NULL in a NOT NULL column" } else { "a value of the wrong type" };
         self.shared
             .report
             .damage(code, Remedy::Report, format!("{}, {row}, column {column}: {what}", tree.label()))
@@ -474,10 +508,8 @@ impl<'s, 'm> Worker<'s, 'm> {
         for (i, key) in tree.keys.iter().enumerate() {
             if i == tree.unique && unique_part && i > 0 && tree.is_index {
                 // All key fields are equal; NULLs left early.
-                self.damage(page, at, "sqlite.not-unique", tree, "two entries have the same key").expected(
-                    "different keys in a unique index",
-                    "equal keys",
-                );
+                self.damage(page, at, "sqlite.not-unique", tree, "two entries have the same key")
+                    .expected("different keys in a unique index", "equal keys");
                 unique_part = false;
             }
             let (Some(x), Some(y)) = (before.slots.get(i), after.slots.get(i)) else { return };
@@ -510,9 +542,9 @@ impl<'s, 'm> Worker<'s, 'm> {
         after: Entry<'_, '_>,
         collation: values::Collation,
     ) -> Option<Ordering> {
-        let (a, b) = (values::rank(x.serial), values::rank(y.serial));
-        if a != b {
-            return Some(a.cmp(&b));
+        let (rank, other) = (values::rank(x.serial), values::rank(y.serial));
+        if rank != other {
+            return Some(rank.cmp(&other));
         }
         self.fetch(x, before);
         let left = self.long.clone();
@@ -521,12 +553,15 @@ impl<'s, 'm> Worker<'s, 'm> {
         if !whole && left == self.long {
             return None;
         }
-        if a < 2 {
-            let (l, r) = (record::value(x.serial, &left)?, record::value(y.serial, &self.long)?);
-            return values::compare(l, r, collation, self.shared.schema.encoding);
-        }
         let encoding = self.shared.schema.encoding;
-        if a == 2 { collation.compare(&left, &self.long, encoding) } else { Some(left.cmp(&self.long)) }
+        match rank {
+            2 => collation.compare(&left, &self.long, encoding),
+            3 => Some(left.cmp(&self.long)),
+            _ => {
+                let (left, right) = (record::value(x.serial, &left)?, record::value(y.serial, &self.long)?);
+                values::compare(left, right, collation, encoding)
+            }
+        }
     }
 
     /// Compares the first and last key of a leaf with what its parents say.
@@ -540,18 +575,31 @@ impl<'s, 'm> Worker<'s, 'm> {
             let too_low = |r: i64| low != NO_SEPARATOR && r <= low.cast_signed();
             let too_high = |r: i64| high != NO_SEPARATOR && r > high.cast_signed();
             if state.first_rowid.is_some_and(too_low) || state.last_rowid.is_some_and(too_high) {
-                let bound = |b: u64| if b == NO_SEPARATOR { "any".into() } else { b.cast_signed().to_string() };
+                let bound =
+                    |b: u64| if b == NO_SEPARATOR { "any".into() } else { b.cast_signed().to_string() };
                 let range = |r: Option<i64>| r.map_or("none".into(), |r| r.to_string());
-                self.damage(page.number, 0, "sqlite.rowid-order", tree, "a page has rowids that its parent puts elsewhere")
-                    .expected(
-                        format!("above {}, up to {}", bound(low), bound(high)),
-                        format!("{} to {}", range(state.first_rowid), range(state.last_rowid)),
-                    );
+                self.damage(
+                    page.number,
+                    0,
+                    "sqlite.rowid-order",
+                    tree,
+                    "a page has rowids that its parent puts elsewhere",
+                )
+                .expected(
+                    format!("above {}, up to {}", bound(low), bound(high)),
+                    format!("{} to {}", range(state.first_rowid), range(state.last_rowid)),
+                );
             }
         } else if !tree.keys.is_empty() {
             if count == 0 {
                 if self.shared.map.leaf_count(page.tree) > 1 {
-                    self.damage(page.number, 0, "sqlite.page-space", tree, "a leaf of an index has no entries");
+                    self.damage(
+                        page.number,
+                        0,
+                        "sqlite.page-space",
+                        tree,
+                        "a leaf of an index has no entries",
+                    );
                 }
                 return;
             }
@@ -587,16 +635,15 @@ impl<'s, 'm> Worker<'s, 'm> {
         };
         let bytes = bytes.get(..self.shared.view.usable as usize).unwrap_or(bytes);
         let pointer = header_at(number) + 12 + 2 * cell_number;
-        let Some(cell) = be16(bytes, pointer)
-            .and_then(|a| self.parse(PageType::IndexInterior, bytes, usize::from(a)))
+        let Some(cell) =
+            be16(bytes, pointer).and_then(|a| self.parse(PageType::IndexInterior, bytes, usize::from(a)))
         else {
             return;
         };
         let mut slots = std::mem::take(&mut self.other);
         if self.decode(&cell, &mut slots).is_ok() {
             let separator = Entry { slots: &slots, local: cell.local, overflow: cell.overflow };
-            let own_slots =
-                if low { std::mem::take(&mut self.first) } else { std::mem::take(&mut self.now) };
+            let own_slots = if low { std::mem::take(&mut self.first) } else { std::mem::take(&mut self.now) };
             let mine = Entry { slots: &own_slots, local: own.local, overflow: own.overflow };
             let (before, after) = if low { (separator, mine) } else { (mine, separator) };
             self.adjacent(page.number, at, tree, before, after);
