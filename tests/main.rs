@@ -1,1 +1,7 @@
 //! One test binary; each module is one topic.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+mod browsers;
+mod scripts;

@@ -86,7 +86,6 @@ impl Dir {
     }
 
     /// The handle, for the write half of this room.
-    #[cfg_attr(not(test), expect(dead_code))]
     pub(super) fn fd(&self) -> &OwnedFd {
         &self.fd
     }
@@ -222,6 +221,35 @@ fn meta(stat: &rustix::fs::Stat) -> Meta {
         gid: stat.st_gid as u32,
         links: stat.st_nlink as u64,
         allocated: (stat.st_blocks as u64) * 512,
+    }
+}
+
+/// What a walk already knows of an entry.
+pub(super) fn meta_of(m: &std::fs::Metadata) -> Meta {
+    use std::os::unix::fs::MetadataExt as _;
+    let kind = if m.is_file() {
+        Kind::File
+    } else if m.is_dir() {
+        Kind::Dir
+    } else if m.is_symlink() {
+        Kind::Link
+    } else {
+        Kind::Other
+    };
+    let ns = |sec: i64, nsec: i64| i128::from(sec) * 1_000_000_000 + i128::from(nsec);
+    Meta {
+        kind,
+        size: m.size(),
+        mtime_ns: ns(m.mtime(), m.mtime_nsec()),
+        atime_ns: ns(m.atime(), m.atime_nsec()),
+        ctime_ns: ns(m.ctime(), m.ctime_nsec()),
+        dev: m.dev(),
+        ino: m.ino(),
+        mode: m.mode() & 0o7777,
+        uid: m.uid(),
+        gid: m.gid(),
+        links: m.nlink(),
+        allocated: m.blocks() * 512,
     }
 }
 

@@ -4,11 +4,24 @@
 //! without following a link, by a [`RelPath`] that cannot leave it. Paths are
 //! kept beside the handle for messages only.
 
+mod attributes;
+mod copy;
 mod dir;
+mod fault;
 mod rel;
+mod tree;
+mod walk;
+mod write;
 
+pub use attributes::Attributes;
+pub use copy::{Digest, copy_hashed, hash_file, write_all};
 pub use dir::{Dir, Entry, Kind, Meta};
+#[cfg(test)]
+pub(crate) use fault::{Fault, count as fault_count, with as with_faults};
 pub use rel::{BadPath, RelPath};
+pub use tree::tree;
+pub use walk::{MAX_DEPTH, Step, Unreadable, Walked};
+pub use write::{Ident, Space, forget_cached, sync_file};
 
 use std::fmt::Write as _;
 use std::path::Path;

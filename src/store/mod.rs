@@ -3,7 +3,27 @@
 //! Checks never write. A rebuild reads a private copy of the store and writes
 //! a new one; putting it in place is the repair stage's work.
 
+pub mod disk_lru;
+pub mod entries;
+mod glimpse;
+pub mod json;
+pub mod leveldb;
+pub mod mmkv;
+mod read_at;
+pub mod registry;
+pub mod shared_prefs;
+pub mod simple_cache;
+mod source;
+mod tally;
+
+#[cfg(test)]
+mod damage;
+
 use std::path::Path;
+
+pub use entries::{CacheEntries, CacheEntry, Clearable};
+pub use glimpse::Glimpse;
+pub use registry::{check, entries, rebuild, recognise};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +38,26 @@ pub struct Subject<'a> {
     pub dir: &'a Dir,
     /// The store itself.
     pub path: &'a RelPath,
+}
+
+impl Subject<'_> {
+    /// Its path made safe to print, for messages.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        crate::fsys::shown(&self.dir.path().join(self.path.as_path()))
+    }
+
+    /// The path of `file` inside the store, for messages.
+    #[must_use]
+    pub fn shown_file(&self, file: &RelPath) -> String {
+        crate::fsys::shown(&self.dir.path().join(self.path.as_path()).join(file.as_path()))
+    }
+
+    /// A reading error on `file` inside the store (the root for the store itself).
+    pub fn read_error(&self, file: &RelPath, source: std::io::Error) -> StoreError {
+        let path = if file.is_root() { self.shown() } else { self.shown_file(file) };
+        StoreError::Read { path, source }
+    }
 }
 
 /// How much a check looks at.
@@ -51,6 +91,20 @@ pub struct Check {
     pub method: String,
     /// What could not be checked, with the reason; a person reads it.
     pub not_checked: Vec<String>,
+    /// What a later rebuild wants to know of the healthy store; `Null` for
+    /// kinds that have nothing. For a database: [`SqliteFacts`] as JSON.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub facts: serde_json::Value,
+}
+
+/// What the baseline remembers of a healthy database, so that a later salvage
+/// knows what it lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SqliteFacts {
+    /// `type`, `name`, `tbl_name`, `sql` of each `sqlite_schema` row, in order.
+    pub schema: Vec<(String, String, String, Option<String>)>,
+    /// Rows by table name, virtual tables left out.
+    pub rows: std::collections::BTreeMap<String, u64>,
 }
 
 /// Why a check or rebuild could not be done; damage is a finding, not an error.
@@ -85,6 +139,14 @@ pub enum StoreError {
         path: String,
         /// Which bound, with its value.
         limit: String,
+    },
+    /// This program has no check for the kind.
+    #[error("no check exists for {path} as a store of kind {kind}")]
+    NoCheck {
+        /// The store, for the message.
+        path: String,
+        /// The kind it was asked to be checked as.
+        kind: StoreKind,
     },
     /// Nothing could be brought back, or this kind cannot be rebuilt.
     #[error("cannot rebuild {path}: {reason}")]
@@ -124,7 +186,9 @@ pub struct RebuildRequest<'a> {
     /// A private copy of the store: the database file with its sidecars beside
     /// it, or the folder. The rebuild may do with it what it likes.
     pub copy: &'a Path,
-    /// Where the new store goes: a path at which nothing exists yet.
+    /// Where the new store goes: a path at which nothing exists yet. Files that
+    /// belong beside it ([`registry::sidecars`]) are written with the same
+    /// suffixes; a sidecar that is not written is none of the new store.
     pub out: &'a Path,
     /// The cheapest way that the findings allow; the rebuild may go further
     /// when that is not sufficient, and says so in [`Rebuilt::method`].

@@ -1,0 +1,68 @@
+//! Everything below a folder as it is at the act: read through open handles
+//! alone, so that nobody can slip in a link between two looks, and whole or
+//! not at all.
+
+use std::io;
+
+use super::{Dir, Kind, Meta, RelPath};
+
+/// Deeper trees are refused; no file system path is that long.
+const MAX_DEPTH: usize = 2048;
+
+/// All entries below `at`, each folder before what is in it, sorted by name;
+/// paths are relative to `dir`. At most `limit` entries.
+///
+/// # Errors
+/// The system's error: a folder that cannot be listed is an error, never an
+/// empty one. A mount point inside gives `CrossesDevices`.
+pub fn tree(dir: &Dir, at: &RelPath, limit: usize) -> io::Result<Vec<(RelPath, Meta)>> {
+    let device = dir.dir(at)?.meta()?.dev;
+    let mut out: Vec<(RelPath, Meta)> = Vec::new();
+    // Folders still to be listed with their depth, the next one last.
+    let mut todo = vec![(at.clone(), 0)];
+    while let Some((folder, depth)) = todo.pop() {
+        if depth > MAX_DEPTH {
+            return Err(io::Error::other("the folders are nested too deeply"));
+        }
+        let open = dir.dir(&folder)?;
+        let mut inner = Vec::new();
+        for entry in open.list()? {
+            let path = folder.join(&entry.name).map_err(io::Error::other)?;
+            if entry.meta.dev != device {
+                return Err(io::ErrorKind::CrossesDevices.into());
+            }
+            if entry.meta.kind == Kind::Dir {
+                inner.push((path.clone(), depth + 1));
+            }
+            out.push((path, entry.meta));
+            if out.len() > limit {
+                return Err(io::Error::other(format!("more than {limit} entries")));
+            }
+        }
+        todo.extend(inner.into_iter().rev());
+    }
+    out.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_listed_parents_first_and_links_are_leaves() {
+        let tmp = tempfile::tempdir().unwrap();
+        let at = |name: &str| tmp.path().join(name);
+        std::fs::create_dir_all(at("a/b/c")).unwrap();
+        std::fs::write(at("a/b.x"), "").unwrap();
+        std::fs::write(at("a/b/z"), "").unwrap();
+        std::os::unix::fs::symlink("/etc", at("a/b/link")).unwrap();
+        let dir = Dir::open(tmp.path()).unwrap();
+        let all = tree(&dir, &RelPath::root(), 100).unwrap();
+        let names: Vec<String> = all.iter().map(|(p, _)| p.to_text()).collect();
+        assert_eq!(names, ["a", "a/b", "a/b/c", "a/b/link", "a/b/z", "a/b.x"]);
+        assert_eq!(all[3].1.kind, Kind::Link);
+        assert!(tree(&dir, &RelPath::root(), 3).is_err());
+        assert!(tree(&dir, &RelPath::new("a/b/link").unwrap(), 100).is_err());
+    }
+}

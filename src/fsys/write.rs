@@ -1,0 +1,420 @@
+//! What changes a disk: create, rename, remove, sync. Everything is relative
+//! to an open [`Dir`], nothing follows a link, and nothing replaces what it
+//! was not told to replace.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use super::attributes::set_times;
+use super::{Dir, Kind, Meta, RelPath, fault};
+
+/// Which file or folder it is, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Ident {
+    pub dev: u64,
+    pub ino: u64,
+}
+
+impl Meta {
+    /// Which file or folder it is.
+    #[must_use]
+    pub fn ident(&self) -> Ident {
+        Ident { dev: self.dev, ino: self.ino }
+    }
+}
+
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that this user may still write.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+    /// Files that may still be made; `None` where the file system has no
+    /// such limit.
+    pub free_files: Option<u64>,
+    /// Whether nothing can be written.
+    pub read_only: bool,
+}
+
+impl Dir {
+    /// What is known of the directory itself.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn meta(&self) -> io::Result<Meta> {
+        self.stat(&RelPath::root())
+    }
+
+    /// Makes a new, empty file with exactly these permission bits, open for
+    /// reading and writing.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when anything has that name, a link included.
+    pub fn create_file(&self, rel: &RelPath, mode: u32) -> io::Result<File> {
+        fault::point("create file")?;
+        let (parent, name) = self.parent_of(rel)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Never more than asked for, not even for a moment: the mask of the
+        // process can only take bits away, and they are set afterwards.
+        let fd = rustix::fs::openat(parent.fd(), name, flags, Mode::from_raw_mode(mode as _))?;
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode as _))?;
+        Ok(File::from(fd))
+    }
+
+    /// Opens a file for appending; it must be there.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn append_file(&self, rel: &RelPath) -> io::Result<File> {
+        fault::point("open to append")?;
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let (parent, name) = self.parent_of(rel)?;
+        let fd = rustix::fs::openat(parent.fd(), name, flags, Mode::empty())?;
+        let file = File::from(fd);
+        if Meta::of(&file)?.kind != Kind::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Makes a new folder with exactly these permission bits.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when anything has that name.
+    pub fn make_dir(&self, rel: &RelPath, mode: u32) -> io::Result<Self> {
+        fault::point("make folder")?;
+        let (parent, name) = self.parent_of(rel)?;
+        rustix::fs::mkdirat(parent.fd(), name, Mode::from_raw_mode(mode as _))?;
+        let dir = parent.dir(&name_of(name)?)?;
+        rustix::fs::fchmod(dir.fd(), Mode::from_raw_mode(mode as _))?;
+        Ok(dir)
+    }
+
+    /// Opens the folder, making what is missing of it private to this user.
+    ///
+    /// # Errors
+    /// The system's error; a link on the way is refused.
+    pub fn make_dirs(&self, rel: &RelPath) -> io::Result<Self> {
+        match self.dir(rel) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        let mut at = RelPath::root();
+        for name in rel.components() {
+            at = at.join(name).map_err(io::Error::other)?;
+            match self.make_dir(&at, 0o700) {
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.dir(rel)
+    }
+
+    /// Renames to a name that must be free, in one step where the file system
+    /// can do that.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the new name is taken; `CrossesDevices` when the
+    /// two places are on different file systems.
+    pub fn rename_new(&self, from: &RelPath, to_dir: &Self, to: &RelPath) -> io::Result<()> {
+        let (from_dir, from_name) = self.parent_of(from)?;
+        let (to_dir, to_name) = to_dir.parent_of(to)?;
+        rename_new_in(&from_dir, from_name, &to_dir, to_name)
+    }
+
+    /// Renames over what has the new name, in one step.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn rename_over(&self, from: &RelPath, to_dir: &Self, to: &RelPath) -> io::Result<()> {
+        fault::point("rename over")?;
+        let (from_dir, from_name) = self.parent_of(from)?;
+        let (to_dir, to_name) = to_dir.parent_of(to)?;
+        Ok(rustix::fs::renameat(from_dir.fd(), from_name, to_dir.fd(), to_name)?)
+    }
+
+    /// Lets two names change places in one step; neither is ever absent.
+    ///
+    /// # Errors
+    /// `Unsupported` where the file system cannot do that; nothing is changed.
+    pub fn exchange(&self, a: &RelPath, b: &RelPath) -> io::Result<()> {
+        fault::point("exchange")?;
+        let (a_dir, a_name) = self.parent_of(a)?;
+        let (b_dir, b_name) = self.parent_of(b)?;
+        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+        {
+            let flags = RenameFlags::EXCHANGE;
+            match rustix::fs::renameat_with(a_dir.fd(), a_name, b_dir.fd(), b_name, flags) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Err(io::ErrorKind::Unsupported.into()),
+                other => Ok(other?),
+            }
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+        {
+            let _ = (a_dir, a_name, b_dir, b_name);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    /// Removes a file or link, if it still is the one that is meant.
+    ///
+    /// # Errors
+    /// `InvalidData` when something else has the name now; the system's error.
+    pub fn unlink(&self, rel: &RelPath, which: Ident) -> io::Result<()> {
+        let (parent, name) = self.parent_of(rel)?;
+        let now = parent.stat(&name_of(name)?)?;
+        if now.ident() != which || now.kind == Kind::Dir {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the same file any more"));
+        }
+        fault::point("unlink")?;
+        Ok(rustix::fs::unlinkat(parent.fd(), name, AtFlags::empty())?)
+    }
+
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    /// `DirectoryNotEmpty`, or the system's error.
+    pub fn remove_dir(&self, rel: &RelPath) -> io::Result<()> {
+        fault::point("remove folder")?;
+        let (parent, name) = self.parent_of(rel)?;
+        Ok(rustix::fs::unlinkat(parent.fd(), name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Sets the times of this directory, in nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn set_times(&self, atime_ns: i128, mtime_ns: i128) -> io::Result<()> {
+        fault::point("set times")?;
+        set_times(self.fd(), atime_ns, mtime_ns)
+    }
+
+    /// Makes the names in this directory durable.
+    ///
+    /// # Errors
+    /// The system's error. After a failure nothing is known: the caller must
+    /// not believe a second try.
+    pub fn sync(&self) -> io::Result<()> {
+        fault::point("sync folder")?;
+        match rustix::fs::fsync(self.fd()) {
+            // Some file systems have nothing to sync in a folder.
+            Ok(()) | Err(Errno::INVAL) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Makes everything on this directory's file system durable; cheaper than
+    /// [`Dir::sync`] on each of very many folders.
+    ///
+    /// # Errors
+    /// As [`Dir::sync`]; `Unsupported` where the system cannot report errors.
+    pub fn sync_file_system(&self) -> io::Result<()> {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        {
+            fault::point("sync file system")?;
+            Ok(rustix::fs::syncfs(self.fd())?)
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// How much room its file system has.
+    ///
+    /// # Errors
+    /// The system's error.
+    #[allow(clippy::useless_conversion)]
+    pub fn space(&self) -> io::Result<Space> {
+        let s = rustix::fs::fstatvfs(self.fd())?;
+        let unit = if s.f_frsize > 0 { s.f_frsize } else { s.f_bsize };
+        Ok(Space {
+            free: u64::from(s.f_bavail).saturating_mul(unit),
+            total: u64::from(s.f_blocks).saturating_mul(unit),
+            // A file system without a table of files reports none at all.
+            free_files: (s.f_files > 0).then_some(u64::from(s.f_favail)),
+            read_only: s.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
+        })
+    }
+
+    /// The folder that holds `rel`, opened, and its last name.
+    pub(crate) fn parent_of<'a>(&self, rel: &'a RelPath) -> io::Result<(Self, &'a Path)> {
+        let name = rel.file_name().ok_or_else(|| io::Error::other("a name below the folder is needed"))?;
+        Ok((self.dir(&rel.parent().unwrap_or_default())?, Path::new(name)))
+    }
+}
+
+/// [`Dir::rename_new`] for callers that already hold both folders open, which
+/// saves two look-ups a file when there are tens of thousands.
+pub(crate) fn rename_new_in(from_dir: &Dir, from: &Path, to_dir: &Dir, to: &Path) -> io::Result<()> {
+    fault::point("rename")?;
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(from_dir.fd(), from, to_dir.fd(), to, flags) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            other => return Ok(other?),
+        }
+    }
+    rename_new_by_hand(from_dir, from, to_dir, to)
+}
+
+/// Where the file system has no rename that refuses to replace: a second name
+/// cannot replace anything either; a folder can at worst replace an empty one.
+fn rename_new_by_hand(from_dir: &Dir, from: &Path, to_dir: &Dir, to: &Path) -> io::Result<()> {
+    let meta = rustix::fs::statat(from_dir.fd(), from, AtFlags::SYMLINK_NOFOLLOW)?;
+    let is_dir = rustix::fs::FileType::from_raw_mode(meta.st_mode) == rustix::fs::FileType::Directory;
+    if !is_dir {
+        match rustix::fs::linkat(from_dir.fd(), from, to_dir.fd(), to, AtFlags::empty()) {
+            Ok(()) => return Ok(rustix::fs::unlinkat(from_dir.fd(), from, AtFlags::empty())?),
+            // No second names there (FAT, exFAT).
+            Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    match rustix::fs::statat(to_dir.fd(), to, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(rustix::fs::renameat(from_dir.fd(), from, to_dir.fd(), to)?),
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn name_of(name: &Path) -> io::Result<RelPath> {
+    RelPath::root().join(name).map_err(io::Error::other)
+}
+
+/// Makes a file's content durable, as far as its medium can.
+///
+/// # Errors
+/// The system's error. After a failure the content is unknown: write it anew
+/// to another file.
+pub fn sync_file(file: &File) -> io::Result<()> {
+    fault::point("sync file")?;
+    match file.sync_all() {
+        // macOS flushes the drive's own cache here, which network and exFAT
+        // volumes refuse; the plain form is the best they have.
+        Err(e) if cfg!(target_vendor = "apple") && e.raw_os_error() != Some(libc_eio()) => {
+            Ok(rustix::fs::fsync(file)?)
+        }
+        other => other,
+    }
+}
+
+fn libc_eio() -> i32 {
+    Errno::IO.raw_os_error()
+}
+
+/// Asks the system to forget what it holds of the file in memory, so that
+/// reading it again reads the medium. A hint: never fails.
+pub fn forget_cached(file: &File) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let _hint = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = file;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    fn rel(text: &str) -> RelPath {
+        RelPath::new(text).unwrap()
+    }
+
+    fn dir() -> (tempfile::TempDir, Dir) {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(&tmp.path().canonicalize().unwrap()).unwrap();
+        (tmp, dir)
+    }
+
+    #[test]
+    fn nothing_is_replaced_by_accident() {
+        let (tmp, dir) = dir();
+        fs::write(tmp.path().join("a"), "a").unwrap();
+        fs::write(tmp.path().join("b"), "b").unwrap();
+        symlink("nowhere", tmp.path().join("l")).unwrap();
+        for taken in ["b", "l"] {
+            let e = dir.rename_new(&rel("a"), &dir, &rel(taken)).unwrap_err();
+            assert_eq!(e.kind(), io::ErrorKind::AlreadyExists);
+            let by_hand = rename_new_by_hand(&dir, Path::new("a"), &dir, Path::new(taken));
+            assert_eq!(by_hand.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert!(dir.create_file(&rel(taken), 0o600).is_err());
+            assert!(dir.make_dir(&rel(taken), 0o700).is_err());
+        }
+        assert_eq!(fs::read(tmp.path().join("b")).unwrap(), b"b");
+        rename_new_by_hand(&dir, Path::new("a"), &dir, Path::new("c")).unwrap();
+        dir.exchange(&rel("b"), &rel("c")).unwrap();
+        assert_eq!(fs::read(tmp.path().join("b")).unwrap(), b"a");
+        assert!(!tmp.path().join("a").exists());
+    }
+
+    #[test]
+    fn only_the_meant_file_is_unlinked() {
+        let (tmp, dir) = dir();
+        fs::write(tmp.path().join("a"), "a").unwrap();
+        fs::write(tmp.path().join("b"), "b").unwrap();
+        let a = dir.stat(&rel("a")).unwrap().ident();
+        assert!(dir.unlink(&rel("b"), a).is_err());
+        dir.unlink(&rel("a"), a).unwrap();
+        assert!(dir.unlink(&rel("a"), a).is_err());
+        assert!(tmp.path().join("b").exists());
+    }
+
+    #[test]
+    fn modes_do_not_depend_on_the_mask() {
+        let (tmp, dir) = dir();
+        dir.create_file(&rel("f"), 0o666).unwrap();
+        dir.make_dir(&rel("d"), 0o777).unwrap();
+        dir.make_dirs(&rel("p/q")).unwrap();
+        let mode = |name: &str| fs::metadata(tmp.path().join(name)).unwrap().mode() & 0o7777;
+        assert_eq!([mode("f"), mode("d"), mode("p"), mode("p/q")], [0o666, 0o777, 0o700, 0o700]);
+    }
+
+    #[test]
+    fn a_link_on_the_way_is_refused_when_writing_too() {
+        let (tmp, dir) = dir();
+        fs::create_dir(tmp.path().join("real")).unwrap();
+        fs::write(tmp.path().join("real/f"), "f").unwrap();
+        symlink("real", tmp.path().join("l")).unwrap();
+        let f = dir.stat(&rel("real/f")).unwrap().ident();
+        assert!(dir.create_file(&rel("l/x"), 0o600).is_err());
+        assert!(dir.make_dirs(&rel("l/x/y")).is_err());
+        assert!(dir.unlink(&rel("l/f"), f).is_err());
+        assert!(dir.rename_new(&rel("l/f"), &dir, &rel("g")).is_err());
+        assert!(dir.append_file(&rel("l/f")).is_err());
+        assert!(tmp.path().join("real/f").exists());
+    }
+
+    #[test]
+    fn a_test_can_make_any_operation_fail() {
+        use crate::fsys::{Fault, fault_count, with_faults};
+        let (tmp, dir) = dir();
+        let work = || {
+            dir.create_file(&rel("a"), 0o600)?;
+            dir.rename_new(&rel("a"), &dir, &rel("b"))?;
+            dir.unlink(&rel("b"), dir.stat(&rel("b"))?.ident())
+        };
+        assert_eq!(with_faults(Fault::Never, || (work().is_ok(), fault_count())), (true, 3));
+        let e = with_faults(Fault::Once(2, Errno::NOSPC.raw_os_error()), work).unwrap_err();
+        assert_eq!(e.kind(), io::ErrorKind::StorageFull);
+        assert!(tmp.path().join("a").exists());
+        assert!(with_faults(Fault::From(1), || dir.unlink(&rel("a"), dir.stat(&rel("a"))?.ident())).is_err());
+        assert!(tmp.path().join("a").exists());
+    }
+
+    #[test]
+    fn space_is_told() {
+        let (_tmp, dir) = dir();
+        let space = dir.space().unwrap();
+        assert!(space.total >= space.free && space.total > 0 && !space.read_only);
+    }
+}

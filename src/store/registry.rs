@@ -1,0 +1,115 @@
+//! From a kind to the code that knows it: recognise, check, entries, rebuild.
+
+use std::io;
+
+use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
+use super::{disk_lru, json, leveldb, mmkv, shared_prefs, simple_cache};
+use crate::control::Control;
+use crate::model::StoreKind;
+
+/// Says what kind of store `subject` is, by its content and never by its name
+/// alone. `None` is what no kind claims: media, plain files, mixed folders.
+///
+/// # Errors
+/// The system's error when it cannot be looked at.
+pub fn recognise(subject: Subject<'_>) -> io::Result<Option<StoreKind>> {
+    let glimpse = Glimpse::of(subject)?;
+    Ok(if glimpse.is_dir() {
+        recognise_folder(subject, &glimpse)?
+    } else if glimpse.is_file() {
+        recognise_file(subject, &glimpse)?
+    } else {
+        None
+    })
+}
+
+/// Folder kinds, the most specific signature first.
+fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
+    if leveldb::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::Leveldb));
+    }
+    if simple_cache::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::SimpleCache));
+    }
+    if disk_lru::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::DiskLruCache));
+    }
+    Ok(None)
+}
+
+/// File kinds, the most specific signature first.
+fn recognise_file(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
+    Ok(if glimpse.head.starts_with(b"SQLite format 3\0") {
+        Some(StoreKind::Sqlite)
+    } else if shared_prefs::recognise(glimpse) {
+        Some(StoreKind::SharedPrefs)
+    } else if json::recognise(glimpse) {
+        Some(StoreKind::Json)
+    } else if mmkv::recognise(subject, glimpse.meta.size)? {
+        Some(StoreKind::Mmkv)
+    } else {
+        None
+    })
+}
+
+/// What the names of files that belong to a store of `kind`, beside its own
+/// file, add to that file's name.
+#[must_use]
+pub fn sidecars(kind: StoreKind) -> &'static [&'static str] {
+    match kind {
+        StoreKind::Sqlite => &crate::sqlite::format::SIDECARS,
+        StoreKind::SharedPrefs => &[shared_prefs::BACKUP],
+        StoreKind::Mmkv => &[mmkv::CRC],
+        _ => &[],
+    }
+}
+
+/// Checks the store at `subject` as `kind`.
+///
+/// # Errors
+/// When the store cannot be read, is being changed, is beyond a bound, or when
+/// no check exists for the kind. Damage is a finding, not an error.
+pub fn check(
+    kind: StoreKind,
+    subject: Subject<'_>,
+    level: Level,
+    control: &Control,
+) -> Result<Check, StoreError> {
+    match kind {
+        StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
+        StoreKind::Leveldb => leveldb::check(subject, level, control),
+        StoreKind::SimpleCache => simple_cache::check(subject, level, control),
+        StoreKind::Json => json::check(subject, level, control),
+        StoreKind::Mmkv => mmkv::check(subject, level, control),
+        StoreKind::DiskLruCache => disk_lru::check(subject, level, control),
+        _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
+    }
+}
+
+/// Lists what can be cleared of the cache at `subject`, entry by entry.
+///
+/// # Errors
+/// When it cannot be read, or when `kind` is no cache that knows its entries.
+pub fn entries(kind: StoreKind, subject: Subject<'_>, control: &Control) -> Result<Clearable, StoreError> {
+    match kind {
+        StoreKind::SimpleCache => Ok(Clearable::ByEntry(simple_cache::entries(subject)?)),
+        StoreKind::DiskLruCache => disk_lru::entries(subject, control),
+        StoreKind::BlockfileCache | StoreKind::SqlCache => Ok(Clearable::WholeOnly),
+        _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
+    }
+}
+
+/// Rebuilds a private copy of a store of `kind` into a new one.
+///
+/// # Errors
+/// When nothing could be brought back, the disk fails, the run was cancelled,
+/// or the kind cannot be rebuilt.
+pub fn rebuild(kind: StoreKind, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+    match kind {
+        StoreKind::Mmkv => mmkv::rebuild(request),
+        _ => Err(StoreError::CannotRebuild {
+            path: crate::fsys::shown(request.copy),
+            reason: format!("stores of kind {kind} are not rebuilt"),
+        }),
+    }
+}

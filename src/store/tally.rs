@@ -1,0 +1,100 @@
+//! What a check of a file-like store gathers on its way: findings, how many
+//! bytes it could vouch for, and what it could not judge.
+
+use std::ops::Range;
+
+use super::{Check, Coverage};
+use crate::fsys::RelPath;
+use crate::model::{Finding, Severity, StoreKind};
+
+/// Findings of one check that are listed one by one; the rest is counted.
+const MAX_FINDINGS: usize = 20_000;
+
+/// A check being made.
+#[derive(Debug)]
+pub(super) struct Tally {
+    kind: StoreKind,
+    method: String,
+    findings: Vec<Finding>,
+    unlisted: u64,
+    coverage: Coverage,
+    not_checked: Vec<String>,
+    /// Which bytes the check vouched for, by file: the damage tests hit these.
+    #[cfg(test)]
+    pub(super) vouched: Vec<(Option<RelPath>, Range<u64>)>,
+}
+
+impl Tally {
+    /// An empty one; `method` says what proves the kind sound.
+    pub(super) fn new(kind: StoreKind, method: &str) -> Self {
+        Self {
+            kind,
+            method: method.to_owned(),
+            findings: Vec::new(),
+            unlisted: 0,
+            coverage: Coverage::default(),
+            not_checked: Vec::new(),
+            #[cfg(test)]
+            vouched: Vec::new(),
+        }
+    }
+
+    /// Something is wrong.
+    pub(super) fn finding(&mut self, finding: Finding) {
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(finding);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+
+    /// That many bytes were looked at.
+    pub(super) fn seen(&mut self, bytes: u64) {
+        self.coverage.bytes_seen = self.coverage.bytes_seen.saturating_add(bytes);
+    }
+
+    /// These bytes of `file` are under a checksum, or under a rule that pins
+    /// them, and it held.
+    pub(super) fn vouch(&mut self, file: Option<&RelPath>, range: Range<u64>) {
+        let bytes = range.end.saturating_sub(range.start);
+        self.coverage.bytes_verified = self.coverage.bytes_verified.saturating_add(bytes);
+        #[cfg(test)]
+        self.vouched.push((file.cloned(), range));
+        #[cfg(not(test))]
+        let _ = file;
+    }
+
+    /// Something could not be judged; said once.
+    pub(super) fn not_checked(&mut self, why: impl Into<String>) {
+        let why = why.into();
+        if !self.not_checked.contains(&why) {
+            self.not_checked.push(why);
+        }
+    }
+
+    /// Whether there is damage so far.
+    pub(super) fn has_errors(&self) -> bool {
+        self.findings.iter().any(|f| f.severity == Severity::Error)
+    }
+
+    /// Whether anything is wrong so far.
+    #[cfg(test)]
+    pub(super) fn is_sound(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// The outcome.
+    pub(super) fn done(mut self) -> Check {
+        if self.unlisted > 0 {
+            self.not_checked.push(format!("{} further findings are not listed", self.unlisted));
+        }
+        Check {
+            kind: self.kind,
+            findings: self.findings,
+            coverage: self.coverage,
+            method: self.method,
+            not_checked: self.not_checked,
+            facts: serde_json::Value::Null,
+        }
+    }
+}
