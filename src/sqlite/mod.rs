@@ -9,6 +9,7 @@ pub mod format;
 pub mod journal;
 pub mod rebuild;
 pub mod record;
+pub mod salvage;
 pub mod salvaged;
 pub mod source;
 pub mod wal;
