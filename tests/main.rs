@@ -4,4 +4,5 @@
 mod support;
 
 mod browsers;
+mod salvage;
 mod scripts;

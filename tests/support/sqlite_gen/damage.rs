@@ -190,9 +190,8 @@ fn is_scored(case: &Case, owner: &str) -> bool {
 fn in_place(key: &str, case: &Case, files: &mut Files, dice: &mut Dice) {
     let ps = case.made.page_size;
     // Leaves of the scored tables, WITHOUT ROWID ones included.
-    let leaves = pages(case, |p| {
-        matches!(p.role, Role::TableLeaf | Role::IndexLeaf) && is_scored(case, &p.owner)
-    });
+    let leaves =
+        pages(case, |p| matches!(p.role, Role::TableLeaf | Role::IndexLeaf) && is_scored(case, &p.owner));
     let some: Vec<&PageAt> =
         dice.sample((leaves.len() / 5).max(2), leaves.len()).into_iter().map(|i| leaves[i]).collect();
     let sound = case.made.files.db.clone();
@@ -270,7 +269,8 @@ fn in_place(key: &str, case: &Case, files: &mut Files, dice: &mut Dice) {
             let wide = if View::new(&case.made.files).encoding == 1 { 1 } else { 2 };
             let length = row.sql.as_ref().unwrap().encode_utf16().count() * wide;
             let here = length.min(span.end - span.start);
-            let first = if row.record.payload.len() == 1 { span.end - length } else { span.end - here.min(8) };
+            let first =
+                if row.record.payload.len() == 1 { span.end - length } else { span.end - here.min(8) };
             let at = first + dice.below(here.min(span.end - first));
             let junk = *dice.pick(&[0x01_u8, 0x7f, b'#', b'z', b',', 0xff, b' ', b'(']);
             db[at] = if db[at] == junk { b'q' } else { junk };
@@ -339,7 +339,9 @@ fn in_place(key: &str, case: &Case, files: &mut Files, dice: &mut Dice) {
         }
         "S10" => {
             let torn = dice.sample((leaves.len() / 6).max(1), leaves.len());
-            torn.into_iter().for_each(|i| zero(db, leaves[i].start, 8));
+            for i in torn {
+                zero(db, leaves[i].start, 8);
+            }
         }
         "S12" => files.journal.as_mut().unwrap()[..8].fill(0),
         "S13" => {

@@ -37,14 +37,28 @@ pub enum Beside {
 }
 
 const WORDS: [&str; 16] = [
-    "order", "ship", "label", "größe", "заказ", "商品", "paid", "refund", "draft", "label", "note", "batch", "sku",
-    "x", "pending", "customer",
+    "order",
+    "ship",
+    "label",
+    "größe",
+    "заказ",
+    "商品",
+    "paid",
+    "refund",
+    "draft",
+    "label",
+    "note",
+    "batch",
+    "sku",
+    "x",
+    "pending",
+    "customer",
 ];
 
 fn text(dice: &mut Dice, words: usize) -> String {
     let mut out = String::new();
     for _ in 0..=dice.below(words) {
-        out.push_str(*dice.pick(&WORDS));
+        out.push_str(dice.pick(&WORDS));
         out.push(if dice.one_in(9) { '\n' } else { ' ' });
     }
     out
@@ -121,7 +135,10 @@ pub fn make(seed: u64, beside: Beside, dir: &Path) -> Made {
             Files { db: std::fs::read(&path).unwrap(), wal: Some(wal), journal: None }
         }
         Beside::Journal => {
-            db.execute_batch("PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL; PRAGMA cache_size=4; BEGIN").unwrap();
+            db.execute_batch(
+                "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL; PRAGMA cache_size=4; BEGIN",
+            )
+            .unwrap();
             fill(&mut dice, &db, &tables, target / 6);
             churn(&mut dice, &db, &tables, 5);
             let files = Files {
@@ -259,7 +276,10 @@ fn fill(dice: &mut Dice, db: &Connection, tables: &[TableSpec], target: usize) {
     run("msgs", 3, &mut |d| {
         let kind = (!d.one_in(4)).then(|| *d.pick(&WORDS));
         let body = text(d, 25);
-        let attach = (d.one_in(5)).then(|| { let n = d.below(300); d.bytes(n) });
+        let attach = (d.one_in(5)).then(|| {
+            let n = d.below(300);
+            d.bytes(n)
+        });
         exec(
             "INSERT INTO msgs(chat,ts,kind,body,attach) VALUES(?1,?2,?3,?4,?5)",
             params![d.below(40) as i64, d.below(1_000_000) as i64, kind, body, attach],
@@ -290,7 +310,10 @@ fn fill(dice: &mut Dice, db: &Connection, tables: &[TableSpec], target: usize) {
     });
     run("typed", 12, &mut |d| {
         let b = text(d, 6);
-        exec("INSERT INTO typed VALUES(?1,?2,?3,?4)", params![d.next() as i64 >> d.below(60), b, 0.25 * d.below(50) as f64, d.below(9) as i64]);
+        exec(
+            "INSERT INTO typed VALUES(?1,?2,?3,?4)",
+            params![d.next() as i64 >> d.below(60), b, 0.25 * d.below(50) as f64, d.below(9) as i64],
+        );
         b.len() + 20
     });
     run("made", 12, &mut |d| {

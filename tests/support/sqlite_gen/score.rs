@@ -127,7 +127,10 @@ fn reads_as(r: &Record, case: &Case, damaged: &Damaged) -> Option<Record> {
     let same = types.iter().map(class).eq(types_now.iter().map(class));
     let mut rowid = r.rowid;
     if let (Some(_), Some(cell)) = (r.rowid, r.spans.first()) {
-        let cell_now = damaged.files.get(cell.file).get(cell.start..(cell.start + 18).min(damaged.files.get(cell.file).len()))?;
+        let cell_now = damaged
+            .files
+            .get(cell.file)
+            .get(cell.start..(cell.start + 18).min(damaged.files.get(cell.file).len()))?;
         let padded: Vec<u8> = cell_now.iter().copied().chain([0; 18]).collect();
         let (_, n) = varint(&padded);
         rowid = Some(varint(&padded[n..]).0 as i64);
@@ -165,10 +168,10 @@ pub fn score(case: &Case, damaged: &Damaged, out: &Path) -> Score {
     for ((spec, rows), alive) in case.made.tables.iter().zip(&case.rows).zip(&alive) {
         let got = tables.get(&spec.name).cloned().unwrap_or_default();
         let mut got_keys: HashMap<String, usize> = HashMap::new();
-        let mut got_ids: HashMap<i64, ()> = HashMap::new();
+        let mut got_ids: HashSet<i64> = HashSet::new();
         for r in &got {
             *got_keys.entry(key(&plain(r, spec))).or_default() += 1;
-            got_ids.extend(r.rowid.map(|id| (id, ())));
+            got_ids.extend(r.rowid);
         }
         let mut true_keys = HashSet::new();
         for (r, alive) in rows.iter().zip(alive) {
@@ -189,7 +192,7 @@ pub fn score(case: &Case, damaged: &Damaged, out: &Path) -> Score {
                 score.aside += 1;
                 example(&mut score, "aside", spec, r);
             } else if r.rowid.is_some_and(|id| {
-                got_ids.contains_key(&id) && declared.contains(&(spec.name.clone(), id.to_string()))
+                got_ids.contains(&id) && declared.contains(&(spec.name.clone(), id.to_string()))
             }) {
                 score.doubtful += 1;
                 example(&mut score, "doubtful", spec, r);
@@ -221,7 +224,9 @@ fn example(score: &mut Score, what: &str, spec: &TableSpec, r: &Record) {
     if score.examples.len() < 6 {
         let shown: String = format!("{:?}", r.values).chars().take(110).collect();
         let at = r.spans.first().map(|s| (s.file, s.start));
-        score.examples.push(format!("{what} {} rowid {:?} page {} at {at:?}: {shown}", spec.name, r.rowid, r.page));
+        score
+            .examples
+            .push(format!("{what} {} rowid {:?} page {} at {at:?}: {shown}", spec.name, r.rowid, r.page));
     }
 }
 
@@ -289,23 +294,21 @@ fn declared(out: &Path) -> HashSet<(String, String)> {
 }
 
 fn is_declared(declared: &HashSet<(String, String)>, spec: &TableSpec, r: &Record, view: &View<'_>) -> bool {
-    match r.rowid {
-        Some(id) => declared.contains(&(spec.name.clone(), id.to_string())),
-        None => {
-            // The key of `kv`: text, then a number.
-            let shown: Vec<String> = r
-                .values
-                .iter()
-                .take(2)
-                .map(|v| match v {
-                    Val::Text(b) => format!("'{}'", view.text(b)),
-                    Val::Int(n) => n.to_string(),
-                    _ => "NULL".into(),
-                })
-                .collect();
-            declared.contains(&(spec.name.clone(), shown.join(", ")))
-        }
+    if let Some(id) = r.rowid {
+        return declared.contains(&(spec.name.clone(), id.to_string()));
     }
+    // The key of `kv`: text, then a number.
+    let shown: Vec<String> = r
+        .values
+        .iter()
+        .take(2)
+        .map(|v| match v {
+            Val::Text(b) => format!("'{}'", view.text(b)),
+            Val::Int(n) => n.to_string(),
+            _ => "NULL".into(),
+        })
+        .collect();
+    declared.contains(&(spec.name.clone(), shown.join(", ")))
 }
 
 fn integrity(path: &Path) -> Option<String> {
@@ -325,7 +328,10 @@ fn integrity(path: &Path) -> Option<String> {
 }
 
 /// Scores by class, as a table for a person.
-pub fn table(by_class: &BTreeMap<String, (usize, Score)>, other: &BTreeMap<String, (usize, Score)>) -> String {
+pub fn table(
+    by_class: &BTreeMap<String, (usize, Score)>,
+    other: &BTreeMap<String, (usize, Score)>,
+) -> String {
     let mut out = format!(
         "{:<30} {:>5} {:>7} {:>7} {:>6} {:>6} {:>6} {:>6} {:>5} {:>7}",
         "damage", "cases", "survive", "exact", "doubt", "aside", "lost", "wrong", "exc.", "exact %"

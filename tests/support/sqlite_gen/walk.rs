@@ -112,9 +112,9 @@ pub fn be(bytes: &[u8], at: usize, n: usize) -> u64 {
 
 pub fn varint(b: &[u8]) -> (u64, usize) {
     let mut v = 0_u64;
-    for i in 0..8 {
-        v = v << 7 | u64::from(b[i] & 0x7f);
-        if b[i] < 0x80 {
+    for (i, byte) in b.iter().take(8).enumerate() {
+        v = v << 7 | u64::from(byte & 0x7f);
+        if *byte < 0x80 {
             return (v, i + 1);
         }
     }
@@ -140,7 +140,8 @@ pub fn frames(wal: &[u8]) -> Vec<(u32, u32, usize)> {
 pub fn saved(journal: &[u8]) -> Vec<(u32, usize)> {
     let mut out = Vec::new();
     let mut at = 0;
-    while at + 28 <= journal.len() && journal[at..at + 8] == [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7] {
+    while at + 28 <= journal.len() && journal[at..at + 8] == [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]
+    {
         let count = be(journal, at + 8, 4);
         let sector = be(journal, at + 20, 4) as usize;
         let page = be(journal, at + 24, 4) as usize;
@@ -226,7 +227,14 @@ impl<'a> View<'a> {
     }
 
     /// Records of a tree in key order, with its pages.
-    pub fn tree(&self, root: u32, is_root: bool, owner: &str, out: &mut Vec<Record>, pages: &mut Vec<PageAt>) {
+    pub fn tree(
+        &self,
+        root: u32,
+        is_root: bool,
+        owner: &str,
+        out: &mut Vec<Record>,
+        pages: &mut Vec<PageAt>,
+    ) {
         let (file, start) = self.place(root);
         let page = self.page(root);
         let at = if root == 1 { 100 } else { 0 };
@@ -324,7 +332,9 @@ pub fn record(bytes: &[u8]) -> Option<(Vec<u64>, Vec<Val>)> {
         };
         let b = bytes.get(body..body.checked_add(length)?)?;
         body += length;
-        let int = || b.iter().fold(-i64::from(b.first().is_some_and(|b| b & 0x80 != 0)), |v, &b| v << 8 | i64::from(b));
+        let int = || {
+            b.iter().fold(-i64::from(b.first().is_some_and(|b| b & 0x80 != 0)), |v, &b| v << 8 | i64::from(b))
+        };
         types.push(t);
         out.push(match t {
             0 => Val::Null,
