@@ -58,7 +58,8 @@ const WORDS: [&str; 16] = [
 fn text(dice: &mut Dice, words: usize) -> String {
     let mut out = String::new();
     for _ in 0..=dice.below(words) {
-        out.push_str(dice.pick(&WORDS));
+        let word: &str = dice.pick::<&str>(&WORDS);
+        out.push_str(word);
         out.push(if dice.one_in(9) { '\n' } else { ' ' });
     }
     out
