@@ -5,4 +5,5 @@ mod support;
 
 mod browsers;
 mod profiles;
+mod salvage;
 mod scripts;
