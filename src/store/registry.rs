@@ -79,6 +79,7 @@ pub fn check(
     control: &Control,
 ) -> Result<Check, StoreError> {
     match kind {
+        StoreKind::Sqlite => crate::sqlite::check::check(subject, level, control),
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
         StoreKind::Leveldb => leveldb::check(subject, level, control),
         StoreKind::FirefoxCache => firefox_cache::check(subject, level, control),
