@@ -3,12 +3,12 @@
 use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
-use super::{disk_lru, json, mmkv, shared_prefs, simple_cache};
+use super::{disk_lru, json, media, mmkv, shared_prefs, simple_cache};
 use crate::control::Control;
 use crate::model::StoreKind;
 
 /// Says what kind of store `subject` is, by its content and never by its name
-/// alone. `None` is what no kind claims: media, plain files, mixed folders.
+/// alone. `None` is what no kind claims: plain files, mixed folders.
 ///
 /// # Errors
 /// The system's error when it cannot be looked at.
@@ -44,6 +44,8 @@ fn recognise_file(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<
         Some(StoreKind::Json)
     } else if mmkv::recognise(subject, glimpse.meta.size)? {
         Some(StoreKind::Mmkv)
+    } else if media::recognise(glimpse) {
+        Some(StoreKind::Media)
     } else {
         None
     })
@@ -78,6 +80,7 @@ pub fn check(
         StoreKind::Json => json::check(subject, level, control),
         StoreKind::Mmkv => mmkv::check(subject, level, control),
         StoreKind::DiskLruCache => disk_lru::check(subject, level, control),
+        StoreKind::Media => media::check(subject, level, control),
         _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
     }
 }
