@@ -20,9 +20,9 @@ use window::Window;
 
 use super::read_at::{self, ReadAt};
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::{Cancelled, Control};
-use crate::fsys::RelPath;
+use crate::fsys::{Kind, Meta, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 /// A format that can be judged.
@@ -271,22 +271,70 @@ pub(super) fn recognise(glimpse: &Glimpse) -> bool {
     Format::of(&glimpse.head).is_some()
 }
 
-/// Checks the single file at `subject.path`.
+/// Checks the file at `subject.path`, or every file below it.
 ///
 /// # Errors
-/// When it cannot be read, or the run was cancelled.
+/// When something cannot be read, or the run was cancelled.
 pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
     tally(subject, level, control).map(Tally::done)
 }
 
 pub(super) fn tally(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
-    let mut tally = Tally::new(StoreKind::Media, "structure of the media file");
-    file(subject, None, level, &mut tally, control)?;
+    let mut tally = Tally::new(StoreKind::Media, "structure of each media file");
+    match below(subject)? {
+        None => drop(file(subject, None, level, &mut tally, control)?),
+        Some(files) => {
+            for (path, _) in files {
+                control.safe_point()?;
+                file(subject, Some(&path), level, &mut tally, control)?;
+            }
+        }
+    }
     Ok(tally)
 }
 
+/// Lists the files, each an entry of its own.
+///
+/// # Errors
+/// When something cannot be read.
+pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
+    let root = RelPath::root();
+    let files = match below(subject)? {
+        Some(files) => files,
+        None => {
+            vec![(root.clone(), subject.dir.stat(subject.path).map_err(|e| subject.read_error(&root, e))?)]
+        }
+    };
+    let entry = |(path, meta): (RelPath, Meta)| CacheEntry {
+        files: vec![path],
+        last_used_ns: meta.mtime_ns,
+        bytes: meta.size,
+    };
+    Ok(CacheEntries { entries: files.into_iter().map(entry).collect(), ..CacheEntries::default() })
+}
+
+/// The files below a folder, in order; `None` when `subject` is a file.
+fn below(subject: Subject<'_>) -> Result<Option<Vec<(RelPath, Meta)>>, StoreError> {
+    let root = RelPath::root();
+    let failed = |inside: &RelPath, e| subject.read_error(inside, e);
+    if subject.dir.stat(subject.path).map_err(|e| failed(&root, e))?.kind != Kind::Dir {
+        return Ok(None);
+    }
+    let dir = subject.dir.dir(subject.path).map_err(|e| failed(&root, e))?;
+    let mut files = Vec::new();
+    for step in dir.walk(|_| true) {
+        let walked = step.map_err(|e| failed(&e.path, e.source))?;
+        if walked.meta.kind == Kind::File {
+            files.push((walked.path, walked.meta));
+        }
+    }
+    files.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(Some(files))
+}
+
 /// Checks one media file of a store: `name` is its path inside the store, or
-/// absent when it is the store.
+/// absent when it is the store. Says whether its form is known, or whether it
+/// has no content at all.
 ///
 /// # Errors
 /// When it cannot be read, or the run was cancelled.
@@ -296,12 +344,12 @@ pub(super) fn file(
     level: Level,
     tally: &mut Tally,
     control: &Control,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let root = RelPath::root();
     let inside = name.unwrap_or(&root);
     let failed = |e| subject.read_error(inside, e);
     let Some(source) = read_at::open(subject, inside)? else {
-        return if name.is_some() { Ok(()) } else { Err(failed(io::ErrorKind::NotFound.into())) };
+        return if name.is_some() { Ok(true) } else { Err(failed(io::ErrorKind::NotFound.into())) };
     };
     tally.seen(source.len());
     let judged =
@@ -334,7 +382,7 @@ pub(super) fn file(
     for note in judged.notes {
         tally.not_checked(note);
     }
-    Ok(())
+    Ok(judged.format.is_some() || judged.problem.is_some())
 }
 
 #[cfg(test)]
