@@ -4,4 +4,7 @@
 mod support;
 
 mod browsers;
+mod profiles;
+mod salvage;
 mod scripts;
+mod sqlite_check;

@@ -7,6 +7,7 @@ pub mod disk_lru;
 pub mod entries;
 mod glimpse;
 pub mod json;
+pub mod leveldb;
 pub mod mmkv;
 mod read_at;
 pub mod registry;

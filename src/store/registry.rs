@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
-use super::{disk_lru, json, mmkv, shared_prefs, simple_cache};
+use super::{disk_lru, json, leveldb, mmkv, shared_prefs, simple_cache};
 use crate::control::Control;
 use crate::model::StoreKind;
 
@@ -25,6 +25,9 @@ pub fn recognise(subject: Subject<'_>) -> io::Result<Option<StoreKind>> {
 
 /// Folder kinds, the most specific signature first.
 fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
+    if leveldb::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::Leveldb));
+    }
     if simple_cache::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::SimpleCache));
     }
@@ -73,7 +76,9 @@ pub fn check(
     control: &Control,
 ) -> Result<Check, StoreError> {
     match kind {
+        StoreKind::Sqlite => crate::sqlite::check::check(subject, level, control),
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
+        StoreKind::Leveldb => leveldb::check(subject, level, control),
         StoreKind::SimpleCache => simple_cache::check(subject, level, control),
         StoreKind::Json => json::check(subject, level, control),
         StoreKind::Mmkv => mmkv::check(subject, level, control),

@@ -3,4 +3,5 @@
 pub mod browsers;
 pub mod run;
 pub mod skip;
+pub mod sqlite_gen;
 pub mod tree;
