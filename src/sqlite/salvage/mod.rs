@@ -149,6 +149,8 @@ pub struct Salvager {
     probe: Probe,
     options: Options,
     report: ReadReport,
+    /// Logs that are not yet laid over the file.
+    logs: Vec<(Layer, Arc<dyn ReadAt>, Origin)>,
 }
 
 /// All that is known of the structure before rows are read.
@@ -163,11 +165,11 @@ struct Structure {
 }
 
 impl Salvager {
-    /// Finds out what the files are, and lays the logs over the database.
+    /// Finds out what the files are.
     ///
     /// # Errors
     /// When they are no database, or cannot be read at all.
-    pub fn open(input: &Input, options: Options, control: &Control) -> Result<Self, ReadError> {
+    pub fn open(input: &Input, options: Options) -> Result<Self, ReadError> {
         let len = input.main.size()?;
         let found = probe::probe(input.main.as_ref(), len, None);
         let size = found.as_ref().ok().map(|p| p.page_size);
@@ -188,26 +190,34 @@ impl Salvager {
         };
         let pages = Pages::new(input.main.clone(), len, probe.base, probe.page_size, probe.reserved);
         let report = ReadReport { notes: probe.notes.clone(), ..ReadReport::default() };
-        let mut me = Self { pages, probe, options, report };
+        let mut me = Self { pages, probe, options, report, logs: Vec::new() };
         if let (Some((page_size, layer)), Some(src)) = (wal, &input.wal) {
             if page_size == me.pages.page_size {
-                me.lay(layer, src, Origin::Wal, control)?;
+                me.logs.push((layer, src.clone(), Origin::Wal));
             } else {
                 me.report.notes.push("the write-ahead log belongs to another database: not applied".into());
             }
         }
-        if let Some(src) = &input.journal {
-            if let Some(layer) = logs::journal_layer(src, me.pages.page_size, me.pages.count) {
-                me.lay(layer, src, Origin::Journal, control)?;
-            }
+        if let Some(src) = &input.journal
+            && let Some(layer) = logs::journal_layer(src, me.pages.page_size, me.pages.count)
+        {
+            me.logs.push((layer, src.clone(), Origin::Journal));
+        }
+        Ok(me)
+    }
+
+    /// Lays the logs over the file.
+    fn lay_logs(&mut self, control: &Control) -> Result<(), ReadError> {
+        for (layer, src, origin) in std::mem::take(&mut self.logs) {
+            self.lay(layer, &src, origin, control)?;
         }
         // The header of the database as the logs leave it.
         let mut first = Vec::new();
-        me.pages.read(1, &mut first);
-        if me.pages.overlay.contains_key(&1) && first.starts_with(super::format::MAGIC) {
-            me.probe.header = DbHeader::parse(&first);
+        self.pages.read(1, &mut first);
+        if self.pages.overlay.contains_key(&1) && first.starts_with(super::format::MAGIC) {
+            self.probe.header = DbHeader::parse(&first);
         }
-        Ok(me)
+        Ok(())
     }
 
     /// Lays a log over the file, unless it belongs to another database.
@@ -270,6 +280,7 @@ impl Salvager {
     /// # Errors
     /// When the sink fails or the run is cancelled; damage is no error.
     pub fn run(mut self, sink: &mut dyn Sink, control: &Control) -> Result<ReadReport, ReadError> {
+        self.lay_logs(control)?;
         let structure = self.structure(control)?;
         let settings = self.settings(&structure.schema);
         sink.begin(&settings, &structure.schema.objects)?;
@@ -443,8 +454,7 @@ impl Salvager {
                     guess.get_or_insert_with(|| o.name.clone());
                 }
             }
-            if !kind.is_table() && entries * 10 >= cells.len() * 9 || self.is_copy(at, &reader, page, &cells)
-            {
+            if !kind.is_table() && entries * 10 >= cells.len() * 9 || is_copy(at, &reader, page, &cells) {
                 continue;
             }
             let place = self.pages.place(page).map_or(0, |(_, offset)| offset);
@@ -464,28 +474,6 @@ impl Salvager {
             }
         }
         Ok(())
-    }
-
-    /// Whether a page without a tree is a copy or the remains of pages that a
-    /// table has: all its keys fall between those of a sound leaf.
-    fn is_copy(&self, at: &Structure, reader: &PageReader, page: u32, cells: &[cells::Cell]) -> bool {
-        let info = at.scan.info(page);
-        let mut slots = Vec::new();
-        at.trees.iter().filter(|t| t.shape.kind == TreeKind::Rowid).any(|tree| {
-            let within = |key: i64| {
-                let known = |l: &&Leaf| {
-                    let i = at.scan.info(l.page);
-                    i.cells > 0 && i.first <= key && i.last >= key
-                };
-                tree.leaves.iter().any(|l| known(&l))
-            };
-            within(info.first)
-                && within(info.last)
-                && cells.iter().all(|c| {
-                    record::decode(c.local_bytes(&reader.buf), c.payload, &mut slots).is_err()
-                        || tree.shape.usual(&slots)
-                })
-        })
     }
 
     /// What the new database must keep.
@@ -541,4 +529,26 @@ impl Salvager {
         }
         self.report.pages = c;
     }
+}
+
+/// Whether a page without a tree is a copy or the remains of pages that a
+/// table has: all its keys fall between those of a sound leaf.
+fn is_copy(at: &Structure, reader: &PageReader, page: u32, cells: &[cells::Cell]) -> bool {
+    let info = at.scan.info(page);
+    let mut slots = Vec::new();
+    at.trees.iter().filter(|t| t.shape.kind == TreeKind::Rowid).any(|tree| {
+        let within = |key: i64| {
+            let known = |l: &&Leaf| {
+                let i = at.scan.info(l.page);
+                i.cells > 0 && i.first <= key && i.last >= key
+            };
+            tree.leaves.iter().any(|l| known(&l))
+        };
+        within(info.first)
+            && within(info.last)
+            && cells.iter().all(|c| {
+                record::decode(c.local_bytes(&reader.buf), c.payload, &mut slots).is_err()
+                    || tree.shape.usual(&slots)
+            })
+    })
 }

@@ -224,10 +224,7 @@ pub(super) fn salvage_with(
     let mut mem = Memory::default();
     let arc = |b: Vec<u8>| -> Arc<dyn ReadAt> { Arc::new(b) };
     let input = Input { main: arc(bytes), wal: wal.map(arc), journal: journal.map(arc) };
-    let report = Salvager::open(&input, options, &Control::default())
-        .unwrap()
-        .run(&mut mem, &Control::default())
-        .unwrap();
+    let report = Salvager::open(&input, options).unwrap().run(&mut mem, &Control::default()).unwrap();
     (mem, report)
 }
 
@@ -471,6 +468,9 @@ fn overflow_chains_are_not_trusted_blindly() {
     }
 }
 
+/// A class of damage to a log, by name.
+type Hurt<'a> = (&'a str, &'a dyn Fn(&mut Vec<u8>));
+
 fn wal_sample() -> (Vec<u8>, Vec<u8>, Sample) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.db");
@@ -498,7 +498,7 @@ fn logs_are_applied_past_damage() {
     let (main, wal, s) = wal_sample();
     let step = 24 + 4096;
     let frames = (wal.len() - 32) / step;
-    let hurt: [(&str, &dyn Fn(&mut Vec<u8>)); 7] = [
+    let hurt: [Hurt<'_>; 7] = [
         ("healthy", &|_| {}),
         ("S4 one byte", &|w| w[32 + step * (frames / 3) + 24 + 2000] ^= 0x55),
         ("S4 checksum", &|w| w[32 + step * (frames / 3) + 17] ^= 0x55),
@@ -538,7 +538,7 @@ fn hot_journals_are_rolled_back_past_damage() {
     .unwrap();
     let journal = std::fs::read(dir.path().join("a.db-journal")).unwrap();
     let main = std::fs::read(&path).unwrap();
-    let hurt: [(&str, &dyn Fn(&mut Vec<u8>)); 3] = [
+    let hurt: [Hurt<'_>; 3] = [
         ("healthy", &|_| {}),
         ("S12 magic", &|j| j[..8].fill(0)),
         ("S13 checksum", &|j| j[512 + 4 + 4096] ^= 1),
