@@ -5,9 +5,11 @@
 
 pub mod disk_lru;
 pub mod entries;
+pub mod firefox_cache;
 mod glimpse;
 pub mod json;
 pub mod leveldb;
+mod lookup2;
 pub mod mmkv;
 mod read_at;
 pub mod registry;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
-use super::{disk_lru, json, leveldb, mmkv, shared_prefs, simple_cache};
+use super::{disk_lru, firefox_cache, json, leveldb, mmkv, shared_prefs, simple_cache};
 use crate::control::Control;
 use crate::model::StoreKind;
 
@@ -30,6 +30,9 @@ fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Optio
     }
     if simple_cache::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::SimpleCache));
+    }
+    if firefox_cache::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::FirefoxCache));
     }
     if disk_lru::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::DiskLruCache));
@@ -79,6 +82,7 @@ pub fn check(
         StoreKind::Sqlite => crate::sqlite::check::check(subject, level, control),
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
         StoreKind::Leveldb => leveldb::check(subject, level, control),
+        StoreKind::FirefoxCache => firefox_cache::check(subject, level, control),
         StoreKind::SimpleCache => simple_cache::check(subject, level, control),
         StoreKind::Json => json::check(subject, level, control),
         StoreKind::Mmkv => mmkv::check(subject, level, control),
@@ -93,6 +97,7 @@ pub fn check(
 /// When it cannot be read, or when `kind` is no cache that knows its entries.
 pub fn entries(kind: StoreKind, subject: Subject<'_>, control: &Control) -> Result<Clearable, StoreError> {
     match kind {
+        StoreKind::FirefoxCache => Ok(Clearable::ByEntry(firefox_cache::entries(subject)?)),
         StoreKind::SimpleCache => Ok(Clearable::ByEntry(simple_cache::entries(subject)?)),
         StoreKind::DiskLruCache => disk_lru::entries(subject, control),
         StoreKind::BlockfileCache | StoreKind::SqlCache => Ok(Clearable::WholeOnly),

@@ -289,8 +289,10 @@ fn check_state(folder: &Folder, version: &Version, out: &mut Tally) {
     }
     for (number, file) in &folder.tables {
         if !version.tables.contains_key(number) {
-            let message = "a table that is not part of the store; the app removes it when it next opens it";
-            out.finding(remark("leveldb.orphan", message).in_file(file.rel.clone()));
+            let name = crate::fsys::shown(file.rel.as_path());
+            out.not_checked(format!(
+                "{name}: not part of the store; the app removes it when it next opens it"
+            ));
         }
     }
 }
