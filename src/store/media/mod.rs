@@ -282,7 +282,9 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
 pub(super) fn tally(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
     let mut tally = Tally::new(StoreKind::Media, "structure of each media file");
     match below(subject)? {
-        None => drop(file(subject, None, level, &mut tally, control)?),
+        None => {
+            file(subject, None, level, &mut tally, control)?;
+        }
         Some(files) => {
             for (path, _) in files {
                 control.safe_point()?;
