@@ -17,6 +17,7 @@ use crate::model::{Finding, Remedy, Severity, StoreKind};
 const INDEX: &str = "cached_content_index.exi";
 const INDEX_BACKUP: &str = "cached_content_index.exi.bak";
 const UID: &str = ".uid";
+const SPAN: &str = ".exo";
 /// Longest index that is read.
 const MAX_INDEX: u64 = 256 << 20;
 /// Longest metadata value that the library itself accepts.
@@ -49,7 +50,7 @@ struct Span<'a> {
 
 impl<'a> Span<'a> {
     fn parse(name: &'a str) -> Option<Self> {
-        let rest = name.strip_suffix(".exo")?;
+        let rest = name.strip_suffix(SPAN)?;
         let (rest, version) = rest.rsplit_once(".v")?;
         let version = version.parse().ok().filter(|v| (1..=3).contains(v))?;
         let (rest, time) = rest.rsplit_once('.')?;
@@ -238,7 +239,7 @@ fn uid_file(file: &Found) -> bool {
 
 fn span_name(file: &Found) -> Option<&str> {
     let name = file.path.file_name()?.to_str()?;
-    (file.entry.meta.kind == Kind::File && name.ends_with(".exo")).then_some(name)
+    (file.entry.meta.kind == Kind::File && name.ends_with(SPAN)).then_some(name)
 }
 
 /// The files of the folder and of its numbered folders, in order.
