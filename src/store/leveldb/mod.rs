@@ -104,6 +104,9 @@ fn examine_store(subject: Subject<'_>, level: Level, control: &Control) -> Resul
         Level::Deep => "leveldb block and record checksums",
     };
     let mut out = Tally::new(StoreKind::Leveldb, method);
+    if folder.is_new() {
+        return Ok(out);
+    }
     if let Some(flag) = &folder.flagged {
         let message = "the browser has marked the store as corrupt and will discard it when it next opens it";
         out.finding(damage("leveldb.flagged", message).in_file(flag.rel.clone()));

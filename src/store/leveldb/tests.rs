@@ -151,6 +151,14 @@ fn a_sound_store_is_covered_but_for_its_chatter() {
     assert_eq!(check.not_checked, Vec::<String>::new());
 }
 
+/// Chromium makes the folders of features that were never used.
+#[test]
+fn a_folder_in_which_nothing_was_stored_is_sound() {
+    let bench = Bench::new("new");
+    bench.write("new/LOCK", b"").write("new/LOG", b"");
+    assert_eq!(bench.findings(&deep), Vec::<Finding>::new());
+}
+
 #[test]
 fn lost_files_are_named() {
     for (lost, code) in [
