@@ -3,6 +3,7 @@
 
 mod support;
 
+mod browser_stores;
 mod browsers;
 mod profiles;
 mod salvage;
