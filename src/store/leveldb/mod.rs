@@ -6,18 +6,15 @@
 //! is under CRC-32C. Chromium opens a store strictly: one bad byte, and it
 //! throws the whole store away. So damage is mended from what is still sound.
 
-#[allow(dead_code)]
+mod age;
 mod coding;
-#[allow(dead_code)]
 mod examine;
 mod folder;
-#[allow(dead_code)]
 mod log;
-#[allow(dead_code)]
 mod manifest;
-#[allow(dead_code)]
 mod order;
-#[allow(dead_code)]
+mod rebuild;
+mod scan;
 mod table;
 
 use std::io;
@@ -30,6 +27,7 @@ use self::folder::{Folder, Listed, Name};
 use self::log::Item;
 use self::manifest::{TableMeta, Version};
 use self::order::Order;
+pub use self::rebuild::rebuild;
 use super::read_at::{OpenFile, ReadAt, open, read_vec};
 use super::tally::Tally;
 use super::{Check, Glimpse, Level, StoreError, Subject};
