@@ -8,3 +8,4 @@ mod profiles;
 mod salvage;
 mod scripts;
 mod sqlite_check;
+mod stores;
