@@ -9,6 +9,8 @@ pub mod format;
 pub mod journal;
 pub mod rebuild;
 pub mod record;
+pub mod recover;
+pub mod report;
 pub mod salvage;
 pub mod salvaged;
 pub mod source;

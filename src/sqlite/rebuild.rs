@@ -19,8 +19,20 @@ mod tests;
 mod unique;
 mod virtuals;
 
-#[allow(unused_imports)] // the door of salvage uses it
 pub(crate) use blank::{seal, sync_parent};
+
+/// Serves the app's own collations and functions on a connection that only
+/// reads a rebuilt database, as they were served while it was written.
+pub(crate) fn serve_stand_ins(db: &Connection, names: &[String]) -> rusqlite::Result<()> {
+    for name in names {
+        if let Some(name) = name.strip_prefix("collation ") {
+            model::stand_in_collation(db, name)?;
+        } else if let Some(name) = name.strip_prefix("function ") {
+            model::stand_in_function(db, name)?;
+        }
+    }
+    Ok(())
+}
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -57,6 +69,8 @@ pub struct WriterOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableCount {
     pub name: String,
+    /// Its number among the schema objects given to [`Sink::begin`].
+    pub object: usize,
     /// In the table, whole, and nothing contradicts them.
     pub recovered: u64,
     /// In the table, whole, but something contradicts a value.
@@ -88,8 +102,9 @@ pub struct Written {
     pub doubtful: Option<String>,
     /// Schema objects that could not be made, with the reason.
     pub dropped: Vec<(String, String)>,
-    /// Collations and functions of the app that stand-ins served: the indexes
-    /// that use them must be rebuilt by the app (`REINDEX`).
+    /// Collations and functions of the app that stand-ins served, as
+    /// `collation NAME` and `function NAME`: the indexes that use them must be
+    /// rebuilt by the app (`REINDEX`).
     pub stand_ins: Vec<String>,
     /// Sentences for a person.
     pub notes: Vec<String>,
@@ -238,6 +253,7 @@ impl State {
         for (at, (object, refusal)) in schema.iter().zip(refusals).enumerate() {
             let mut count = TableCount {
                 name: object.name.clone(),
+                object: self.objects.len(),
                 made: refusal.is_none(),
                 origin: Some(object.origin),
                 ..TableCount::default()
@@ -595,6 +611,13 @@ fn examine(row: &mut Row, table: &Table, has_rowid: bool, way: TextWay) -> Verdi
         let number = table.columns.get(i).map(|c| c.number);
         row.doubts.iter().any(|d| d.missing && d.column == number)
     };
+    for (value, column) in row.values.iter_mut().zip(&table.columns) {
+        if let (true, Value::Real(r)) = (column.is_real, &*value)
+            && let Some(whole) = stored_whole(*r)
+        {
+            *value = Value::Integer(whole);
+        }
+    }
     for (i, (value, column)) in row.values.iter().zip(&table.columns).enumerate() {
         if *value == Value::Null {
             if column.not_null {
@@ -610,6 +633,14 @@ fn examine(row: &mut Row, table: &Table, has_rowid: bool, way: TextWay) -> Verdi
         }
     }
     Verdict::Stands
+}
+
+/// SQLite stores a whole number of a REAL column as an integer of up to six
+/// bytes (fileformat2, "Record Format").
+fn stored_whole(real: f64) -> Option<i64> {
+    const LIMIT: f64 = 140_737_488_355_327.0;
+    (real.abs() <= LIMIT && real.fract() == 0.0 && !(real == 0.0 && real.is_sign_negative()))
+        .then_some(real as i64)
 }
 
 /// What a STRICT table may hold in a column of that type
