@@ -4,5 +4,6 @@
 mod support;
 
 mod browsers;
+mod profiles;
 mod salvage;
 mod scripts;
