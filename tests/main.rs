@@ -6,4 +6,5 @@ mod support;
 mod browsers;
 mod profiles;
 mod salvage;
+mod salvage_traps;
 mod scripts;

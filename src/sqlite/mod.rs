@@ -7,6 +7,7 @@ pub mod connect;
 pub mod ddl;
 pub mod format;
 pub mod journal;
+pub mod mend;
 pub mod rebuild;
 pub mod record;
 pub mod recover;
