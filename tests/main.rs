@@ -8,3 +8,4 @@ mod profiles;
 mod salvage;
 mod salvage_traps;
 mod scripts;
+mod sqlite_check;
