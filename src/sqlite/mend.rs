@@ -21,7 +21,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::connect::{self, Access};
-use super::rebuild::{seal, serve_stand_ins};
+use super::rebuild::seal;
 use super::recover::{self, SalvageError, SalvageOptions, beside, salvage};
 use super::report::SalvageReport;
 use super::salvage::{Input, Options, Salvager};
@@ -120,8 +120,9 @@ fn attempt(way: Way, request: &RebuildRequest<'_>, readable: &Readable) -> Resul
     let wal_mode = wants_wal(&work);
     let result = apply(way, &work, folder.path(), request.control)?;
     request.control.safe_point().map_err(|c| Miss::Stop(c.into()))?;
-    seal(&result, wal_mode).map_err(cannot_write)?;
     let mut notes = verify(&result, readable, request.control)?;
+    // Last, because a look at a database in WAL mode leaves files beside it.
+    seal(&result, wal_mode).map_err(cannot_write)?;
     std::fs::rename(&result, request.out).map_err(cannot_write)?;
     notes.push(match way {
         Way::Recovery => "its journal or log was applied".to_owned(),
@@ -190,15 +191,7 @@ fn verify(result: &Path, readable: &Readable, control: &Control) -> Result<Vec<S
             return Err(Miss::Cannot(format!("{table}: {here} rows, but {rows} can be read")));
         }
     }
-    Ok(foreign_keys(&db).into_iter().collect())
-}
-
-/// Violations of foreign keys: never a reason to refuse, for SQLite does not
-/// enforce them by default and the app may have made them.
-fn foreign_keys(db: &Connection) -> Option<String> {
-    let count: rusqlite::Result<i64> =
-        db.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |r| r.get(0));
-    count.ok().filter(|n| *n > 0).map(|n| format!("{n} rows refer to rows that are not there (foreign keys)"))
+    Ok(recover::foreign_keys(&db).into_iter().collect())
 }
 
 /// Salvage, when no lossless way was sufficient.
@@ -214,11 +207,6 @@ fn last_way(request: &RebuildRequest<'_>, tried: Vec<String>) -> Result<Rebuilt,
     }
     let (recovered, doubtful, lost) = report.totals();
     let mut notes: Vec<String> = report.notes.clone();
-    if let Ok(db) = connect::open(request.out, Access::Read, request.control, Some(TIME))
-        && serve_stand_ins(&db, &report.stand_ins).is_ok()
-    {
-        notes.extend(foreign_keys(&db));
-    }
     notes.extend(tried.into_iter().map(|t| format!("not sufficient: {t}")));
     Ok(Rebuilt {
         method: "salvage".to_owned(),

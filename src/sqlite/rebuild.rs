@@ -615,13 +615,6 @@ fn examine(row: &mut Row, table: &Table, has_rowid: bool, way: TextWay) -> Verdi
         let number = table.columns.get(i).map(|c| c.number);
         row.doubts.iter().any(|d| d.missing && d.column == number)
     };
-    for (value, column) in row.values.iter_mut().zip(&table.columns) {
-        if let (Affinity::Real, Value::Real(r)) = (column.affinity, &*value)
-            && let Some(whole) = stored_whole(*r)
-        {
-            *value = Value::Integer(whole);
-        }
-    }
     for (i, (value, column)) in row.values.iter().zip(&table.columns).enumerate() {
         if *value == Value::Null {
             if column.not_null {
@@ -659,14 +652,6 @@ fn fits_affinity(affinity: Affinity, value: &Value, way: TextWay) -> bool {
         }
         _ => true,
     }
-}
-
-/// SQLite stores a whole number of a REAL column as an integer of up to six
-/// bytes (fileformat2, "Record Format").
-fn stored_whole(real: f64) -> Option<i64> {
-    const LIMIT: f64 = 140_737_488_355_327.0;
-    (real.abs() <= LIMIT && real.fract() == 0.0 && !(real == 0.0 && real.is_sign_negative()))
-        .then_some(real as i64)
 }
 
 /// What a STRICT table may hold in a column of that type

@@ -88,6 +88,11 @@ pub fn salvage(
     let written = writer.finish(is_damaged(&read)).map_err(|e| sink_error(e, output))?;
     let mut report = SalvageReport::new(&read, written, options.expected);
     report.integrity = integrity(&made, &report.stand_ins, control);
+    if report.integrity == "ok"
+        && let Ok(db) = connect::open(&made, Access::Read, control, Some(Duration::from_mins(1)))
+    {
+        report.notes.extend(foreign_keys(&db));
+    }
     control.safe_point()?;
     if report.tables.is_empty() && report.orphans == 0 && report.damaged {
         return Err(SalvageError::Nothing {
@@ -209,6 +214,14 @@ pub(super) fn integrity_check(
     let mut statement = db.prepare("PRAGMA integrity_check(20)")?;
     let lines: Vec<String> = statement.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
     Ok(lines.join("; "))
+}
+
+/// Violations of foreign keys: never a reason to refuse, for SQLite does not
+/// enforce them by default and the app may have made them.
+pub(super) fn foreign_keys(db: &rusqlite::Connection) -> Option<String> {
+    let count: rusqlite::Result<i64> =
+        db.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |r| r.get(0));
+    count.ok().filter(|n| *n > 0).map(|n| format!("{n} rows refer to rows that are not there (foreign keys)"))
 }
 
 /// Gives a finished file its name without ever replacing another.

@@ -339,10 +339,7 @@ mod tests {
     fn text_stays_within_80_columns_and_names_what_is_lost() {
         let text = sample().text();
         assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
-        assert!(
-            text.contains("messages") && text.contains("125") == false && text.contains("  5\n"),
-            "{text}"
-        );
+        assert!(text.contains("messages") && !text.contains("125") && text.contains("  5\n"), "{text}");
     }
 
     #[test]
