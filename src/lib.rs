@@ -34,5 +34,7 @@ pub mod model;
 pub mod place;
 pub mod plan;
 pub mod profile;
+pub mod repair;
 pub mod sqlite;
 pub mod store;
+pub mod vault;

@@ -1,3 +1,4 @@
 //! What several topics share.
 
+pub mod plans;
 pub mod tree;
