@@ -21,6 +21,7 @@
 //! | [`store`] | one file per store kind: recognise and check |
 //! | [`sqlite`] | the SQLite file format: read, check, salvage, rebuild |
 //! | `process` | is the app running, ask it to stop |
+//! | [`sample`] | healthy sample stores and ways to damage them, for the demo and the tests |
 //! | [`place`], [`profile`] | where files live, and what to look for |
 //! | [`control`] | cancellation and progress |
 //! | [`fsys`] | the only code that touches a target's disk |
@@ -35,6 +36,7 @@ pub mod place;
 pub mod plan;
 pub mod profile;
 pub mod repair;
+pub mod sample;
 pub mod sqlite;
 pub mod store;
 pub mod vault;

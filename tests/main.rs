@@ -1,6 +1,11 @@
 //! One test binary; each module is one topic.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod repair;
 mod support;
+
+mod browsers;
+mod profiles;
+mod repair;
+mod salvage;
+mod scripts;
 mod undo;

@@ -1,24 +1,95 @@
 //! Where files live and how they are reached: this machine, or a mounted
 //! image or copied tree.
+//!
+//! A [`Place`] says whose data there is and what the base folders are; the
+//! profiles say what to look for below them; [`locate`] brings the two
+//! together and finds the folders that exist.
 
-use std::path::PathBuf;
+mod android;
+mod image;
+mod local;
+mod locate;
+mod look;
+mod resolve;
+mod scope;
+
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::fsys::RelPath;
+pub use image::ImagePlace;
+pub use local::LocalPlace;
+pub use locate::{Filter, Located, locate};
+pub use scope::{BaseFolder, Scope};
+
+use crate::error::Result;
+use crate::fsys::{Dir, RelPath};
 use crate::model::Platform;
+pub use crate::profile::RuleMatch;
 use crate::profile::{App, RuleSet};
+
+/// Where files live.
+pub trait Place {
+    /// Whether the files belong to this machine's running system, so that a
+    /// process can have them open.
+    fn live(&self) -> bool;
+
+    /// The place for a person: `this machine`, or the image's path.
+    fn name(&self) -> String;
+
+    /// Whose data there is, each with its base folders.
+    fn scopes(&self) -> &[Scope];
+
+    /// What could not be looked at while the place was opened.
+    fn notes(&self) -> &[Note];
+}
+
+/// The place that the command line names: an image, or this machine.
+///
+/// # Errors
+/// What [`ImagePlace::open`] and [`LocalPlace::open`] refuse.
+pub fn open(image: Option<&Path>, platform: Option<Platform>) -> Result<Box<dyn Place>> {
+    Ok(match image {
+        Some(dir) => Box::new(ImagePlace::open(dir, platform)?),
+        None => Box::new(LocalPlace::open(platform)?),
+    })
+}
+
+/// Why a folder that a profile names is not among the targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoteKind {
+    /// A safety rule forbids it: a link, a mount point, a shared folder.
+    Refused,
+    /// It, or a folder above it, could not be read: what is there is unknown.
+    Unreadable,
+}
+
+/// A folder that was left out, and why.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Note {
+    pub kind: NoteKind,
+    /// The app that was looked for; none when it concerns the place.
+    pub app: Option<String>,
+    pub path: PathBuf,
+    /// For a person.
+    pub reason: String,
+}
 
 /// One installed app found at one place, for one user.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// Stable for the same app, user and packaging at the same place; shown
-    /// in reports and used by the baseline: `chromium:default:/home/ann`.
+    /// in reports and used by the baseline: `chromium:snap:/home/ann`.
     pub id: String,
     pub app: Arc<App>,
+    /// Which of the app's packagings or channels this is.
+    pub install: String,
     pub platform: Platform,
     /// Whose data it is, when the place has several users.
     pub user: Option<String>,
-    /// Its folders that exist, each a real directory.
+    /// Its folders that exist, each a real directory; several of one id when
+    /// its template has a wildcard.
     pub roots: Vec<Root>,
     /// When the app itself was last updated, in nanoseconds since 1970, when
     /// the place can tell.
@@ -34,27 +105,19 @@ pub struct Root {
     pub path: PathBuf,
     /// The rules whose `root` is this one, ready to match.
     pub rules: Arc<RuleSet>,
+    /// The base folder, absolute and free of links when it was found.
+    pub base: PathBuf,
+    /// The root below its base folder.
+    pub below: RelPath,
 }
 
-/// What a path below a root belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RuleMatch<'a> {
-    pub rule: &'a crate::profile::Rule,
-    /// How many leading components of the path are the store's own path.
-    pub store_depth: usize,
-}
-
-impl RuleMatch<'_> {
-    /// The store's own path, given the path that was matched.
-    #[must_use]
-    pub fn store_path(&self, path: &RelPath) -> RelPath {
-        let mut out = RelPath::root();
-        for name in path.components().take(self.store_depth) {
-            // A component of a RelPath is always a valid name.
-            if let Ok(next) = out.join(name) {
-                out = next;
-            }
-        }
-        out
+impl Root {
+    /// Opens the folder; a link that was put into its path since it was found
+    /// is refused.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn open(&self) -> io::Result<Dir> {
+        Dir::open(&self.base)?.dir(&self.below)
     }
 }

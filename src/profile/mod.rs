@@ -1,10 +1,109 @@
 //! What to look for: which apps exist on a platform, where their stores lie,
 //! what each is, and what may be done to it.
+//!
+//! Profiles are data, but data that decides what is deleted, so they are read
+//! like code: everything that is not understood is refused, with file and line.
 
+mod check;
+mod load;
 mod model;
+mod origin;
+mod overlap;
+mod pattern;
+mod problem;
+mod raw;
+mod rules;
+mod template;
 
-pub use model::{App, Confidence, May, RootTemplate, Rule};
+use std::sync::Arc;
 
-/// The rules of one root, ready to match paths.
-#[derive(Debug, Default)]
-pub struct RuleSet {}
+pub use load::Extra;
+pub use model::{App, Confidence, Identify, Install, May, RootTemplate, Rule, Shape, sidecars};
+pub use origin::{Origins, host_of};
+pub use pattern::{BadPattern, Pattern};
+pub(crate) use pattern::{NameGlob, prepared};
+pub use problem::{Problem, Problems};
+pub use rules::{Below, Position, RuleMatch, RuleSet};
+pub use template::{BadTemplate, Base, Template};
+pub(crate) use template::{protected_below_home, protected_below_top};
+
+use crate::error::Result;
+use crate::model::Platform;
+
+/// Something that is not cleared whatever a rule says.
+#[derive(Debug, Clone)]
+pub struct Never {
+    exact: Arc<Pattern>,
+    folded: Arc<Pattern>,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+impl Never {
+    fn pattern(&self, fold: bool) -> &Arc<Pattern> {
+        if fold { &self.folded } else { &self.exact }
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.exact.as_str()
+    }
+}
+
+/// Every app that is known, on every platform.
+#[derive(Debug, Clone, Default)]
+pub struct Profiles {
+    apps: Vec<Arc<App>>,
+    never: Vec<Never>,
+    origins: Origins,
+}
+
+impl Profiles {
+    /// The built-in profiles and a person's own, which replace built-in apps of
+    /// the same id and platform.
+    ///
+    /// # Errors
+    /// Kind `Profile` with every line that is refused and why; `Io` when a named
+    /// folder or file cannot be read.
+    pub fn load(extra: &Extra) -> Result<Self> {
+        load::load(extra)
+    }
+
+    /// Reads profiles from text, with the built-in ones: `(name, text)` pairs.
+    ///
+    /// # Errors
+    /// Every line that is refused and why.
+    pub fn from_texts(texts: &[(&str, &str)]) -> Result<Self, Problems> {
+        let mut sources = load::builtin();
+        sources.extend(texts.iter().map(|(file, text)| problem::Source {
+            file: (*file).to_owned(),
+            text: (*text).to_owned(),
+            builtin: false,
+        }));
+        load::assemble(&sources)
+    }
+
+    /// All apps, by platform and id.
+    #[must_use]
+    pub fn apps(&self) -> &[Arc<App>] {
+        &self.apps
+    }
+
+    /// The apps of one platform, by id.
+    pub fn of(&self, platform: Platform) -> impl Iterator<Item = &Arc<App>> {
+        self.apps.iter().filter(move |a| a.platform == platform)
+    }
+
+    /// What is never cleared.
+    #[must_use]
+    pub fn never(&self) -> &[Never] {
+        &self.never
+    }
+
+    /// The shop's own hosts.
+    #[must_use]
+    pub fn origins(&self) -> &Origins {
+        &self.origins
+    }
+}

@@ -1,7 +1,12 @@
 //! What a profile says, after it was read and found valid.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::rules::RuleSet;
+use super::template::Template;
 use crate::model::{Class, Platform, StoreKind};
 
 /// How sure the rule is about what it describes.
@@ -14,6 +19,18 @@ pub enum Confidence {
     Likely,
     /// Read in primary code, or several independent sources.
     Confirmed,
+}
+
+impl Confidence {
+    /// The word used in profiles and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Guess => "guess",
+            Self::Likely => "likely",
+            Self::Confirmed => "confirmed",
+        }
+    }
 }
 
 /// What may be done to a store of a rule, beyond checking it.
@@ -30,6 +47,70 @@ pub enum May {
     RestoreBackup,
 }
 
+impl May {
+    /// The word used in profiles and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClearEntries => "clear-entries",
+            Self::ClearStore => "clear-store",
+            Self::Rebuild => "rebuild",
+            Self::RestoreBackup => "restore-backup",
+        }
+    }
+
+    /// Whether it lets something be cleared.
+    #[must_use]
+    pub fn clears(self) -> bool {
+        matches!(self, Self::ClearEntries | Self::ClearStore)
+    }
+}
+
+/// Whether a store of a kind is a file or a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    File,
+    Folder,
+    /// Either; what is found decides.
+    Either,
+}
+
+impl Shape {
+    /// The shape of a rule's stores; `None` is "by content".
+    #[must_use]
+    pub fn of(kind: Option<StoreKind>) -> Self {
+        use StoreKind as K;
+        match kind {
+            Some(K::Sqlite | K::SharedPrefs | K::Json | K::Plist | K::Mmkv | K::Media) => Self::File,
+            Some(K::Files) | None => Self::Either,
+            Some(
+                K::Leveldb
+                | K::SimpleCache
+                | K::BlockfileCache
+                | K::SqlCache
+                | K::CacheStorage
+                | K::FirefoxCache
+                | K::Keva
+                | K::DiskLruCache
+                | K::Fresco
+                | K::ExoCache
+                | K::MediaLoader,
+            ) => Self::Folder,
+        }
+    }
+}
+
+/// What belongs to the same store as a file, by its name's ending.
+#[must_use]
+pub fn sidecars(kind: Option<StoreKind>) -> &'static [&'static str] {
+    match kind {
+        Some(StoreKind::Sqlite | StoreKind::Files) | None => &["-wal", "-journal", "-shm"],
+        Some(StoreKind::SharedPrefs) => &[".bak"],
+        Some(StoreKind::Mmkv) => &[".crc"],
+        _ => &[],
+    }
+}
+
 /// One store rule of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -43,7 +124,7 @@ pub struct Rule {
     pub kind: Option<StoreKind>,
     pub class: Class,
     /// Which of the app's roots the patterns are relative to.
-    pub root: String,
+    pub roots: Vec<String>,
     /// Patterns of the store's own path below the root: names with `*` and
     /// `?`, `**` for any depth, `{a,b}` for alternatives, `/` between names.
     pub paths: Vec<String>,
@@ -75,41 +156,106 @@ impl Rule {
     /// `cache`, a permission, and more than a guess.
     #[must_use]
     pub fn may_clear(&self) -> bool {
-        self.class == Class::Cache
-            && self.confidence > Confidence::Guess
-            && self.may.iter().any(|m| matches!(m, May::ClearEntries | May::ClearStore))
+        self.may.iter().any(|m| m.clears() && self.may(*m))
     }
 
-    /// Whether a permission is given.
+    /// Whether a permission is given and can be used: clearing needs class
+    /// `cache` and more than a guess.
     #[must_use]
     pub fn may(&self, what: May) -> bool {
         self.may.contains(&what)
+            && (!what.clears() || (self.class == Class::Cache && self.confidence > Confidence::Guess))
+    }
+
+    /// Whether single entries may be cleared, now that the store is known to be
+    /// of this kind: a block file or a SQL backend has no separable entries,
+    /// whatever the rule expected to find.
+    #[must_use]
+    pub fn may_clear_entries_of(&self, found: StoreKind) -> bool {
+        self.may(May::ClearEntries)
+            && !matches!(found, StoreKind::BlockfileCache | StoreKind::SqlCache | StoreKind::Sqlite)
+    }
+
+    /// Whether its stores are files or folders.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        Shape::of(self.kind)
+    }
+
+    /// Whether everything in a store of this rule is of the store's own format,
+    /// so that names inside it mean nothing by themselves.
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.kind.is_some() && self.shape() == Shape::Folder
     }
 }
 
 /// A folder of an app, as a template.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootTemplate {
     /// `data`, `cache`, `external`.
     pub id: String,
-    /// `{XDG_CONFIG_HOME}/google-chrome`; several when the app has several
-    /// packagings or channels, each giving a target of its own.
-    pub templates: Vec<String>,
+    /// `{XDG_CONFIG_HOME}/google-chrome`.
+    pub template: Template,
+}
+
+/// How a folder whose name says nothing is recognised: by a value in a
+/// property list inside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identify {
+    /// The property list, relative to the root.
+    pub file: String,
+    /// Its key at the top level.
+    pub key: String,
+    /// The values that name the app.
+    pub values: Vec<String>,
+}
+
+/// One packaging or channel of an app; each that is found is a target of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Install {
+    /// `stable`, `beta`, `snap`, `flatpak`.
+    pub id: String,
+    pub roots: Vec<RootTemplate>,
+    /// The installed program, whose modification time is the app's last update.
+    pub program: Vec<Template>,
+    /// What must hold of a root that a wildcard found.
+    pub identify: Option<Identify>,
 }
 
 /// One app on one platform.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone)]
 pub struct App {
     /// Stable id for `--app`: `chrome`, `com.tiktokshop.seller`.
     pub id: String,
     pub name: String,
     pub platform: Platform,
-    pub roots: Vec<RootTemplate>,
+    pub installs: Vec<Install>,
     pub rules: Vec<Rule>,
     /// Executable names (desktop) or process names (Android) of the running app.
     pub processes: Vec<String>,
     /// Files that exist while it runs, relative to a root: `data:SingletonLock`.
     pub running_markers: Vec<String>,
+    /// The profile file it came from, for messages.
+    pub file: String,
+    /// Line in that file, from 1.
+    pub line: usize,
+    /// The rules of each root, ready to match, by root id.
+    pub(crate) rule_sets: BTreeMap<String, Arc<RuleSet>>,
+}
+
+impl App {
+    /// The rules of one root, ready to match; none when no rule is about it.
+    #[must_use]
+    pub fn rules_of(&self, root: &str) -> Arc<RuleSet> {
+        self.rule_sets.get(root).cloned().unwrap_or_default()
+    }
+
+    /// The ids of its roots, each once.
+    #[must_use]
+    pub fn root_ids(&self) -> Vec<&str> {
+        let mut ids: Vec<&str> = self.installs.iter().flat_map(|i| &i.roots).map(|r| r.id.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
 }

@@ -104,7 +104,8 @@ impl Bench {
             let path = self.on_disk(file.as_ref());
             let good = fs::read(&path).unwrap();
             fs::write(&path, &good[..usize::try_from(at).unwrap()]).unwrap();
-            if !self.found(check, file.as_ref()) {
+            // A lost end may show in another file that it spoke of.
+            if self.findings(check).is_empty() {
                 missed.push(format!("{file:?} cut at {at} of {}", good.len()));
             }
             fs::write(&path, &good).unwrap();

@@ -3,11 +3,16 @@
 //! Checks never write. A rebuild reads a private copy of the store and writes
 //! a new one; putting it in place is the repair stage's work.
 
+pub mod disk_lru;
 pub mod entries;
 mod glimpse;
 pub mod json;
+pub mod leveldb;
+pub mod mmkv;
+mod read_at;
 pub mod registry;
 pub mod shared_prefs;
+pub mod simple_cache;
 mod source;
 mod tally;
 
@@ -181,7 +186,9 @@ pub struct RebuildRequest<'a> {
     /// A private copy of the store: the database file with its sidecars beside
     /// it, or the folder. The rebuild may do with it what it likes.
     pub copy: &'a Path,
-    /// Where the new store goes: a path at which nothing exists yet.
+    /// Where the new store goes: a path at which nothing exists yet. Files that
+    /// belong beside it ([`registry::sidecars`]) are written with the same
+    /// suffixes; a sidecar that is not written is none of the new store.
     pub out: &'a Path,
     /// The cheapest way that the findings allow; the rebuild may go further
     /// when that is not sufficient, and says so in [`Rebuilt::method`].

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
-use super::{json, shared_prefs};
+use super::{disk_lru, json, leveldb, mmkv, shared_prefs, simple_cache};
 use crate::control::Control;
 use crate::model::StoreKind;
 
@@ -15,31 +15,53 @@ use crate::model::StoreKind;
 pub fn recognise(subject: Subject<'_>) -> io::Result<Option<StoreKind>> {
     let glimpse = Glimpse::of(subject)?;
     Ok(if glimpse.is_dir() {
-        recognise_folder(subject, &glimpse)
+        recognise_folder(subject, &glimpse)?
     } else if glimpse.is_file() {
-        recognise_file(subject, &glimpse)
+        recognise_file(subject, &glimpse)?
     } else {
         None
     })
 }
 
 /// Folder kinds, the most specific signature first.
-fn recognise_folder(_subject: Subject<'_>, _glimpse: &Glimpse) -> Option<StoreKind> {
-    None
+fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
+    if leveldb::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::Leveldb));
+    }
+    if simple_cache::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::SimpleCache));
+    }
+    if disk_lru::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::DiskLruCache));
+    }
+    Ok(None)
 }
 
 /// File kinds, the most specific signature first.
-fn recognise_file(_subject: Subject<'_>, glimpse: &Glimpse) -> Option<StoreKind> {
-    if glimpse.head.starts_with(b"SQLite format 3\0") {
-        return Some(StoreKind::Sqlite);
+fn recognise_file(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
+    Ok(if glimpse.head.starts_with(b"SQLite format 3\0") {
+        Some(StoreKind::Sqlite)
+    } else if shared_prefs::recognise(glimpse) {
+        Some(StoreKind::SharedPrefs)
+    } else if json::recognise(glimpse) {
+        Some(StoreKind::Json)
+    } else if mmkv::recognise(subject, glimpse.meta.size)? {
+        Some(StoreKind::Mmkv)
+    } else {
+        None
+    })
+}
+
+/// What the names of files that belong to a store of `kind`, beside its own
+/// file, add to that file's name.
+#[must_use]
+pub fn sidecars(kind: StoreKind) -> &'static [&'static str] {
+    match kind {
+        StoreKind::Sqlite => &crate::sqlite::format::SIDECARS,
+        StoreKind::SharedPrefs => &[shared_prefs::BACKUP],
+        StoreKind::Mmkv => &[mmkv::CRC],
+        _ => &[],
     }
-    if shared_prefs::recognise(glimpse) {
-        return Some(StoreKind::SharedPrefs);
-    }
-    if json::recognise(glimpse) {
-        return Some(StoreKind::Json);
-    }
-    None
 }
 
 /// Checks the store at `subject` as `kind`.
@@ -55,7 +77,11 @@ pub fn check(
 ) -> Result<Check, StoreError> {
     match kind {
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
+        StoreKind::Leveldb => leveldb::check(subject, level, control),
+        StoreKind::SimpleCache => simple_cache::check(subject, level, control),
         StoreKind::Json => json::check(subject, level, control),
+        StoreKind::Mmkv => mmkv::check(subject, level, control),
+        StoreKind::DiskLruCache => disk_lru::check(subject, level, control),
         _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
     }
 }
@@ -64,8 +90,10 @@ pub fn check(
 ///
 /// # Errors
 /// When it cannot be read, or when `kind` is no cache that knows its entries.
-pub fn entries(kind: StoreKind, subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+pub fn entries(kind: StoreKind, subject: Subject<'_>, control: &Control) -> Result<Clearable, StoreError> {
     match kind {
+        StoreKind::SimpleCache => Ok(Clearable::ByEntry(simple_cache::entries(subject)?)),
+        StoreKind::DiskLruCache => disk_lru::entries(subject, control),
         StoreKind::BlockfileCache | StoreKind::SqlCache => Ok(Clearable::WholeOnly),
         _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
     }
@@ -77,8 +105,11 @@ pub fn entries(kind: StoreKind, subject: Subject<'_>, _control: &Control) -> Res
 /// When nothing could be brought back, the disk fails, the run was cancelled,
 /// or the kind cannot be rebuilt.
 pub fn rebuild(kind: StoreKind, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
-    Err(StoreError::CannotRebuild {
-        path: crate::fsys::shown(request.copy),
-        reason: format!("stores of kind {kind} are not rebuilt"),
-    })
+    match kind {
+        StoreKind::Mmkv => mmkv::rebuild(request),
+        _ => Err(StoreError::CannotRebuild {
+            path: crate::fsys::shown(request.copy),
+            reason: format!("stores of kind {kind} are not rebuilt"),
+        }),
+    }
 }

@@ -65,6 +65,11 @@ impl Source {
         BufReader::with_capacity(64 * 1024, (&self.file).take(self.meta.size))
     }
 
+    /// The file itself, for reading at positions.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// A read error of this file.
     pub(super) fn error(&self, source: io::Error) -> StoreError {
         StoreError::Read { path: self.shown.clone(), source }

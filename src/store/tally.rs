@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{Check, Coverage};
 use crate::fsys::RelPath;
-use crate::model::{Finding, StoreKind};
+use crate::model::{Finding, Severity, StoreKind};
 
 /// Findings of one check that are listed one by one; the rest is counted.
 const MAX_FINDINGS: usize = 20_000;
@@ -70,6 +70,11 @@ impl Tally {
         if !self.not_checked.contains(&why) {
             self.not_checked.push(why);
         }
+    }
+
+    /// Whether there is damage so far.
+    pub(super) fn has_errors(&self) -> bool {
+        self.findings.iter().any(|f| f.severity == Severity::Error)
     }
 
     /// Whether anything is wrong so far.

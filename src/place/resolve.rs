@@ -1,0 +1,227 @@
+//! From a template to the folders that exist: name by name, never through a
+//! link, never onto another file system.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{BaseFolder, NoteKind, Scope};
+use crate::fsys::{Dir, Kind, RelPath};
+use crate::profile::{Base, NameGlob, Template, prepared, protected_below_home, protected_below_top};
+
+/// Most folders that one template may stand for.
+const MAX_FOUND: usize = 256;
+
+/// A folder that exists.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub base: PathBuf,
+    pub below: RelPath,
+    pub dir: Dir,
+}
+
+impl Found {
+    pub(crate) fn path(&self) -> PathBuf {
+        self.base.join(self.below.as_path())
+    }
+}
+
+/// A path that was not taken, and why.
+pub(crate) type Refusal = (NoteKind, PathBuf, String);
+
+/// The base folders that a template may start from in this scope.
+pub(crate) fn bases(template: &Template, scope: &Scope) -> Vec<BaseFolder> {
+    match template.base() {
+        Base::Var(name) => scope.bases.get(name).cloned().unwrap_or_default(),
+        Base::Top => scope.top.iter().map(BaseFolder::given).collect(),
+    }
+}
+
+/// The existing folders that the template stands for. The first base folder
+/// that has any decides.
+pub(crate) fn folders(
+    template: &Template,
+    scope: &Scope,
+    fold: bool,
+    notes: &mut Vec<Refusal>,
+) -> Vec<Found> {
+    for base in bases(template, scope) {
+        let mut found = below(template.names(), &base, fold, notes);
+        found.retain(|f| match guard(f, template, scope) {
+            Ok(()) => true,
+            Err(reason) => {
+                notes.push((NoteKind::Refused, f.path(), reason));
+                false
+            }
+        });
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    Vec::new()
+}
+
+/// Goes down from a base folder, one name after the other.
+fn below(names: &[NameGlob], base: &BaseFolder, fold: bool, notes: &mut Vec<Refusal>) -> Vec<Found> {
+    // A base folder that a person named may be reached through links, so its
+    // real path is taken once, here.
+    let real = match base.path.canonicalize() {
+        Ok(real) if base.links || real == base.path => real,
+        Ok(_) => {
+            let reason = "it is reached through a link, and links in an image are never followed";
+            notes.push((NoteKind::Refused, base.path.clone(), reason.to_owned()));
+            return Vec::new();
+        }
+        Err(e) if absent(&e) => return Vec::new(),
+        Err(e) => {
+            notes.push((NoteKind::Unreadable, base.path.clone(), e.to_string()));
+            return Vec::new();
+        }
+    };
+    let dir = match Dir::open(&real) {
+        Ok(dir) => dir,
+        Err(e) if absent(&e) => return Vec::new(),
+        Err(e) => {
+            notes.push((NoteKind::Unreadable, real, e.to_string()));
+            return Vec::new();
+        }
+    };
+    let mut now = vec![Found { base: real, below: RelPath::root(), dir }];
+    for (depth, name) in names.iter().enumerate() {
+        let mut next = Vec::new();
+        for parent in now {
+            step(&parent, name, depth, base, fold, notes, &mut next);
+        }
+        now = next;
+        now.truncate(MAX_FOUND);
+    }
+    now
+}
+
+/// The folders in `parent` that one name of a template stands for.
+fn step(
+    parent: &Found,
+    name: &NameGlob,
+    depth: usize,
+    base: &BaseFolder,
+    fold: bool,
+    notes: &mut Vec<Refusal>,
+    out: &mut Vec<Found>,
+) {
+    let plain = name.literal();
+    let mut candidates: Vec<(RelPath, Kind)> = Vec::new();
+    // The name as it is written is asked for by name: a folder need not be
+    // listable for that.
+    if let Some(exact) = plain.as_deref().filter(|_| !fold).and_then(|n| RelPath::root().join(n).ok()) {
+        match parent.dir.stat(&exact) {
+            Ok(meta) => candidates.push((exact, meta.kind)),
+            Err(e) if absent(&e) => {}
+            Err(e) => notes.push((NoteKind::Unreadable, parent.path().join(exact.as_path()), e.to_string())),
+        }
+    } else {
+        match parent.dir.list() {
+            Ok(entries) => {
+                for entry in entries.into_iter().filter(|e| name.matches(&prepared(&e.name, fold))) {
+                    if let Ok(rel) = RelPath::root().join(&entry.name) {
+                        candidates.push((rel, entry.meta.kind));
+                    }
+                }
+            }
+            Err(e) => notes.push((NoteKind::Unreadable, parent.path(), e.to_string())),
+        }
+    }
+    if depth == 0
+        && let Some(only) = &base.only
+    {
+        candidates.retain(|(rel, _)| rel.file_name() == Some(only));
+    }
+    for (rel, kind) in candidates {
+        let path = parent.path().join(rel.as_path());
+        match kind {
+            Kind::Dir => match parent.dir.dir(&rel) {
+                Ok(dir) => {
+                    out.push(Found { base: parent.base.clone(), below: parent.below.join_rel(&rel), dir });
+                }
+                Err(e) if absent(&e) => {}
+                Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+                    let reason = "it is a mount point, and no root may lie on another file system than its base folder";
+                    notes.push((NoteKind::Refused, path, reason.to_owned()));
+                }
+                Err(e) => notes.push((NoteKind::Unreadable, path, e.to_string())),
+            },
+            // A link that only a wildcard found is not what the template names,
+            // for example `current` beside a snap's revisions.
+            Kind::Link if plain.is_some() => {
+                let reason = "it is a link, and links below the base folder are never followed";
+                notes.push((NoteKind::Refused, path, reason.to_owned()));
+            }
+            Kind::Link | Kind::File | Kind::Other => {}
+        }
+    }
+}
+
+/// The last look at a folder before it becomes a root: values of variables can
+/// make of a harmless template something that no root may be.
+fn guard(found: &Found, template: &Template, scope: &Scope) -> Result<(), String> {
+    let path = found.path();
+    let least = template.names().len();
+    if found.below.is_root() || found.below.components().count() != least {
+        return Err("it is not below its base folder".to_owned());
+    }
+    for home in scope.bases.values().flatten().map(|b| &b.path) {
+        let home = home.canonicalize().unwrap_or_else(|_| home.clone());
+        if home.starts_with(&path) {
+            return Err(format!("it is, or holds, the base folder {}", home.display()));
+        }
+    }
+    let home = scope.bases.get("HOME").into_iter().flatten().find_map(|h| {
+        let home = h.path.canonicalize().ok()?;
+        path.strip_prefix(home).ok().map(texts)
+    });
+    if let Some(hit) = home.as_deref().and_then(protected_below_home) {
+        return Err(format!("`{hit}` in the home folder is not an app's own"));
+    }
+    let top = scope.top.as_ref().and_then(|top| path.strip_prefix(top.canonicalize().ok()?).ok().map(texts));
+    if let Some(hit) = top.as_deref().and_then(protected_below_top)
+        && home.is_none()
+        && !matches!(template.base(), Base::Var("DATA" | "DATA_DE" | "EXTERNAL"))
+    {
+        return Err(format!("`/{hit}` belongs to the system"));
+    }
+    Ok(())
+}
+
+fn texts(path: &Path) -> Vec<String> {
+    path.iter().map(|n| n.to_string_lossy().into_owned()).collect()
+}
+
+/// Whether an error means that there is nothing, as against "not known".
+pub(crate) fn absent(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// The newest modification time of the files that templates of programs name,
+/// in nanoseconds since 1970.
+pub(crate) fn newest(programs: &[Template], scope: &Scope, fold: bool) -> Option<i128> {
+    let mut newest = None;
+    for program in programs {
+        let Some((last, folders)) = program.names().split_last() else { continue };
+        for base in bases(program, scope) {
+            for parent in below(folders, &base, fold, &mut Vec::new()) {
+                let times = if let Some(name) =
+                    last.literal().filter(|_| !fold).and_then(|n| RelPath::root().join(n).ok())
+                {
+                    parent.dir.stat(&name).ok().into_iter().collect::<Vec<_>>()
+                } else {
+                    let all = parent.dir.list().unwrap_or_default();
+                    all.into_iter()
+                        .filter(|e| last.matches(&prepared(&e.name, fold)))
+                        .map(|e| e.meta)
+                        .collect()
+                };
+                let files = times.into_iter().filter(|m| m.kind == Kind::File).map(|m| m.mtime_ns);
+                newest = files.chain(newest).max();
+            }
+        }
+    }
+    newest
+}

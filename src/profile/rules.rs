@@ -1,0 +1,415 @@
+//! The rules of one root, ready to match: which store a path belongs to.
+//!
+//! All patterns are merged into one tree of names, so that a walk asks once a
+//! folder and most folders are settled by a single look-up.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use super::model::{Rule, Shape, sidecars};
+use super::pattern::{NameGlob, Pattern, Seg, prepared};
+use crate::fsys::RelPath;
+use crate::model::Class;
+
+/// The endings that SQLite's own files have beside a database.
+const SQLITE_SIDECARS: &[&str] = &["-wal", "-journal", "-shm"];
+/// Every ending of a file that belongs to the store of another.
+const ALL_SIDECARS: &[&str] = &["-wal", "-journal", "-shm", ".bak", ".crc"];
+
+/// What a path below a root belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleMatch<'a> {
+    pub rule: &'a Rule,
+    /// How many leading components of the path are the store's own path.
+    pub store_depth: usize,
+    /// The ending by which the last of these differs from the store's own name
+    /// (`-wal`, `.bak`); empty unless the path is a sidecar.
+    pub sidecar: &'static str,
+}
+
+impl RuleMatch<'_> {
+    /// The store's own path, given the path that was matched. The store's main
+    /// file need not exist: a sidecar can be all that is left of it.
+    #[must_use]
+    pub fn store_path(&self, path: &RelPath) -> RelPath {
+        let mut out = RelPath::root();
+        for (i, name) in path.components().take(self.store_depth).enumerate() {
+            let own = if i + 1 == self.store_depth { without(name, self.sidecar) } else { name };
+            // A component of a RelPath is always a valid name, and a sidecar's
+            // name is longer than its ending.
+            if let Ok(next) = out.join(own) {
+                out = next;
+            }
+        }
+        out
+    }
+}
+
+fn without<'a>(name: &'a OsStr, ending: &str) -> &'a OsStr {
+    use std::os::unix::ffi::OsStrExt as _;
+    OsStr::from_bytes(name.as_bytes().strip_suffix(ending.as_bytes()).unwrap_or(name.as_bytes()))
+}
+
+/// What a pattern does to the rule that it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// It names a store.
+    Store,
+    /// What it names is not part of the rule's stores.
+    Except,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    literal: HashMap<Box<str>, u32>,
+    globs: Vec<(NameGlob, u32)>,
+    /// The node that stands for "any number of names" from here.
+    deep: Option<u32>,
+    /// Whether this is such a node: it stays active below.
+    stays: bool,
+    marks: Vec<(u16, Role)>,
+}
+
+/// One tree of names.
+#[derive(Debug)]
+struct Tree(Vec<Node>);
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self(vec![Node::default()])
+    }
+}
+
+impl Tree {
+    fn add(&mut self, segs: &[Seg], mark: (u16, Role)) {
+        let mut at = 0u32;
+        for seg in segs {
+            let fresh = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+            let Some(node) = self.0.get_mut(at as usize) else { return };
+            let next = match seg {
+                Seg::Deep => *node.deep.get_or_insert(fresh),
+                Seg::Name(glob) => match glob.literal() {
+                    Some(text) => *node.literal.entry(text.into_boxed_str()).or_insert(fresh),
+                    None => {
+                        if let Some((_, next)) = node.globs.iter().find(|(g, _)| g == glob) {
+                            *next
+                        } else {
+                            node.globs.push((glob.clone(), fresh));
+                            fresh
+                        }
+                    }
+                },
+            };
+            if next == fresh {
+                self.0.push(Node { stays: matches!(seg, Seg::Deep), ..Node::default() });
+            }
+            at = next;
+        }
+        if let Some(node) = self.0.get_mut(at as usize)
+            && !node.marks.contains(&mark)
+        {
+            node.marks.push(mark);
+        }
+    }
+
+    /// The nodes active before any name.
+    fn start(&self) -> Vec<u32> {
+        let mut out = Vec::new();
+        self.enter(0, &mut out);
+        out
+    }
+
+    fn enter(&self, node: u32, out: &mut Vec<u32>) {
+        if out.contains(&node) {
+            return;
+        }
+        out.push(node);
+        if let Some(deep) = self.0.get(node as usize).and_then(|n| n.deep) {
+            self.enter(deep, out);
+        }
+    }
+
+    /// Calls `f` with every node that `name` leads to from the active ones.
+    fn each_next(&self, active: &[u32], name: &str, mut f: impl FnMut(u32)) {
+        for node in active.iter().filter_map(|n| self.0.get(*n as usize)) {
+            if let Some(next) = node.literal.get(name) {
+                f(*next);
+            }
+            for (_, next) in node.globs.iter().filter(|(glob, _)| glob.matches(name)) {
+                f(*next);
+            }
+        }
+    }
+
+    /// The nodes active below a folder of that name.
+    fn below(&self, active: &[u32], name: &str) -> Vec<u32> {
+        let mut out: Vec<u32> = active
+            .iter()
+            .copied()
+            .filter(|n| self.0.get(*n as usize).is_some_and(|node| node.stays))
+            .collect();
+        self.each_next(active, name, |next| self.enter(next, &mut out));
+        // A leaf leads nowhere; without it, "nothing more below" shows early.
+        out.retain(|n| {
+            self.0
+                .get(*n as usize)
+                .is_some_and(|n| n.stays || n.deep.is_some() || !n.literal.is_empty() || !n.globs.is_empty())
+        });
+        out
+    }
+
+    fn marks(&self, active: &[u32], name: &str, mut f: impl FnMut(u16, Role)) {
+        self.each_next(active, name, |next| {
+            for (rule, role) in self.0.get(next as usize).map_or(&[][..], |n| n.marks.as_slice()) {
+                f(*rule, *role);
+            }
+        });
+    }
+
+    fn any(&self, active: &[u32], name: &str) -> bool {
+        let mut hit = false;
+        self.marks(active, name, |_, _| hit = true);
+        hit
+    }
+}
+
+/// What is known of everything below a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Below<'a> {
+    /// All of it belongs to this store.
+    All(RuleMatch<'a>),
+    /// No rule is about any of it.
+    Nothing,
+    /// It has to be looked at name by name.
+    Mixed,
+}
+
+/// The rules of one root.
+#[derive(Debug, Default)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    tree: Tree,
+    /// What no rule of class `cache` ever covers, whatever it says.
+    never: Tree,
+    fold: bool,
+}
+
+impl RuleSet {
+    /// Merges the rules, in their order. `never` are patterns of what is not to
+    /// be cleared whatever a rule says; `fold` where case does not matter.
+    pub(crate) fn new(
+        rules: Vec<(Rule, Vec<Pattern>, Vec<Pattern>)>,
+        never: &[Arc<Pattern>],
+        fold: bool,
+    ) -> Self {
+        let mut out = Self { fold, ..Self::default() };
+        for (i, (rule, paths, except)) in rules.into_iter().enumerate() {
+            let Ok(i) = u16::try_from(i) else { break };
+            for (patterns, role) in [(paths, Role::Store), (except, Role::Except)] {
+                for segs in patterns.iter().flat_map(Pattern::alternatives) {
+                    out.tree.add(segs, (i, role));
+                }
+            }
+            out.rules.push(rule);
+        }
+        for segs in never.iter().flat_map(|p| p.alternatives()) {
+            out.never.add(segs, (0, Role::Except));
+        }
+        out
+    }
+
+    /// The rules, in their order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The root folder itself, to walk down from.
+    #[must_use]
+    pub fn top(&self) -> Position<'_> {
+        Position {
+            set: self,
+            depth: 0,
+            active: self.tree.start(),
+            never_active: self.never.start(),
+            hits: Vec::new(),
+            dead: Vec::new(),
+            never: false,
+        }
+    }
+
+    /// Which store a path below the root belongs to, if any. `is_dir` says what
+    /// the path itself is; all above it are folders.
+    ///
+    /// A walk asks a [`Position`] instead, which remembers the folders above.
+    #[must_use]
+    pub fn find(&self, path: &RelPath, is_dir: bool) -> Option<RuleMatch<'_>> {
+        let name = path.file_name()?;
+        let mut at = self.top();
+        for folder in path.components().take(path.components().count() - 1) {
+            at = at.folder(folder);
+        }
+        if is_dir { at.folder(name).here() } else { at.file(name) }
+    }
+
+    fn rule(&self, index: u16) -> Option<&Rule> {
+        self.rules.get(usize::from(index))
+    }
+}
+
+/// A store that a path was found to lie in.
+#[derive(Debug, Clone, Copy)]
+struct Hit {
+    rule: u16,
+    depth: usize,
+    sidecar: &'static str,
+}
+
+/// A folder below a root, with what the rules say of it and of what is below.
+#[derive(Debug, Clone)]
+pub struct Position<'a> {
+    set: &'a RuleSet,
+    depth: usize,
+    active: Vec<u32>,
+    never_active: Vec<u32>,
+    hits: Vec<Hit>,
+    /// Rules that an `except` ended above.
+    dead: Vec<u16>,
+    /// Whether this lies at or below something that is never cleared.
+    never: bool,
+}
+
+impl<'a> Position<'a> {
+    /// The folder of that name in this one.
+    #[must_use]
+    pub fn folder(&self, name: &OsStr) -> Self {
+        let set = self.set;
+        let name = prepared(name, set.fold);
+        let depth = self.depth + 1;
+        let mut next = Self {
+            set,
+            depth,
+            active: set.tree.below(&self.active, &name),
+            never_active: if self.never { Vec::new() } else { set.never.below(&self.never_active, &name) },
+            hits: self.hits.clone(),
+            dead: self.dead.clone(),
+            never: self.never,
+        };
+        set.tree.marks(&self.active, &name, |rule, role| {
+            if role == Role::Except && !next.dead.contains(&rule) {
+                next.dead.push(rule);
+            }
+        });
+        let dead = &next.dead;
+        next.hits.retain(|hit| !dead.contains(&hit.rule));
+        if !next.never && set.never.any(&self.never_active, &name) {
+            next.never = true;
+            // Names inside a store of a known format mean nothing.
+            next.hits
+                .retain(|hit| set.rule(hit.rule).is_some_and(|r| r.class != Class::Cache || r.is_opaque()));
+        }
+        set.tree.marks(&self.active, &name, |rule, role| {
+            if role == Role::Store
+                && !next.dead.contains(&rule)
+                && !next.hits.iter().any(|hit| hit.rule == rule)
+                && set
+                    .rule(rule)
+                    .is_some_and(|r| r.shape() != Shape::File && !(next.never && r.class == Class::Cache))
+            {
+                next.hits.push(Hit { rule, depth, sidecar: "" });
+            }
+        });
+        next
+    }
+
+    /// Which store a file of that name in this folder belongs to, if any.
+    #[must_use]
+    pub fn file(&self, name: &OsStr) -> Option<RuleMatch<'a>> {
+        let set = self.set;
+        if self.hits.is_empty() && self.active.is_empty() {
+            return None;
+        }
+        let name = prepared(name, set.fold);
+        let mut dead: Vec<u16> = Vec::new();
+        let mut found: Vec<Hit> = Vec::new();
+        if !self.active.is_empty() {
+            let depth = self.depth + 1;
+            set.tree.marks(&self.active, &name, |rule, role| match role {
+                Role::Except => dead.push(rule),
+                // A name with the ending of a sidecar is one, whatever else the
+                // pattern would let it be.
+                Role::Store if set.rule(rule).is_some_and(|r| ending(r, &name).is_none()) => {
+                    found.push(Hit { rule, depth, sidecar: "" });
+                }
+                Role::Store => {}
+            });
+            for sidecar in ALL_SIDECARS.iter().filter(|s| name.len() > s.len() && name.ends_with(**s)) {
+                let base = name.get(..name.len() - sidecar.len()).unwrap_or_default();
+                set.tree.marks(&self.active, base, |rule, role| {
+                    if set.rule(rule).is_some_and(|r| sidecars(r.kind).contains(sidecar)) {
+                        match role {
+                            Role::Except => dead.push(rule),
+                            Role::Store => found.push(Hit { rule, depth, sidecar }),
+                        }
+                    }
+                });
+            }
+        }
+        let never = self.never || {
+            let base = SQLITE_SIDECARS.iter().find_map(|s| name.strip_suffix(s));
+            set.never.any(&self.never_active, &name)
+                || base.is_some_and(|b| set.never.any(&self.never_active, b))
+        };
+        let below = self.hits.iter().filter(|hit| {
+            !dead.contains(&hit.rule)
+                && set.rule(hit.rule).is_some_and(|r| !never || r.class != Class::Cache || r.is_opaque())
+        });
+        let here = found.iter().filter(|hit| {
+            !dead.contains(&hit.rule)
+                && !self.dead.contains(&hit.rule)
+                && !self.hits.iter().any(|h| h.rule == hit.rule)
+                && set
+                    .rule(hit.rule)
+                    .is_some_and(|r| r.shape() != Shape::Folder && !(never && r.class == Class::Cache))
+        });
+        self.best(below.chain(here).copied())
+    }
+
+    /// Which store this folder itself belongs to, if any.
+    #[must_use]
+    pub fn here(&self) -> Option<RuleMatch<'a>> {
+        self.best(self.hits.iter().copied())
+    }
+
+    /// What is known of everything below this folder without looking.
+    #[must_use]
+    pub fn below(&self) -> Below<'a> {
+        if !self.active.is_empty() {
+            return Below::Mixed;
+        }
+        match self.here() {
+            None => Below::Nothing,
+            Some(hit)
+                if hit.rule.class != Class::Cache || hit.rule.is_opaque() || self.never_active.is_empty() =>
+            {
+                Below::All(hit)
+            }
+            Some(_) => Below::Mixed,
+        }
+    }
+
+    /// The most precious class first (profiles in which classes overlap are
+    /// refused; this is the second lock), then the innermost store, then the
+    /// first rule.
+    fn best(&self, hits: impl Iterator<Item = Hit>) -> Option<RuleMatch<'a>> {
+        hits.filter_map(|hit| self.set.rule(hit.rule).map(|rule| (rule, hit)))
+            .max_by_key(|(rule, hit)| (rule.class, hit.depth, std::cmp::Reverse(hit.rule)))
+            .map(|(rule, hit)| RuleMatch { rule, store_depth: hit.depth, sidecar: hit.sidecar })
+    }
+}
+
+/// The sidecar ending that a rule would see in a name.
+fn ending(rule: &Rule, name: &str) -> Option<&'static str> {
+    sidecars(rule.kind).iter().copied().find(|s| name.len() > s.len() && name.ends_with(s))
+}

@@ -1,0 +1,183 @@
+//! Full-text and R-Tree tables: their shadow tables come back as plain tables;
+//! here the whole is checked and, where it does not agree, built anew from its
+//! content.
+
+use rusqlite::{Connection, params};
+
+use super::State;
+use super::model::{plain, quoted};
+use crate::control::Control;
+use crate::sqlite::ddl::{self, Statement, VirtualTable};
+use crate::sqlite::salvaged::SinkError;
+
+impl State {
+    /// Checks and mends every virtual table that this SQLite knows.
+    pub(super) fn virtual_tables(&mut self, control: &Control) -> Result<(), SinkError> {
+        for object in &self.objects {
+            control.safe_point()?;
+            let Some(Ok(Statement::VirtualTable(table))) = object.virtual_text().map(ddl::parse) else {
+                continue;
+            };
+            let module = table.module.to_ascii_lowercase();
+            let note = match module.as_str() {
+                "fts3" | "fts4" | "fts5" => full_text(&self.db, &table, module == "fts5"),
+                "rtree" | "rtree_i32" => rtree(&self.db, &table, module == "rtree_i32"),
+                _ => Some(format!("virtual table {} ({module}) was not checked", table.name)),
+            };
+            self.written.notes.extend(note);
+        }
+        Ok(())
+    }
+}
+
+/// Runs a full-text table's own check; rebuilds the index when it fails.
+fn full_text(db: &Connection, table: &VirtualTable, fts5: bool) -> Option<String> {
+    let name = quoted(&table.name);
+    let command = |word: &str| db.execute(&format!("INSERT INTO {name}({name}) VALUES(?1)"), [word]);
+    let Err(first) = command("integrity-check") else { return None };
+    if fts5 {
+        // Without its version the table refuses even to be rebuilt.
+        let config = quoted(&format!("{}_config", table.name));
+        let _ = db.execute(&format!("INSERT OR IGNORE INTO {config}(k,v) VALUES('version',4)"), []);
+    }
+    let name = &table.name;
+    Some(match command("rebuild").and_then(|_| command("integrity-check")) {
+        Ok(_) => format!("the full-text index of {name} was built anew from its content"),
+        Err(_) => format!("the full-text index of {name} may be incomplete: {}", plain(&first)),
+    })
+}
+
+/// One entry of an R-Tree leaf.
+struct Boxed {
+    id: i64,
+    /// As stored: 4 bytes each.
+    coordinates: Vec<[u8; 4]>,
+}
+
+/// Runs the R-Tree's check; rebuilds the tree from its leaves when it fails.
+fn rtree(db: &Connection, table: &VirtualTable, integers: bool) -> Option<String> {
+    let sound = |db: &Connection| {
+        db.query_row("SELECT rtreecheck('main', ?1)", [&table.name], |r| r.get::<_, String>(0))
+            .map_err(|e| plain(&e))
+            .and_then(|text| if text == "ok" { Ok(()) } else { Err(text) })
+    };
+    let Err(reason) = sound(db) else { return None };
+    let name = &table.name;
+    let rebuilt = rebuild_rtree(db, table, integers).map_err(|e| plain(&e));
+    Some(if let Ok(entries) = rebuilt.and_then(|n| sound(db).map(|()| n)) {
+        format!("the R-Tree {name} was built anew from {entries} entries")
+    } else {
+        let first = reason.lines().next().unwrap_or_default();
+        format!("the R-Tree {name} may be incomplete: {first}")
+    })
+}
+
+/// Reads the entries out of the leaf nodes, empties the tree and puts them in
+/// again. Node format: sqlite.org/rtree.html, "Shadow Tables".
+fn rebuild_rtree(db: &Connection, table: &VirtualTable, integers: bool) -> rusqlite::Result<u64> {
+    let shadow = |suffix: &str| quoted(&format!("{}_{suffix}", table.name));
+    let (nodes, rowids, parents) = (shadow("node"), shadow("rowid"), shadow("parent"));
+    let names: Vec<&str> = table.arguments.split(',').map(str::trim).collect();
+    let auxiliary = names.iter().filter(|n| n.starts_with('+')).count();
+    let coordinates = names.len().saturating_sub(1 + auxiliary);
+    let mut entries = Vec::new();
+    let mut node_size = 0;
+    {
+        let leaves = format!(
+            "SELECT data, nodeno FROM {nodes} WHERE nodeno IN (SELECT nodeno FROM {rowids}) ORDER BY nodeno"
+        );
+        let mut statement = db.prepare(&leaves)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            let data: Vec<u8> = row.get(0)?;
+            node_size = node_size.max(data.len());
+            entries.extend(leaf_entries(&data, coordinates));
+        }
+    }
+    if node_size == 0 {
+        return Err(rusqlite::Error::QueryReturnedNoRows);
+    }
+    let kept = format!("CREATE TEMP TABLE shopmend_aux AS SELECT * FROM {rowids}");
+    db.execute_batch("DROP TABLE IF EXISTS temp.shopmend_aux")?;
+    db.execute_batch(&kept)?;
+    db.execute_batch(&format!("DELETE FROM {nodes}; DELETE FROM {rowids}; DELETE FROM {parents}"))?;
+    db.execute(&format!("INSERT INTO {nodes}(nodeno,data) VALUES(1,zeroblob(?1))"), [node_size as i64])?;
+    let marks: Vec<String> = (0..coordinates).map(|i| format!("?{}", i + 2)).collect();
+    let aux: Vec<String> =
+        (0..auxiliary).map(|i| format!(",(SELECT a{i} FROM temp.shopmend_aux WHERE rowid=?1)")).collect();
+    let aux = aux.concat();
+    let sql = format!("INSERT OR IGNORE INTO {} VALUES(?1,{}{aux})", quoted(&table.name), marks.join(","));
+    let mut insert = db.prepare(&sql)?;
+    let mut count = 0;
+    for entry in &entries {
+        insert.raw_bind_parameter(1, entry.id)?;
+        for (i, c) in entry.coordinates.iter().enumerate() {
+            if integers {
+                insert.raw_bind_parameter(i + 2, i32::from_be_bytes(*c))?;
+            } else {
+                insert.raw_bind_parameter(i + 2, f64::from(f32::from_be_bytes(*c)))?;
+            }
+        }
+        count += insert.raw_execute()? as u64;
+    }
+    drop(insert);
+    db.execute("DROP TABLE temp.shopmend_aux", params![])?;
+    Ok(count)
+}
+
+/// The entries of one leaf node; those whose bounds cannot be are left out.
+fn leaf_entries(data: &[u8], coordinates: usize) -> Vec<Boxed> {
+    let count = data.get(2..4).map_or(0, |b| usize::from(b[0]) << 8 | usize::from(b[1]));
+    let cells = data.get(4..).unwrap_or_default().chunks_exact(8 + 4 * coordinates);
+    cells
+        .take(count)
+        .filter_map(|cell| {
+            let (id, rest) = cell.split_first_chunk::<8>()?;
+            let coordinates = rest.chunks_exact(4).filter_map(|c| c.try_into().ok()).collect();
+            Some(Boxed { id: i64::from_be_bytes(*id), coordinates })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaf_nodes_of_any_bytes_are_read_without_harm() {
+        assert!(leaf_entries(&[], 4).is_empty());
+        assert!(leaf_entries(&[0, 0, 255, 255, 1, 2, 3], 4).is_empty());
+        let mut node = vec![0, 0, 0, 1];
+        node.extend(7_i64.to_be_bytes());
+        node.extend([0; 16]);
+        node.extend([9; 100]);
+        let entries = leaf_entries(&node, 4);
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].id, 7);
+    }
+
+    #[test]
+    fn a_broken_rtree_is_built_anew_from_its_leaves() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE VIRTUAL TABLE r USING rtree(id, x0, x1, y0, y1, +note)").unwrap();
+        for i in 0..500_i64 {
+            let (a, b) = (i as f64, i as f64 + 1.5);
+            db.execute("INSERT INTO r VALUES(?1,?2,?3,?2,?3,?4)", params![i, a, b, format!("n{i}")]).unwrap();
+        }
+        let all = |db: &Connection| -> Vec<(i64, f64, f64, String)> {
+            let mut s = db.prepare("SELECT id, x0, y1, note FROM r ORDER BY id").unwrap();
+            s.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))
+                .unwrap()
+                .collect::<Result<_, _>>()
+                .unwrap()
+        };
+        let before = all(&db);
+        db.execute_batch("DELETE FROM r_parent WHERE nodeno % 2; DELETE FROM r_node WHERE nodeno = 1")
+            .unwrap();
+        let sql = "CREATE VIRTUAL TABLE r USING rtree(id, x0, x1, y0, y1, +note)";
+        let Ok(Statement::VirtualTable(table)) = ddl::parse(sql) else { panic!("not parsed") };
+        let note = rtree(&db, &table, false).unwrap();
+        assert!(note.contains("built anew from 500 entries"), "{note}");
+        assert_eq!(all(&db), before);
+    }
+}

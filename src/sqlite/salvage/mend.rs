@@ -1,0 +1,301 @@
+//! Mending of schema text: the smallest change after which a statement can be
+//! read and says what the rest of its row says.
+
+use crate::sqlite::ddl::{self, DdlError, Statement};
+use crate::sqlite::salvaged::ObjectKind;
+
+/// The one of `words` that differs from `word` in at most two bytes of the same length.
+#[must_use]
+pub fn nearest_word<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
+    let distance = |w: &str| {
+        let (a, b): (Vec<char>, Vec<char>) = (word.chars().collect(), w.chars().collect());
+        if a.len() == b.len() { a.iter().zip(&b).filter(|(x, y)| x != y).count() } else { usize::MAX }
+    };
+    words.iter().map(|w| (distance(w), *w)).filter(|(d, _)| *d <= 2).min().map(|(_, w)| w)
+}
+
+/// Replaces the first whole occurrence of `from` in a statement by `to`.
+#[must_use]
+pub fn rename(sql: &str, from: &str, to: &str) -> String {
+    sql.replacen(from, to, 1)
+}
+
+/// Words that stand in statements; a hurt word is first taken for one of these.
+const WORDS: [&str; 44] = [
+    "CREATE",
+    "TABLE",
+    "INDEX",
+    "UNIQUE",
+    "VIRTUAL",
+    "VIEW",
+    "TRIGGER",
+    "USING",
+    "ON",
+    "WHERE",
+    "AS",
+    "PRIMARY",
+    "KEY",
+    "NOT",
+    "NULL",
+    "DEFAULT",
+    "CHECK",
+    "COLLATE",
+    "REFERENCES",
+    "FOREIGN",
+    "CONSTRAINT",
+    "AUTOINCREMENT",
+    "WITHOUT",
+    "ROWID",
+    "STRICT",
+    "INTEGER",
+    "TEXT",
+    "REAL",
+    "BLOB",
+    "NUMERIC",
+    "VARCHAR",
+    "DATETIME",
+    "BOOLEAN",
+    "GENERATED",
+    "ALWAYS",
+    "STORED",
+    "ASC",
+    "DESC",
+    "CONFLICT",
+    "CASCADE",
+    "BINARY",
+    "NOCASE",
+    "INT",
+    "DELETE",
+];
+
+/// Characters that a hurt one is taken for, likelier ones first.
+const CHARS: &str = " ,()_'\"`[]\nabcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.=<>-+*;/|!";
+
+/// Longest statement that is mended, in bytes: every attempt reads it anew.
+const MAX_LEN: usize = 8 << 10;
+/// Most attempts for one statement.
+const MAX_TRIES: usize = 20_000;
+
+/// A statement near `sql` that can be read and names what its row names:
+/// whole words put right first, then single characters, near the place where
+/// the parser gave up. `None` when nothing near can be read.
+#[must_use]
+pub fn statement(sql: &str, kind: ObjectKind, name: &str, table: &str) -> Option<String> {
+    if sql.len() > MAX_LEN {
+        return None;
+    }
+    let good = |text: &str| fits(text, kind, name, table);
+    let mut tries = 0;
+    let mut current: Vec<char> = sql.chars().collect();
+    // A run of hurt bytes may take more than one step: each step must move the
+    // parser's complaint further into the text.
+    for _ in 0..8 {
+        let text: String = current.iter().collect();
+        let at = match ddl::parse(&text) {
+            Ok(_) => break,
+            Err(DdlError::TooLong) => return None,
+            Err(DdlError::Syntax { at, .. }) => char_index(&text, at),
+        };
+        if let Some(done) = words(&current, at, &mut tries, &good) {
+            return Some(done);
+        }
+        if let Some(done) = single(&current, at, &mut tries, &good) {
+            return Some(done);
+        }
+        // No single step mends it: take the word change that gets the parser furthest.
+        let (further, to) = furthest(&current, at, &mut tries)?;
+        if to <= at {
+            return None;
+        }
+        current = further;
+    }
+    let text: String = current.iter().collect();
+    good(&text).then_some(text)
+}
+
+/// Whether a text can be read and says what its row says.
+fn fits(text: &str, kind: ObjectKind, name: &str, table: &str) -> bool {
+    let same = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+    match ddl::parse(text) {
+        Ok(Statement::Table(t)) => {
+            kind == ObjectKind::Table && (same(&t.name, name) || same(&t.name, table)) && known_types(&t)
+        }
+        Ok(Statement::VirtualTable(t)) => kind == ObjectKind::Table && same(&t.name, name),
+        Ok(Statement::Index(i)) => kind == ObjectKind::Index && same(&i.table, table) && same(&i.name, name),
+        Ok(Statement::View(v)) => kind == ObjectKind::View && same(&v.name, name),
+        Ok(Statement::Trigger(t)) => kind == ObjectKind::Trigger && same(&t.name, name),
+        Err(_) => false,
+    }
+}
+
+/// A mended table whose constraint word became part of a type is no mend.
+fn known_types(table: &ddl::Table) -> bool {
+    table.columns.iter().all(|c| c.declared_type.split_whitespace().count() <= 3)
+}
+
+fn char_index(text: &str, byte: usize) -> usize {
+    text.char_indices().take_while(|(i, _)| *i < byte).count()
+}
+
+/// The words around a place: start and end in characters.
+fn near_words(text: &[char], at: usize) -> Vec<(usize, usize)> {
+    let is_word = |c: &char| c.is_alphanumeric() || *c == '_' || !c.is_ascii() || c.is_ascii_control();
+    let mut words = Vec::new();
+    let mut i = at.saturating_sub(60);
+    while i < text.len() && i <= at + 24 {
+        if text.get(i).is_some_and(is_word) {
+            let start = i;
+            while text.get(i).is_some_and(is_word) {
+                i += 1;
+            }
+            words.push((start, i));
+        } else {
+            i += 1;
+        }
+    }
+    // Runs without any blank hide hurt characters: also take everything between blanks.
+    let mut i = at.saturating_sub(60);
+    while i < text.len() && i <= at + 24 {
+        let blank = |c: &char| c.is_ascii_whitespace() || *c == '(' || *c == ')' || *c == ',';
+        if text.get(i).is_some_and(|c| !blank(c)) {
+            let start = i;
+            while text.get(i).is_some_and(|c| !blank(c)) {
+                i += 1;
+            }
+            words.push((start, i));
+        } else {
+            i += 1;
+        }
+    }
+    words.sort_by_key(|(a, b)| (at.abs_diff(*a).min(at.abs_diff(*b)), *a));
+    words.dedup();
+    words
+}
+
+/// Replacements of one hurt word by the keywords that it is near to.
+fn replacements(text: &[char], from: usize, to: usize) -> Vec<Vec<char>> {
+    let word: Vec<char> = text.get(from..to).unwrap_or_default().to_vec();
+    let lower = word.iter().any(char::is_ascii_lowercase) && !word.iter().any(char::is_ascii_uppercase);
+    let mut out: Vec<(usize, Vec<char>)> = Vec::new();
+    for keyword in WORDS {
+        if keyword.len() != word.len() {
+            continue;
+        }
+        let differ = keyword.chars().zip(&word).filter(|(k, w)| !k.eq_ignore_ascii_case(w)).count();
+        if differ == 0 || differ > (keyword.len() / 3).max(1) {
+            continue;
+        }
+        let mut new = text.get(..from).unwrap_or_default().to_vec();
+        new.extend(keyword.chars().map(|c| if lower { c.to_ascii_lowercase() } else { c }));
+        new.extend_from_slice(text.get(to..).unwrap_or_default());
+        out.push((differ, new));
+    }
+    out.sort_by_key(|(d, _)| *d);
+    out.into_iter().map(|(_, t)| t).collect()
+}
+
+fn words(text: &[char], at: usize, tries: &mut usize, good: &dyn Fn(&str) -> bool) -> Option<String> {
+    for (from, to) in near_words(text, at) {
+        for new in replacements(text, from, to) {
+            *tries += 1;
+            if *tries > MAX_TRIES {
+                return None;
+            }
+            let s: String = new.iter().collect();
+            if good(&s) {
+                return Some(s);
+            }
+        }
+    }
+    None
+}
+
+fn single(text: &[char], at: usize, tries: &mut usize, good: &dyn Fn(&str) -> bool) -> Option<String> {
+    let mut places: Vec<usize> = (at.saturating_sub(40)..(at + 8).min(text.len())).collect();
+    // What cannot stand in a statement is hurt for certain.
+    let odd = |i: &usize| text.get(*i).is_some_and(|c| !CHARS.contains(*c) && *c != '\t' && *c != '\r');
+    places.sort_by_key(|i| (!odd(i), at.abs_diff(*i)));
+    let mut new = text.to_vec();
+    for i in places {
+        let Some(old) = text.get(i).copied() else { continue };
+        for c in CHARS.chars().filter(|c| *c != old) {
+            *tries += 1;
+            if *tries > MAX_TRIES {
+                return None;
+            }
+            if let Some(slot) = new.get_mut(i) {
+                *slot = c;
+            }
+            let s: String = new.iter().collect();
+            if good(&s) {
+                return Some(s);
+            }
+        }
+        if let Some(slot) = new.get_mut(i) {
+            *slot = old;
+        }
+    }
+    None
+}
+
+/// The word change after which the parser gets furthest.
+fn furthest(text: &[char], at: usize, tries: &mut usize) -> Option<(Vec<char>, usize)> {
+    let mut best: Option<(Vec<char>, usize)> = None;
+    for (from, to) in near_words(text, at) {
+        for new in replacements(text, from, to) {
+            *tries += 1;
+            if *tries > MAX_TRIES {
+                return best;
+            }
+            let s: String = new.iter().collect();
+            let reach = match ddl::parse(&s) {
+                Ok(_) => usize::MAX,
+                Err(DdlError::Syntax { at, .. }) => char_index(&s, at),
+                Err(DdlError::TooLong) => 0,
+            };
+            if best.as_ref().is_none_or(|(_, b)| reach > *b) {
+                best = Some((new, reach));
+            }
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SQL: &str = "CREATE TABLE msgs(id INTEGER PRIMARY KEY, body TEXT NOT NULL, at INT DEFAULT 0)";
+
+    #[test]
+    fn hurt_keywords_are_put_right() {
+        for (from, to) in
+            [("CREATE", "CRE\u{1}TE"), ("TABLE", "TABME"), ("PRIMARY", "PRIM\u{fffd}RY"), ("(id", "hid")]
+        {
+            let hurt = SQL.replacen(from, to, 1);
+            let mended = statement(&hurt, ObjectKind::Table, "msgs", "msgs");
+            let parsed = mended.as_deref().map(ddl::parse);
+            let Some(Ok(Statement::Table(t))) = parsed else { panic!("{hurt}: {mended:?}") };
+            assert_eq!(t.columns.len(), 3, "{mended:?}");
+        }
+        assert_eq!(statement("nothing of the kind", ObjectKind::Table, "t", "t"), None);
+    }
+
+    #[test]
+    fn words_are_near_or_not() {
+        assert_eq!(nearest_word("tab\u{1}e", &["table", "index"]), Some("table"));
+        assert_eq!(nearest_word("xyzzy", &["table", "index"]), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+        #[test]
+        fn any_hurt_statement_ends(at in 0_usize..SQL.len(), byte in 0_u8..128) {
+            let mut hurt = SQL.as_bytes().to_vec();
+            hurt[at] = byte;
+            let hurt = String::from_utf8(hurt).unwrap();
+            let _ = statement(&hurt, ObjectKind::Table, "msgs", "msgs");
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! From cells to rows: the values of a record in the order of its table, and
+//! what is doubtful about them.
+
+use super::cells::{Cell, Found, recover, strict};
+use super::chain::{Assembled, Chains, assemble};
+use super::pages::Pages;
+use super::scan::{PageKind, Scan};
+use super::shape::{Shape, TreeKind};
+use super::tree::Range;
+use crate::sqlite::ddl::{Affinity, Generated, Table};
+use crate::sqlite::format::PageType;
+use crate::sqlite::record::{self, Class, Slot, ValueRef};
+use crate::sqlite::salvaged::{Doubt, Value};
+
+/// How the values of a table's records map to its columns.
+#[derive(Debug, Clone)]
+pub struct RowMap {
+    /// By record field: column number in the table and place among the stored columns.
+    fields: Vec<(usize, usize)>,
+    /// By record field: whether integers are to be taken as reals.
+    real: Vec<bool>,
+    stored: usize,
+    /// Whether fields stand in column order, so that values can be taken as they come.
+    in_order: bool,
+}
+
+impl RowMap {
+    /// For the rows of `table`.
+    #[must_use]
+    pub fn new(table: &Table) -> Self {
+        let mut place = vec![0; table.columns.len()];
+        let mut stored = 0;
+        for (slot, column) in place.iter_mut().zip(&table.columns) {
+            *slot = stored;
+            stored += usize::from(column.generated != Some(Generated::Virtual));
+        }
+        let layout = table.record_layout();
+        let fields: Vec<(usize, usize)> =
+            layout.iter().map(|c| (*c, place.get(*c).copied().unwrap_or(0))).collect();
+        let real = layout
+            .iter()
+            .map(|c| table.columns.get(*c).is_some_and(|c| c.affinity == Affinity::Real))
+            .collect();
+        let in_order = fields.iter().enumerate().all(|(i, f)| f.1 == i);
+        Self { fields, real, stored, in_order }
+    }
+
+    /// Column number in the table of a record field.
+    #[must_use]
+    pub fn column(&self, field: usize) -> Option<usize> {
+        self.fields.get(field).map(|f| f.0)
+    }
+
+    /// Place of a record field among the stored columns.
+    #[must_use]
+    pub fn place(&self, field: usize) -> Option<usize> {
+        self.fields.get(field).map(|f| f.1)
+    }
+
+    /// Number of stored columns.
+    #[must_use]
+    pub fn stored(&self) -> usize {
+        self.stored
+    }
+
+    /// The values of a record in column order, with a doubt for each that is
+    /// missing or not certain. `payload` may be shorter than the record.
+    pub fn values(
+        &self,
+        payload: &[u8],
+        slots: &[Slot],
+        how: &Assembled,
+        suspect_from: Option<u64>,
+        doubts: &mut Vec<Doubt>,
+    ) -> Vec<Value> {
+        let mut out: Vec<Value> = Vec::with_capacity(slots.len());
+        let clean = how.cut.is_none() && how.unsure.is_empty() && suspect_from.is_none();
+        if self.in_order && clean {
+            for (slot, real) in slots.iter().zip(&self.real) {
+                out.push(owned(record::slot_value(slot, payload), *real));
+            }
+            return out;
+        }
+        let top = self.fields.iter().zip(slots).map(|(f, _)| f.1 + 1).max().unwrap_or(0);
+        out.resize(top, Value::Null);
+        let mut filled = vec![false; top];
+        for (i, slot) in slots.iter().enumerate() {
+            let Some(&(column, place)) = self.fields.get(i) else { break };
+            // A key column that is stored twice counts once.
+            if filled.get(place).copied().unwrap_or(true) {
+                continue;
+            }
+            if let Some(f) = filled.get_mut(place) {
+                *f = true;
+            }
+            let value = record::slot_value(slot, payload);
+            let end = slot.start + slot.len;
+            match (value, suspect_from) {
+                (None, _) => {
+                    let start = usize::try_from(slot.start).unwrap_or(usize::MAX).min(payload.len());
+                    doubts.push(Doubt {
+                        column: Some(column),
+                        reason: how.cut.clone().unwrap_or_else(|| "value cut".into()),
+                        bytes: payload.get(start..).filter(|b| !b.is_empty()).map(<[u8]>::to_vec),
+                        missing: true,
+                    });
+                    continue;
+                }
+                (Some(v), Some(from)) if end > from && slot.len > 0 => {
+                    let keep = usize::try_from(from.saturating_sub(slot.start)).unwrap_or(0);
+                    let start = usize::try_from(slot.start).unwrap_or(usize::MAX);
+                    let lost = payload
+                        .get(usize::try_from(from.max(slot.start)).unwrap_or(usize::MAX)..)
+                        .is_some_and(|rest| rest.iter().take(8).all(|b| *b == 0));
+                    let missing = lost || !matches!(v, ValueRef::Text(_) | ValueRef::Blob(_));
+                    doubts.push(Doubt {
+                        column: Some(column),
+                        reason: "part of its sector is destroyed".into(),
+                        bytes: payload.get(start..start.saturating_add(keep)).map(<[u8]>::to_vec),
+                        missing,
+                    });
+                    if missing {
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            for (from, to, reason) in &how.unsure {
+                if slot.start < *to && end > *from {
+                    let start = usize::try_from(slot.start).unwrap_or(usize::MAX);
+                    let sure = usize::try_from(from.saturating_sub(slot.start)).unwrap_or(0);
+                    doubts.push(Doubt {
+                        column: Some(column),
+                        reason: reason.clone(),
+                        bytes: payload.get(start..start.saturating_add(sure)).map(<[u8]>::to_vec),
+                        missing: false,
+                    });
+                }
+            }
+            if let Some(to) = out.get_mut(place) {
+                *to = owned(value, self.real.get(i).copied().unwrap_or(false));
+            }
+        }
+        out
+    }
+}
+
+/// An owned value; integers of a REAL column are stored so only to save room.
+#[inline]
+fn owned(value: Option<ValueRef<'_>>, real: bool) -> Value {
+    match value {
+        Some(ValueRef::Integer(n)) if real => Value::Real(n as f64),
+        Some(v) => v.to_value(),
+        None => Value::Null,
+    }
+}
+
+/// Reads the cells of a page that belongs to a tree of `shape`.
+#[derive(Default)]
+pub struct PageReader {
+    pub buf: Vec<u8>,
+    pub cells: Vec<Cell>,
+    pub slots: Vec<Slot>,
+    pub payload: Vec<u8>,
+}
+
+impl PageReader {
+    /// The cells of `page` in key order: by the book when it is sound, else
+    /// those that fit the tree.
+    pub fn cells(
+        &mut self,
+        pages: &Pages,
+        scan: &Scan,
+        page: u32,
+        shape: &Shape,
+        range: Range,
+    ) -> Vec<Found> {
+        pages.read(page, &mut self.buf);
+        let head_at = Pages::head_at(page);
+        let usable = pages.usable();
+        if matches!(scan.info(page).kind, PageKind::Sound(_))
+            && strict(&self.buf, head_at, usable, &mut self.cells, &mut self.slots).is_some()
+        {
+            return self
+                .cells
+                .iter()
+                .map(|&cell| Found { cell, pointed: true, live: true, suspect_from: u32::MAX })
+                .collect();
+        }
+        let kind = match scan.info(page).page_type() {
+            Some(t) if t == shape.kind.interior() => t,
+            _ => shape.kind.leaf(),
+        };
+        found_on(&self.buf, head_at, usable, kind, shape, range, pages.count)
+    }
+
+    /// The payload of a cell, into `self.payload`, and its record header, into
+    /// `self.slots`. `None` when it is no record.
+    pub fn record(&mut self, pages: &Pages, scan: &Scan, chains: &Chains, cell: &Cell) -> Option<Assembled> {
+        if u64::from(cell.local) >= cell.payload {
+            self.payload.clear();
+            self.payload.extend_from_slice(cell.local_bytes(&self.buf));
+            record::decode(&self.payload, cell.payload, &mut self.slots).ok()?;
+            return Some(Assembled::default());
+        }
+        // Zeros at the end of a text are no text; at the end of a blob they may be.
+        let text_like = record::decode(cell.local_bytes(&self.buf), cell.payload, &mut self.slots).is_ok()
+            && self
+                .slots
+                .iter()
+                .rev()
+                .find(|s| s.len > 0)
+                .is_some_and(|s| Class::of_serial(s.serial) == Class::Text);
+        let buf = std::mem::take(&mut self.buf);
+        let how = assemble(pages, scan, chains, &buf, cell, text_like, &mut self.payload);
+        self.buf = buf;
+        record::decode(&self.payload, cell.payload, &mut self.slots).ok()?;
+        Some(how)
+    }
+}
+
+/// The cells that fit a tree on a page that is not sound.
+pub fn found_on(
+    buf: &[u8],
+    head_at: usize,
+    usable: u32,
+    kind: PageType,
+    shape: &Shape,
+    range: Range,
+    max_page: u32,
+) -> Vec<Found> {
+    let is_rowid = shape.kind == TreeKind::Rowid;
+    let mut fits = |cell: &Cell, slots: &[Slot]| {
+        (!is_rowid || range.holds(cell.rowid))
+            && cell.child <= max_page
+            && cell.overflow <= max_page
+            && (slots.is_empty() || shape.usual(slots))
+    };
+    recover(buf, head_at, usable, kind, &mut fits).cells
+}

@@ -1,0 +1,216 @@
+//! What the records of a table or index look like: field count, classes and
+//! NULLs, from the schema and from what was seen. By it pages that lost their
+//! parent find their table, and remains are told from rows.
+
+use crate::sqlite::ddl::{Affinity, FieldSource, Index, Table};
+use crate::sqlite::format::PageType;
+use crate::sqlite::record::{Class, Slot};
+
+/// The three kinds of tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TreeKind {
+    Rowid,
+    WithoutRowid,
+    Index,
+}
+
+impl TreeKind {
+    /// Type of its leaf pages.
+    #[must_use]
+    pub fn leaf(self) -> PageType {
+        if self == Self::Rowid { PageType::TableLeaf } else { PageType::IndexLeaf }
+    }
+
+    /// Type of its interior pages.
+    #[must_use]
+    pub fn interior(self) -> PageType {
+        if self == Self::Rowid { PageType::TableInterior } else { PageType::IndexInterior }
+    }
+}
+
+/// What one field of a record may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field {
+    pub affinity: Affinity,
+    /// Column number in the table; `None` for the rowid or an expression in an index.
+    pub column: Option<usize>,
+    /// Classes that the schema lets through, one bit per [`Class`].
+    pub lawful: u8,
+    /// Classes that are usual for the affinity.
+    pub usual: u8,
+    /// Classes seen in sound pages of the tree.
+    pub seen: u8,
+}
+
+/// Bit of a class in a mask.
+#[must_use]
+#[inline]
+pub fn bit(class: Class) -> u8 {
+    1 << class as u8
+}
+
+const NULL: u8 = 1;
+const INT: u8 = 2;
+const REAL: u8 = 4;
+const TEXT: u8 = 8;
+const BLOB: u8 = 16;
+const ANY: u8 = 31;
+
+/// The look of a tree's records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    pub kind: TreeKind,
+    pub fields: Vec<Field>,
+    /// Fewest fields seen in sound pages.
+    pub seen_fields: usize,
+    /// Records seen in sound pages.
+    pub seen_records: u64,
+}
+
+/// Lawful and usual classes of an affinity.
+fn classes(affinity: Affinity, declared: &str, strict: bool) -> (u8, u8) {
+    match affinity {
+        Affinity::Text => (NULL | TEXT | BLOB, NULL | TEXT),
+        Affinity::Integer if strict => (NULL | INT, NULL | INT),
+        Affinity::Integer => (ANY, NULL | INT),
+        Affinity::Real => (ANY, NULL | INT | REAL),
+        Affinity::Numeric if strict => (ANY, ANY),
+        Affinity::Numeric => (ANY, NULL | INT | REAL | TEXT),
+        Affinity::None if declared.eq_ignore_ascii_case("blob") => (ANY, NULL | BLOB),
+        Affinity::None => (ANY, ANY),
+    }
+}
+
+impl Shape {
+    /// The records of a table's own tree.
+    #[must_use]
+    pub fn of_table(table: &Table) -> Self {
+        let fields = table
+            .record_layout()
+            .into_iter()
+            .filter_map(|c| table.columns.get(c).map(|column| (c, column)))
+            .map(|(c, column)| {
+                let (mut lawful, mut usual) = classes(column.affinity, &column.declared_type, table.strict);
+                if !table.without_rowid && table.rowid_alias == Some(c) {
+                    (lawful, usual) = (NULL, NULL);
+                } else if column.not_null {
+                    lawful &= !NULL;
+                    usual &= !NULL;
+                }
+                Field { affinity: column.affinity, column: Some(c), lawful, usual, seen: 0 }
+            })
+            .collect();
+        let kind = if table.without_rowid { TreeKind::WithoutRowid } else { TreeKind::Rowid };
+        Self { kind, fields, seen_fields: usize::MAX, seen_records: 0 }
+    }
+
+    /// The records of an index's tree; `index` must be bound to `table`.
+    #[must_use]
+    pub fn of_index(index: &Index, table: &Table) -> Self {
+        let fields = index
+            .record_layout(table)
+            .into_iter()
+            .map(|f| match f.source {
+                FieldSource::Column(c) => {
+                    let column = table.columns.get(c);
+                    let affinity = column.map_or(Affinity::None, |c| c.affinity);
+                    let (lawful, usual) =
+                        classes(affinity, column.map_or("", |c| &c.declared_type), table.strict);
+                    Field { affinity, column: Some(c), lawful, usual, seen: 0 }
+                }
+                FieldSource::Rowid => {
+                    Field { affinity: Affinity::Integer, column: None, lawful: INT, usual: INT, seen: 0 }
+                }
+                FieldSource::Expression(_) => {
+                    Field { affinity: Affinity::None, column: None, lawful: ANY, usual: ANY, seen: 0 }
+                }
+            })
+            .collect();
+        Self { kind: TreeKind::Index, fields, seen_fields: usize::MAX, seen_records: 0 }
+    }
+
+    /// Remembers a record of a sound page.
+    pub fn learn(&mut self, slots: &[Slot]) {
+        self.seen_fields = self.seen_fields.min(slots.len());
+        self.seen_records += 1;
+        for (field, slot) in self.fields.iter_mut().zip(slots) {
+            field.seen |= bit(Class::of_serial(slot.serial));
+        }
+    }
+
+    /// Whether a record is one that the schema lets through, or such as was seen.
+    #[must_use]
+    #[inline]
+    pub fn lawful(&self, slots: &[Slot]) -> bool {
+        self.count_fits(slots.len(), false)
+            && self.fields.iter().zip(slots).all(|(f, s)| (f.lawful | f.seen) & class_bit(s.serial) != 0)
+    }
+
+    /// Whether a record is such as is usual here; stricter than [`Shape::lawful`].
+    #[must_use]
+    #[inline]
+    pub fn usual(&self, slots: &[Slot]) -> bool {
+        self.count_fits(slots.len(), true)
+            && self.fields.iter().zip(slots).all(|(f, s)| (f.usual | f.seen) & class_bit(s.serial) != 0)
+    }
+
+    /// Whether so many fields are right: all, or fewer where rows older than a column exist.
+    #[inline]
+    fn count_fits(&self, n: usize, strict: bool) -> bool {
+        let all = self.fields.len();
+        if n == all {
+            return true;
+        }
+        if n == 0 || n > all || self.kind == TreeKind::Index {
+            return false;
+        }
+        // A row is short only when columns were added later; those allow NULL or have a default.
+        n >= self.seen_fields || (!strict && self.seen_records == 0)
+    }
+}
+
+#[inline]
+fn class_bit(serial: u64) -> u8 {
+    bit(Class::of_serial(serial))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::ddl::{Statement, parse};
+
+    fn slots(serials: &[u64]) -> Vec<Slot> {
+        serials.iter().map(|&serial| Slot { serial, start: 0, len: 0 }).collect()
+    }
+
+    fn table(sql: &str) -> Table {
+        match parse(sql).unwrap() {
+            Statement::Table(t) => t,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_row_fits_its_table() {
+        let shape = Shape::of_table(&table(
+            "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT NOT NULL, x REAL, d BLOB)",
+        ));
+        assert!(shape.usual(&slots(&[0, 19, 7, 12])));
+        assert!(shape.usual(&slots(&[0, 19, 1, 0])));
+        assert!(!shape.lawful(&slots(&[1, 19, 7, 12])), "the alias is stored as NULL");
+        assert!(!shape.lawful(&slots(&[0, 0, 7, 12])), "NOT NULL");
+        assert!(!shape.lawful(&slots(&[0, 1, 7, 12])), "numbers do not stay numbers in TEXT");
+        assert!(shape.lawful(&slots(&[0, 19, 19, 12])));
+        assert!(!shape.usual(&slots(&[0, 19, 19, 12])));
+        assert!(!shape.lawful(&slots(&[0, 19, 7, 12, 1])));
+    }
+
+    #[test]
+    fn short_rows_fit_where_they_were_seen() {
+        let mut shape = Shape::of_table(&table("CREATE TABLE t(a TEXT, b TEXT, c INT DEFAULT 5)"));
+        shape.learn(&slots(&[13, 13, 1]));
+        assert!(!shape.usual(&slots(&[13, 13])));
+        shape.learn(&slots(&[13, 13]));
+        assert!(shape.usual(&slots(&[13, 13])));
+    }
+}

@@ -1,0 +1,35 @@
+//! The order of keys, as far as it is known.
+
+use std::cmp::Ordering;
+
+use super::coding::InternalKey;
+
+/// The order that most stores use.
+pub(super) const BYTEWISE: &[u8] = b"leveldb.BytewiseComparator";
+/// The order of Chromium's IndexedDB.
+pub(super) const INDEXED_DB: &[u8] = b"idb_cmp1";
+
+/// How keys of a store are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    Bytewise,
+    /// An order of the app's own: only versions of one key can be compared.
+    Unknown,
+}
+
+impl Order {
+    /// The order that a MANIFEST names.
+    pub(super) fn named(name: Option<&[u8]>) -> Self {
+        if name == Some(BYTEWISE) { Self::Bytewise } else { Self::Unknown }
+    }
+
+    /// Whether `b` may follow `a` in a table: a greater key, or an older
+    /// version of the same.
+    pub(super) fn allows(self, a: InternalKey<'_>, b: InternalKey<'_>) -> bool {
+        match a.user.cmp(b.user) {
+            Ordering::Equal => a.tag > b.tag,
+            Ordering::Less => true,
+            Ordering::Greater => self == Self::Unknown,
+        }
+    }
+}

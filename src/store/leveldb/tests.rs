@@ -1,0 +1,242 @@
+//! A tiny writer of sound stores, and what the check makes of damaged ones.
+
+use proptest::prelude::*;
+
+use super::coding::{put_prefixed, put_varint};
+use super::log::LogWriter;
+use super::table::Handle;
+use super::*;
+use crate::fsys::Dir;
+use crate::store::damage::Bench;
+use crate::store::registry;
+
+/// How the blocks of a table are stored.
+#[derive(Clone, Copy)]
+enum Packing {
+    Plain,
+    Snappy,
+    Zstd,
+}
+
+fn internal(user: &str, sequence: u64) -> Vec<u8> {
+    let mut key = user.as_bytes().to_vec();
+    key.extend((sequence << 8 | 1).to_le_bytes());
+    key
+}
+
+/// A table of blocks of (user key, sequence, value).
+fn table_file(blocks: &[Vec<(String, u64, Vec<u8>)>], packing: Packing) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut index = Vec::new();
+    for entries in blocks {
+        let keys: Vec<Vec<u8>> = entries.iter().map(|(k, s, _)| internal(k, *s)).collect();
+        let pairs: Vec<(&[u8], Vec<u8>)> =
+            keys.iter().zip(entries).map(|(k, (_, _, v))| (k.as_slice(), v.clone())).collect();
+        let plain = table::block(&pairs);
+        let (mut stored, kind) = match packing {
+            Packing::Plain => (plain, 0),
+            Packing::Snappy => (snap::raw::Encoder::new().compress_vec(&plain).unwrap(), 1),
+            Packing::Zstd => (zstd::bulk::compress(&plain, 1).unwrap(), 2),
+        };
+        let handle = Handle { offset: out.len() as u64, size: stored.len() as u64 };
+        stored.push(kind);
+        let crc = log::mask(crc32c::crc32c(&stored));
+        out.extend(stored);
+        out.extend(crc.to_le_bytes());
+        index.push((keys.last().unwrap().clone(), handle));
+    }
+    let ending = table::ending(out.len() as u64, &index);
+    out.extend(ending);
+    out
+}
+
+/// Blocks of ten keys each: `k000`, `k001`, ...
+fn blocks(from: usize, count: usize, sequence: u64) -> Vec<Vec<(String, u64, Vec<u8>)>> {
+    let one = |i: usize| (format!("k{i:03}"), sequence + i as u64, vec![i as u8; 90 + i % 7]);
+    (0..count).map(|b| (0..10).map(|i| one(from + b * 10 + i)).collect()).collect()
+}
+
+fn batch(sequence: u64, puts: &[(&str, &str)]) -> Vec<u8> {
+    let mut out = sequence.to_le_bytes().to_vec();
+    out.extend((puts.len() as u32).to_le_bytes());
+    for (key, value) in puts {
+        out.push(1);
+        put_prefixed(&mut out, key.as_bytes());
+        put_prefixed(&mut out, value.as_bytes());
+    }
+    out
+}
+
+fn log_file(records: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = LogWriter::default();
+    for record in records {
+        writer.append(&mut out, record).unwrap();
+    }
+    out
+}
+
+/// A sound store: three tables of different packings, a log, a MANIFEST of
+/// two edits.
+fn sound() -> Bench {
+    let bench = Bench::new("db");
+    let tables = [
+        (2, 5, blocks(0, 6, 1), Packing::Snappy),
+        (2, 7, blocks(60, 5, 1), Packing::Plain),
+        (1, 9, blocks(20, 5, 500), Packing::Zstd),
+    ];
+    let mut version = Version {
+        log_number: Some(10),
+        prev_log_number: Some(0),
+        next_file: Some(11),
+        last_sequence: Some(900),
+        ..Version::default()
+    };
+    for (level, number, blocks, packing) in tables {
+        let file = table_file(&blocks, packing);
+        let (first, last) = (&blocks[0][0], blocks.last().unwrap().last().unwrap());
+        version.tables.insert(
+            number,
+            TableMeta {
+                level,
+                number,
+                size: file.len() as u64,
+                smallest: internal(&first.0, first.1),
+                largest: internal(&last.0, last.1),
+            },
+        );
+        bench.write(&format!("db/{number:06}.ldb"), file);
+    }
+    let mut name = Vec::new();
+    put_varint(&mut name, 1);
+    put_prefixed(&mut name, order::BYTEWISE);
+    bench.write("db/MANIFEST-000004", log_file(&[name, version.encode()]));
+    bench.write("db/CURRENT", "MANIFEST-000004\n");
+    let long = "v".repeat(40_000);
+    let writes = [
+        batch(901, &[("k001", "new"), ("z1", "one")]),
+        batch(903, &[("z2", &long)]),
+        batch(904, &[("z3", "three")]),
+    ];
+    bench.write("db/000010.log", log_file(&writes));
+    bench.write("db/LOCK", "").write("db/LOG", "chatter");
+    bench
+}
+
+fn deep(subject: Subject<'_>) -> Result<Tally, StoreError> {
+    examine_store(subject, Level::Deep, &Control::default())
+}
+
+fn kind(bench: &Bench) -> Option<StoreKind> {
+    let dir = Dir::open(bench.path()).unwrap();
+    registry::recognise(Subject { dir: &dir, path: &RelPath::new("db").unwrap() }).unwrap()
+}
+
+#[test]
+fn damage_under_a_checksum_is_found_in_the_right_file() {
+    sound().every_damage_is_found(21, &deep);
+}
+
+#[test]
+fn a_fast_check_vouches_for_what_it_read_and_no_more() {
+    sound().every_damage_is_found(22, &|s| examine_store(s, Level::Fast, &Control::default()));
+}
+
+#[test]
+fn a_sound_store_is_covered_but_for_its_chatter() {
+    let check = sound().run(&deep).unwrap().done();
+    let unsure = check.coverage.bytes_seen - check.coverage.bytes_verified;
+    // The padding of three footers.
+    assert!(unsure < 3 * 40, "{:?}", check.coverage);
+    assert_eq!(check.not_checked, Vec::<String>::new());
+}
+
+#[test]
+fn lost_files_are_named() {
+    for (lost, code) in [
+        ("CURRENT", "leveldb.current"),
+        ("MANIFEST-000004", "leveldb.manifest"),
+        ("000007.ldb", "leveldb.missing-table"),
+        ("000010.log", "leveldb.missing-log"),
+    ] {
+        let bench = sound();
+        std::fs::remove_file(bench.path().join("db").join(lost)).unwrap();
+        assert_eq!(kind(&bench), Some(StoreKind::Leveldb), "{lost}");
+        let findings = bench.findings(&deep);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings[0].code, code);
+        assert_eq!(findings[0].remedy, Remedy::Rebuild);
+    }
+}
+
+#[test]
+fn what_only_looks_odd_is_no_damage() {
+    let bench = sound();
+    bench
+        .write("db/000003.ldb", b"left over")
+        .write("db/000002.log", b"left over")
+        .write("db/000008.dbtmp", b"x");
+    let mut log = log_file(&[batch(901, &[("a", "b")]), batch(902, &[("c", "d")])]);
+    log.truncate(log.len() - 4);
+    bench.write("db/000010.log", log);
+    let findings = bench.findings(&deep);
+    assert_eq!(bench.codes(&deep), ["leveldb.log-tail", "leveldb.orphan"]);
+    assert!(findings.iter().all(|f| f.severity == Severity::Info && f.remedy == Remedy::None));
+}
+
+#[test]
+fn the_browsers_own_mark_is_damage() {
+    let bench = sound();
+    bench.write("db/corruption_info.json", "{}");
+    assert_eq!(bench.codes(&deep), ["leveldb.flagged"]);
+}
+
+#[test]
+fn keys_out_of_order_are_found_where_the_order_is_known() {
+    let bench = sound();
+    let mut bad = blocks(0, 6, 1);
+    bad[3].swap(2, 5);
+    let file = table_file(&bad, Packing::Snappy);
+    bench.write("db/000005.ldb", &file);
+    let codes = bench.codes(&deep);
+    assert!(codes.contains(&"leveldb.block".to_owned()), "{codes:?}");
+}
+
+#[test]
+fn a_block_that_claims_to_unpack_to_gigabytes_is_refused() {
+    let mut packed = Vec::new();
+    put_varint(&mut packed, u64::from(u32::MAX));
+    packed.extend([0; 20]);
+    packed.push(1);
+    assert!(table::unpack(&packed).is_err());
+    let mut bomb = zstd::bulk::compress(&vec![0; 300 << 20], 1).unwrap();
+    bomb.push(2);
+    assert!(table::unpack(&bomb).is_err());
+}
+
+proptest! {
+    #[test]
+    fn anything_may_be_in_a_table(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in 0usize..2000) {
+        let good = table_file(&blocks(0, 2, 1), Packing::Plain);
+        let mut file = good[..cut % good.len()].to_vec();
+        file.extend(&bytes);
+        file.extend(&good[good.len() - 48..]);
+        let report = examine::table(&file, Order::Bytewise, Level::Deep, &Control::default());
+        prop_assert!(report.is_ok());
+        let _ = table::each_entry(&bytes, |_, _| Ok(()));
+        let _ = table::unpack(&bytes);
+    }
+
+    #[test]
+    fn a_changed_table_is_never_called_sound(at in any::<prop::sample::Index>(), xor in 1u8..) {
+        let good = table_file(&blocks(0, 3, 1), Packing::Snappy);
+        let report = examine::table(&good, Order::Bytewise, Level::Deep, &Control::default()).ok().unwrap();
+        prop_assert!(report.faults.is_empty());
+        let at = at.index(good.len());
+        let mut bad = good.clone();
+        bad[at] ^= xor;
+        let vouched = report.vouched.iter().any(|r| r.contains(&(at as u64)));
+        let report = examine::table(&bad, Order::Bytewise, Level::Deep, &Control::default()).ok().unwrap();
+        prop_assert!(!vouched || !report.faults.is_empty());
+    }
+}

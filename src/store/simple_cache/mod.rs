@@ -1,0 +1,334 @@
+//! Chromium's Simple cache: the HTTP cache on most systems, compiled code,
+//! Service Worker scripts, and each cache inside Cache Storage.
+//!
+//! A folder of one to three files per entry, each with the key, checksums of
+//! its streams and a name made of the key. A damaged entry is dropped alone;
+//! the library drops everything only when `index` is wrong.
+
+mod entry;
+mod hash;
+mod index;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use self::entry::{Name, Part, Report};
+use self::index::{MAX_REAL_INDEX, RealIndex};
+use super::read_at::{ReadAt, WHOLE, open, read_vec};
+use super::tally::Tally;
+use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
+use crate::control::Control;
+use crate::fsys::{Kind, Meta, RelPath};
+use crate::model::{Finding, Remedy, Severity, StoreKind};
+
+/// How many entry files `recognise` opens at most.
+const SAMPLE: usize = 8;
+const INDEX: &str = "index";
+const INDEX_DIR: &str = "index-dir";
+const REAL_INDEX: &str = "the-real-index";
+
+/// Whether the folder is a Simple cache: by the first bytes of `index`, or,
+/// when that is lost, by those of its entry files.
+///
+/// # Errors
+/// The system's error.
+pub fn recognise(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+    if glimpse.has_file(INDEX) {
+        let file = open_plain(subject, INDEX)?;
+        if starts_with_magic(&file)? {
+            return Ok(true);
+        }
+    }
+    let names = glimpse.entries.iter().filter(|e| e.meta.kind == Kind::File);
+    for name in names.filter_map(|e| e.name.to_str()).filter(|n| Name::parse(n).is_some()).take(SAMPLE) {
+        if starts_with_magic(&open_plain(subject, name)?)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn open_plain(subject: Subject<'_>, name: &str) -> io::Result<super::read_at::OpenFile> {
+    let rel = subject.path.join(name).map_err(io::Error::other)?;
+    super::read_at::OpenFile::new(subject.dir.open_file(&rel)?)
+}
+
+fn starts_with_magic(source: &dyn ReadAt) -> io::Result<bool> {
+    if source.len() < 8 {
+        return Ok(false);
+    }
+    Ok(read_vec(source, 0, 8)? == entry::INITIAL_MAGIC.to_le_bytes())
+}
+
+/// One entry file of the listing.
+struct EntryFile {
+    name: Name,
+    rel: RelPath,
+    meta: Meta,
+}
+
+/// The folder, sorted out by what each name means.
+#[derive(Default)]
+struct Listing {
+    entries: Vec<EntryFile>,
+    index: Option<RelPath>,
+    /// Files of `index-dir`.
+    real_index: Option<RelPath>,
+    leftovers: Vec<(RelPath, Meta)>,
+    unknown: Vec<RelPath>,
+}
+
+fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
+    let fail = |e| subject.read_error(&RelPath::root(), e);
+    let dir = subject.dir.dir(subject.path).map_err(fail)?;
+    let mut out = Listing::default();
+    for item in dir.list().map_err(fail)? {
+        let rel = RelPath::new(&item.name).map_err(|e| fail(io::Error::other(e)))?;
+        let name = item.name.to_str().unwrap_or_default();
+        match item.meta.kind {
+            Kind::File if name == INDEX => out.index = Some(rel),
+            Kind::File if name.starts_with("todelete_") => out.leftovers.push((rel, item.meta)),
+            Kind::File => match Name::parse(name) {
+                Some(name) => out.entries.push(EntryFile { name, rel, meta: item.meta }),
+                None => out.unknown.push(rel),
+            },
+            Kind::Dir if name == INDEX_DIR => list_index_dir(subject, &rel, &mut out)?,
+            Kind::Dir | Kind::Link | Kind::Other => out.unknown.push(rel),
+        }
+    }
+    Ok(out)
+}
+
+fn list_index_dir(subject: Subject<'_>, rel: &RelPath, out: &mut Listing) -> Result<(), StoreError> {
+    let fail = |e| subject.read_error(rel, e);
+    let dir = subject.dir.dir(&subject.path.join_rel(rel)).map_err(fail)?;
+    for item in dir.list().map_err(fail)? {
+        let path = rel.join(&item.name).map_err(|e| fail(io::Error::other(e)))?;
+        match item.name.to_str() {
+            Some(REAL_INDEX) if item.meta.kind == Kind::File => out.real_index = Some(path),
+            Some("temp-index") if item.meta.kind == Kind::File => out.leftovers.push((path, item.meta)),
+            _ => out.unknown.push(path),
+        }
+    }
+    Ok(())
+}
+
+/// Checks every entry: at [`Level::Fast`] headers, names, keys and records; at
+/// [`Level::Deep`] the checksum of every stream as well.
+///
+/// # Errors
+/// When the folder or a file in it cannot be read, or the run was cancelled.
+pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+    Ok(examine(subject, level, control)?.done())
+}
+
+/// The check, before it is summed up.
+pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
+    let listing = list(subject)?;
+    let method = match level {
+        Level::Fast => "simple cache headers, names and end records",
+        Level::Deep => "simple cache stream checksums",
+    };
+    let mut out = Tally::new(StoreKind::SimpleCache, method);
+    check_indexes(subject, &listing, &mut out)?;
+
+    let changing = AtomicU64::new(0);
+    let reports: Vec<Report> = listing
+        .entries
+        .par_iter()
+        .map(|file| {
+            control.safe_point()?;
+            let report = check_file(subject, file, level, &changing)?;
+            control.progress().advance(file.meta.size);
+            Ok(report)
+        })
+        .collect::<Result<_, StoreError>>()?;
+
+    let mut unsummed = 0;
+    let mut broken = BTreeSet::new();
+    let mut named = BTreeSet::new();
+    for (file, report) in listing.entries.iter().zip(reports) {
+        out.seen(report.seen);
+        for range in report.vouched {
+            out.vouch(Some(&file.rel), range);
+        }
+        unsummed += report.unsummed;
+        if !report.findings.is_empty() {
+            broken.insert(file.name.hash);
+            named.insert(file.name);
+        }
+        for finding in report.findings {
+            out.finding(finding.in_file(file.rel.clone()));
+        }
+    }
+    name_companions(&listing, &broken, &named, &mut out);
+
+    if level == Level::Fast && !listing.entries.is_empty() {
+        out.not_checked("stream checksums: only a deep check reads them".to_owned());
+    }
+    if unsummed > 0 {
+        out.not_checked(format!("{unsummed} streams carry no checksum"));
+    }
+    match changing.into_inner() {
+        0 => {}
+        n => out.not_checked(format!("{n} entry files were being written and are not judged")),
+    }
+    if !listing.unknown.is_empty() {
+        out.not_checked(format!("{} files are not of this format", listing.unknown.len()));
+    }
+    Ok(out)
+}
+
+fn check_file(
+    subject: Subject<'_>,
+    file: &EntryFile,
+    level: Level,
+    changing: &AtomicU64,
+) -> Result<Report, StoreError> {
+    let fail = |e| subject.read_error(&file.rel, e);
+    // The app may drop an entry while it is being looked at.
+    let Some(source) = open(subject, &file.rel)? else { return Ok(Report::default()) };
+    let result = if level == Level::Deep && source.len() <= WHOLE {
+        match read_vec(&source, 0, source.len() as usize) {
+            Ok(bytes) => entry::check(&bytes, file.name, level),
+            Err(e) => Err(e),
+        }
+    } else {
+        entry::check(&source, file.name, level)
+    };
+    let sound = matches!(&result, Ok(report) if report.findings.is_empty());
+    if !sound && is_changing(subject, file)? {
+        changing.fetch_add(1, Ordering::Relaxed);
+        return Ok(Report::default());
+    }
+    result.map_err(fail)
+}
+
+/// Whether the file is not any more what the listing said.
+fn is_changing(subject: Subject<'_>, file: &EntryFile) -> Result<bool, StoreError> {
+    match subject.dir.stat(&subject.path.join_rel(&file.rel)) {
+        Ok(now) => Ok(now.size != file.meta.size || now.mtime_ns != file.meta.mtime_ns),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(subject.read_error(&file.rel, e)),
+    }
+}
+
+/// The files of an entry go together: names those beside a damaged one, and
+/// those whose main file is gone.
+fn name_companions(listing: &Listing, broken: &BTreeSet<u64>, named: &BTreeSet<Name>, out: &mut Tally) {
+    let whole: BTreeSet<u64> =
+        listing.entries.iter().filter(|f| f.name.part == Part::Main).map(|f| f.name.hash).collect();
+    for file in listing.entries.iter().filter(|f| !named.contains(&f.name)) {
+        let (code, message) = if broken.contains(&file.name.hash) {
+            ("simple-cache.companion", "belongs to a damaged entry and goes with it")
+        } else if !whole.contains(&file.name.hash) {
+            ("simple-cache.orphan", "the entry's main file is gone, so nothing reads this one")
+        } else {
+            continue;
+        };
+        out.finding(
+            Finding::new(code, Severity::Warning, Remedy::ClearEntry, message).in_file(file.rel.clone()),
+        );
+    }
+}
+
+fn check_indexes(subject: Subject<'_>, listing: &Listing, out: &mut Tally) -> Result<(), StoreError> {
+    let drop_all = |message: &str| {
+        Finding::new("simple-cache.index", Severity::Error, Remedy::ClearStore, message.to_owned())
+    };
+    if let Some((rel, source)) = open_listed(subject, listing.index.as_ref())? {
+        let bytes =
+            read_vec(&source, 0, source.len().min(64) as usize).map_err(|e| subject.read_error(rel, e))?;
+        out.seen(bytes.len() as u64);
+        match index::check_index(&bytes, source.len()) {
+            Ok(()) => out.vouch(Some(rel), 0..12),
+            Err(wrong) => out.finding(
+                drop_all(wrong.message)
+                    .in_file(rel.clone())
+                    .at(wrong.at)
+                    .expected_found(wrong.expected, wrong.found),
+            ),
+        }
+    } else if !listing.entries.is_empty() {
+        let file = RelPath::new(INDEX).unwrap_or_default();
+        out.finding(drop_all("the cache's index file is missing").in_file(file));
+    }
+    if let Some((rel, source)) = open_listed(subject, listing.real_index.as_ref())? {
+        if source.len() > MAX_REAL_INDEX {
+            return Err(StoreError::Limit {
+                path: subject.shown_file(rel),
+                limit: format!("an index of {MAX_REAL_INDEX} bytes"),
+            });
+        }
+        let bytes = read_vec(&source, 0, source.len() as usize).map_err(|e| subject.read_error(rel, e))?;
+        out.seen(bytes.len() as u64);
+        match index::read_real_index(&bytes) {
+            Ok(_) => out.vouch(Some(rel), 0..bytes.len() as u64),
+            // Chromium makes it anew from the entries.
+            Err(wrong) => out.finding(
+                entry::damage("simple-cache.real-index", wrong.message)
+                    .in_file(rel.clone())
+                    .at(wrong.at)
+                    .expected_found(wrong.expected, wrong.found),
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn open_listed<'r>(
+    subject: Subject<'_>,
+    rel: Option<&'r RelPath>,
+) -> Result<Option<(&'r RelPath, super::read_at::OpenFile)>, StoreError> {
+    let Some(rel) = rel else { return Ok(None) };
+    Ok(open(subject, rel)?.map(|source| (rel, source)))
+}
+
+/// The entries with their files grouped, and when each was last used.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
+    let listing = list(subject)?;
+    let used = last_used(subject, &listing).unwrap_or_default();
+    let mut groups: BTreeMap<u64, Vec<&EntryFile>> = BTreeMap::new();
+    for file in &listing.entries {
+        groups.entry(file.name.hash).or_default().push(file);
+    }
+    let mut out = CacheEntries::default();
+    for (hash, files) in groups {
+        let whole = files.iter().any(|f| f.name.part == Part::Main);
+        let newest = files.iter().map(|f| f.meta.mtime_ns).max().unwrap_or_default();
+        let entry = CacheEntry {
+            files: files.iter().map(|f| f.rel.clone()).collect(),
+            last_used_ns: used.last_used.get(&hash).map_or(newest, |used| newest.max(*used)),
+            bytes: files.iter().map(|f| f.meta.size).sum(),
+        };
+        if whole { out.entries.push(entry) } else { out.leftovers.push(entry) }
+    }
+    out.leftovers.extend(listing.leftovers.into_iter().map(|(rel, meta)| CacheEntry {
+        files: vec![rel],
+        last_used_ns: meta.mtime_ns,
+        bytes: meta.size,
+    }));
+    out.control.extend(listing.index);
+    out.control.extend(listing.real_index);
+    out.unknown = listing.unknown;
+    Ok(out)
+}
+
+/// The times of a sound real index; an unreadable one gives none, for the
+/// files' own times serve as well.
+fn last_used(subject: Subject<'_>, listing: &Listing) -> Option<RealIndex> {
+    let (_, source) = open_listed(subject, listing.real_index.as_ref()).ok()??;
+    if source.len() > MAX_REAL_INDEX {
+        return None;
+    }
+    index::read_real_index(&read_vec(&source, 0, source.len() as usize).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests;

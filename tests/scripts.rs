@@ -1,0 +1,168 @@
+//! The scripts that people run unattended: what they call, in which order,
+//! and how they end.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use shopmend::exit::Exit;
+
+use crate::support::tree::Tree;
+
+/// A stand-in for the program that notes how it was called and ends as told,
+/// by subcommand; the real one cannot be made to end in every way at will.
+struct StandIn {
+    tree: Tree,
+    ends: String,
+}
+
+impl StandIn {
+    fn new(ends: &[(&str, i32)]) -> Self {
+        let tree = Tree::new();
+        tree.dir("home");
+        let pairs: Vec<String> = ends.iter().map(|(name, code)| format!("{name}={code}")).collect();
+        Self { tree, ends: pairs.join(" ") }
+    }
+
+    fn command(&self) -> Command {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/stand-in.sh");
+        let mut command = Command::new(script());
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.tree.at("home"));
+        command.env("SHOPMEND", program).env("CALLS", self.tree.at("calls")).env("ENDS", &self.ends);
+        command.current_dir(self.tree.path());
+        command
+    }
+
+    fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.tree.at("calls")).unwrap_or_default();
+        calls.lines().map(str::to_owned).collect()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.tree.at("home/.local/state/shopmend/pre-update-cleanup.log")
+    }
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/pre-update-cleanup.sh")
+}
+
+#[track_caller]
+fn ended(out: &Output, code: i32) {
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert_eq!(out.status.code(), Some(code), "{said}");
+}
+
+#[test]
+fn cleanup_backs_up_before_it_clears_and_checks_last() {
+    let program = StandIn::new(&[]);
+    let out = program.command().args(["--", "--app", "chromium", "--image", "/a b"]).output().unwrap();
+    ended(&out, 0);
+    assert_eq!(
+        program.calls(),
+        [
+            "backup --app chromium --image /a b",
+            "repair --yes --only clear --app chromium --image /a b",
+            "scan --app chromium --image /a b",
+        ]
+    );
+    let log = fs::read_to_string(program.log()).unwrap();
+    assert_eq!(log.matches("said by the program").count(), 3, "{log}");
+    let mode = fs::metadata(program.log()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "the log is the user's alone: {mode:o}");
+}
+
+#[test]
+fn cleanup_in_a_dry_run_backs_up_and_clears_nothing() {
+    let program = StandIn::new(&[]);
+    ended(&program.command().arg("-n").output().unwrap(), 0);
+    assert_eq!(program.calls(), ["repair --dry-run --only clear", "scan"]);
+}
+
+#[test]
+fn cleanup_clears_nothing_when_the_backup_failed() {
+    for code in [Exit::Failed, Exit::Locked, Exit::AppRunning, Exit::Profile, Exit::Interrupted] {
+        let program = StandIn::new(&[("backup", i32::from(code.code()))]);
+        ended(&program.command().output().unwrap(), i32::from(code.code()));
+        assert_eq!(program.calls(), ["backup", "scan"], "{code:?}");
+    }
+}
+
+/// Whatever two of the steps end with, the worse by the program's own order is the script's.
+#[test]
+fn cleanup_ends_with_the_worst_of_its_steps() {
+    for repair in Exit::ALL {
+        for scan in Exit::ALL {
+            let ends = [("repair", i32::from(repair.code())), ("scan", i32::from(scan.code()))];
+            let out = StandIn::new(&ends).command().output().unwrap();
+            ended(&out, i32::from(repair.worst(scan).code()));
+        }
+    }
+}
+
+/// A crash (101) or a kill (137) is none of the program's own codes and must not pass for one.
+#[test]
+fn cleanup_passes_an_unknown_code_through() {
+    for code in [101, 137] {
+        let program = StandIn::new(&[("repair", code), ("scan", 5)]);
+        ended(&program.command().output().unwrap(), code);
+    }
+}
+
+#[test]
+fn cleanup_says_so_when_the_program_is_missing() {
+    let program = StandIn::new(&[]);
+    let out = program.command().args(["-b", "/nowhere/shopmend"]).output().unwrap();
+    ended(&out, 127);
+    assert!(String::from_utf8_lossy(&out.stdout).contains("/nowhere/shopmend"));
+}
+
+#[test]
+fn cleanup_without_a_home_asks_for_a_log() {
+    let program = StandIn::new(&[]);
+    let out = program.command().env_remove("HOME").output().unwrap();
+    ended(&out, i32::from(Exit::Usage.code()));
+    assert!(program.calls().is_empty());
+    let log = program.tree.at("own.log");
+    ended(&program.command().env_remove("HOME").arg("-l").arg(&log).output().unwrap(), 0);
+    assert!(log.exists());
+}
+
+#[test]
+fn cleanup_appends_to_its_log_and_keeps_one_old_one() {
+    let program = StandIn::new(&[]);
+    ended(&program.command().output().unwrap(), 0);
+    ended(&program.command().output().unwrap(), 0);
+    let log = fs::read_to_string(program.log()).unwrap();
+    assert_eq!(log.matches("said by the program").count(), 6, "{log}");
+    fs::write(program.log(), vec![b'x'; 1_000_001]).unwrap();
+    ended(&program.command().output().unwrap(), 0);
+    assert!(fs::read_to_string(program.log()).unwrap().starts_with("20"), "a new log begins with a time");
+    let old = program.log().with_extension("log.1");
+    assert_eq!(fs::metadata(old).unwrap().len(), 1_000_001);
+}
+
+#[test]
+fn cleanup_passes_the_state_folder_on() {
+    let program = StandIn::new(&[]);
+    ended(&program.command().args(["-s", "/the state"]).output().unwrap(), 0);
+    assert!(program.calls().iter().all(|call| call.starts_with("--state-dir /the state ")));
+}
+
+/// Every script explains itself and refuses what it does not know.
+#[test]
+fn every_script_has_a_usage() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() || path.extension().is_some_and(|e| e == "ps1" || e == "toml") {
+            continue;
+        }
+        let out = Command::new(&path).arg("-h").output().unwrap();
+        ended(&out, 0);
+        let usage = String::from_utf8_lossy(&out.stdout).into_owned();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(usage.contains(&format!("Usage: scripts/{name}")), "{}: {usage}", path.display());
+    }
+}

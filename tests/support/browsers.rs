@@ -1,0 +1,129 @@
+//! Homes that the real Chromium and Firefox have filled, and what the browsers
+//! find in them afterwards.
+#![allow(dead_code, unreachable_pub)]
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::skip::skipped;
+
+/// A browser that can visit the test page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Browser {
+    Chromium,
+    Firefox,
+}
+
+impl Browser {
+    pub const BOTH: [Self; 2] = [Self::Chromium, Self::Firefox];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Chromium => "chromium",
+            Self::Firefox => "firefox",
+        }
+    }
+}
+
+/// How a visit ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// As by the menu's Quit: everything is written.
+    Close,
+    /// As by a crash: journals stay hot.
+    Kill,
+}
+
+/// A private copy of the filled home; removed at the end.
+pub struct FilledHome {
+    tmp: tempfile::TempDir,
+    home: PathBuf,
+}
+
+impl FilledHome {
+    /// The home folder.
+    pub fn path(&self) -> &Path {
+        &self.home
+    }
+
+    /// The absolute path of something below it.
+    pub fn at(&self, rel: impl AsRef<Path>) -> PathBuf {
+        self.home.join(rel)
+    }
+
+    /// Another private copy of it as it is now.
+    pub fn copy(&self) -> Self {
+        Self::copy_of(&self.home)
+    }
+
+    /// Chromium's user data folder.
+    pub fn chromium(&self) -> PathBuf {
+        self.at(".config/chromium")
+    }
+
+    /// Firefox's default profile: below `.mozilla`, or below `.config` where
+    /// newer versions keep it.
+    pub fn firefox(&self) -> PathBuf {
+        let roots = [".mozilla/firefox", ".config/mozilla/firefox"];
+        let entries = roots.iter().filter_map(|r| std::fs::read_dir(self.at(r)).ok()).flatten();
+        let profile = entries.map(|e| e.unwrap().path()).find(|p| p.to_string_lossy().contains(".default"));
+        profile.expect("the filled home has a Firefox profile")
+    }
+
+    fn copy_of(from: &Path) -> Self {
+        let tmp = tempfile::Builder::new().prefix("shopmend-home-").tempdir().unwrap();
+        let home = tmp.path().canonicalize().unwrap().join("home");
+        let done = Command::new("cp").arg("-a").arg(from).arg(&home).status().unwrap();
+        assert!(done.success(), "cannot copy {}", from.display());
+        Self { tmp, home }
+    }
+}
+
+/// A fresh private copy, times and modes preserved, of the home that
+/// `scripts/test` had the browsers fill once (`SHOPMEND_BROWSER_HOME`).
+/// `None`, and said so, where there is none.
+#[track_caller]
+pub fn filled_home(test: &str) -> Option<FilledHome> {
+    let Some(home) = std::env::var_os("SHOPMEND_BROWSER_HOME") else {
+        skipped(test, "SHOPMEND_BROWSER_HOME is not set; scripts/test sets it after scripts/fill-browsers");
+        return None;
+    };
+    Some(FilledHome::copy_of(Path::new(&home)))
+}
+
+/// Starts the browser on its profile in `home` and answers, per site, which
+/// cookies, localStorage, IndexedDB records and caches the page finds there.
+/// The browser writes to its profile as it always does.
+pub fn read_back(home: &Path, browser: Browser) -> Value {
+    visit(home, browser, End::Close)
+}
+
+/// Like [`read_back`], with a choice of how the browser ends.
+#[track_caller]
+pub fn visit(home: &Path, browser: Browser, end: End) -> Value {
+    // One browser at a time: several at once on two cores only wait for each other.
+    let lock = File::create(std::env::temp_dir().join("shopmend-browser.lock")).unwrap();
+    lock.lock().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/read-browsers");
+    let out = Command::new(script)
+        .args(["--browser", browser.as_str(), "--end"])
+        .arg(if end == End::Close { "close" } else { "kill" })
+        .arg(home)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{} did not start and read: {errors}", browser.as_str());
+    let all: Value = serde_json::from_slice(&out.stdout).unwrap();
+    all[browser.as_str()].clone()
+}
+
+/// What the page found in `browser` when it had just filled the home:
+/// `scripts/test` keeps it beside the home, with the suffix `.json`.
+pub fn as_filled(browser: Browser) -> Value {
+    let home = PathBuf::from(std::env::var_os("SHOPMEND_BROWSER_HOME").unwrap());
+    let all: Value = serde_json::from_slice(&std::fs::read(home.with_extension("json")).unwrap()).unwrap();
+    all[browser.as_str()].clone()
+}
