@@ -218,8 +218,9 @@ fn by_rename(
             inside: chosen.inside.clone(),
         });
         records.extend(steps_of(number, &first));
-        session.record(std::mem::take(&mut records))?;
     }
+    session.record(std::mem::take(&mut records))?;
+    session.explain(number)?;
     let mut skipped: Vec<SkippedItem> = Vec::new();
     let mut left_whole: BTreeSet<RelPath> = BTreeSet::new();
     for step in &first {
@@ -397,6 +398,7 @@ fn by_copy(
         removed.chunks(CHUNK).map(|items| Step::Remove { items: items.to_vec() }).collect();
     records.extend(steps_of(number, &steps));
     session.record(records)?;
+    session.explain(number)?;
     job.still_down().map_err(|e| Halt::AppRunning(e.to_string()))?;
     session.record(vec![Record::Committed { unit: number, skipped: Vec::new() }])?;
     for kept in session.clean(number, hands)? {

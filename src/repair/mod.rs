@@ -11,6 +11,7 @@
 mod clear;
 mod outcome;
 mod put_back;
+mod rebuild;
 mod recover;
 mod refuse;
 mod session;
@@ -115,8 +116,9 @@ pub fn execute(
         let job = Job { number: number as u32, action, live: plan.live, hooks, control };
         outcomes.push(match &action.op {
             Op::Clear { files, whole } => clear::clear(&mut session, &job, files, whole),
-            Op::Rebuild { .. } | Op::RestoreBackup { .. } => {
-                ActionOutcome::skipped(action, "this cannot be done yet")
+            Op::Rebuild { members, how } => rebuild::rebuild(&mut session, &job, members, *how),
+            Op::RestoreBackup { current, backup } => {
+                rebuild::restore_backup(&mut session, &job, current.as_ref(), backup)
             }
         });
         control.progress().advance(1);

@@ -444,6 +444,7 @@ impl Work<'_> {
         steps.push(Step::Times { folders });
         records.extend(steps.iter().map(|s| Record::Steps { unit: number, steps: vec![s.clone()] }));
         session.record(records)?;
+        session.explain(number)?;
         (self.running)(&affected(self.old, self.live)).map_err(|e| Halt::AppRunning(e.to_string()))?;
 
         let mut skipped: Vec<SkippedItem> = Vec::new();
@@ -690,6 +691,14 @@ fn build_file(
     copy.attributes.apply(&file, true).map_err(cannot)?;
     let item = Item::new(temp.clone(), &Meta::of(&file).map_err(cannot)?);
     Ok((item, file))
+}
+
+/// Writes a copy from the vault into a private folder.
+pub(super) fn write_copy(dir: &Dir, objects: &Objects, at: &RelPath, copy: &Copied) -> Result<(), Halt> {
+    let private = Attributes { mode: 0o600, xattrs: Vec::new(), ..copy.attributes.clone() };
+    let me = Attributes::of_dir(dir).map_err(failed("cannot make a private copy"))?;
+    let copy = Copied { attributes: Attributes { uid: me.uid, gid: me.gid, ..private }, ..copy.clone() };
+    build_file(dir, objects, at, &copy).map(drop)
 }
 
 /// Makes new files durable and reads them back.

@@ -11,6 +11,7 @@ use crate::model::Platform;
 use crate::plan::Action;
 use crate::vault::{
     Begin, Journal, LockedState, Record, Run, RunId, RunKind, Stage, StateDir, Step, Unit, UnitOp, UnitState,
+    append_restore_text, write_manifest,
 };
 
 /// Why work on a unit stops.
@@ -135,6 +136,16 @@ impl<'a> Session<'a> {
             puts_back: None,
             folders: Vec::new(),
             temps: Vec::new(),
+        }
+    }
+
+    /// Tells a person how a unit could be taken back by hand, before it begins
+    /// to change anything.
+    pub(crate) fn explain(&self, unit: u32) -> Result<(), Halt> {
+        match self.state_of(unit) {
+            Some(unit) => append_restore_text(self.state, &self.dir, &self.run, unit)
+                .map_err(failed("cannot write RESTORE.txt")),
+            None => Ok(()),
         }
     }
 
@@ -329,6 +340,7 @@ impl<'a> Session<'a> {
 
     fn try_close(&mut self) -> io::Result<()> {
         remove_tree(self.state.dir(), &inside_run(&self.id, "scratch"))?;
+        write_manifest(self.state, &self.dir, &self.run)?;
         let finished = self.run.units.iter().all(UnitState::is_finished);
         if finished && self.run.ended {
             Journal::close(&self.dir)?;

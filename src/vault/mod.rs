@@ -13,6 +13,7 @@
 
 mod held;
 mod journal;
+mod manifest;
 mod objects;
 mod record;
 mod run;
@@ -21,6 +22,7 @@ mod state;
 
 pub use held::needed_objects;
 pub use journal::{Damage, Journal, read_records};
+pub use manifest::{append_restore_text, held_path, quoted, write_manifest};
 pub use objects::{Objects, Put, Wrong, object_path};
 pub use record::{Base, Begin, Copied, Folder, Record, RunKind, Step, Unit, UnitOp};
 pub(crate) use run::damaged;

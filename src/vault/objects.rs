@@ -319,10 +319,10 @@ mod tests {
         });
         assert!(count >= 6, "{count}");
         for n in 1..=count {
-            objects.remove(&blake3::hash(content)).unwrap();
-            std::fs::remove_dir(state.join("vault/objects").join(&blake3::hash(content).to_string()[..2]))
-                .unwrap();
             for fault in [Fault::Once(n, 28), Fault::From(n)] {
+                let vault = StateDir::open(&state).unwrap();
+                crate::fsys::remove_tree(vault.dir(), &rel("vault").unwrap()).unwrap();
+                objects = Objects::open(&StateDir::open(&state).unwrap()).unwrap();
                 let failed = with_faults(fault, || {
                     objects.put(&mut file(&tmp, content), 100).and_then(|_| objects.finish())
                 });
