@@ -17,6 +17,8 @@ mod refuse;
 mod session;
 mod space;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 

@@ -91,7 +91,7 @@ impl Rebuild<'_> {
         for item in self.members {
             (job.hooks.guard)(job.action, item).map_err(Halt::Skip)?;
         }
-        let store = hands.root.stat(self.store()).map_err(|e| gone_or_failed(self.store(), e))?;
+        let store = hands.root.stat(self.store()).map_err(|e| gone_or_failed(self.store(), &e))?;
         self.is_as_planned(&hands.root, &store)?;
 
         // The names beside it are part of the record: nothing is made that
@@ -205,7 +205,7 @@ impl Rebuild<'_> {
     fn is_as_planned(&self, root: &Dir, store: &Meta) -> Result<(), Halt> {
         let changed = |path: &RelPath| Halt::Skip(format!("{path} changed since the plan was made"));
         for item in self.members {
-            let now = root.stat(&item.path).map_err(|e| gone_or_failed(&item.path, e))?;
+            let now = root.stat(&item.path).map_err(|e| gone_or_failed(&item.path, &e))?;
             if !item.is(&now) {
                 return Err(changed(&item.path));
             }
@@ -336,12 +336,12 @@ impl Rebuild<'_> {
     }
 
     /// Those of the old file of that name; a new file takes after the store.
-    fn attributes_for(&self, path: &RelPath, copies: &[Copied]) -> Result<Attributes, Halt> {
+    fn attributes_for<'c>(&self, path: &RelPath, copies: &'c [Copied]) -> Result<&'c Attributes, Halt> {
         let of = |p: &RelPath| copies.iter().find(|c| c.path == *p && c.object.is_some());
         of(path)
             .or_else(|| of(self.store()))
             .or_else(|| copies.iter().find(|c| c.object.is_some()))
-            .map(|c| c.attributes.clone())
+            .map(|c| &c.attributes)
             .ok_or_else(|| Halt::Failed("the store has no files".into()))
     }
 
@@ -414,7 +414,7 @@ fn place_file(
     from: &RelPath,
     path: &RelPath,
     beside: &RelPath,
-    attributes: Attributes,
+    attributes: &Attributes,
 ) -> Result<Ready, Halt> {
     let cannot = |e: io::Error| Halt::Failed(format!("cannot put the new {path} beside the old one: {e}"));
     let mut source = out.open_file(from).map_err(cannot)?;
@@ -453,8 +453,8 @@ fn same_content(root: &Dir, copy: &Copied) -> Result<(), Halt> {
     }
 }
 
-fn gone_or_failed(path: &RelPath, e: io::Error) -> Halt {
-    if absent(&e) {
+fn gone_or_failed(path: &RelPath, e: &io::Error) -> Halt {
+    if absent(e) {
         Halt::Skip(format!("{path} is gone"))
     } else {
         Halt::Failed(format!("cannot look at {path}: {e}"))
@@ -560,7 +560,7 @@ fn put_backup_in_place(
     let store = job.action.path.clone();
     for item in current.into_iter().chain([backup]) {
         (job.hooks.guard)(job.action, item).map_err(Halt::Skip)?;
-        let now = hands.root.stat(&item.path).map_err(|e| gone_or_failed(&item.path, e))?;
+        let now = hands.root.stat(&item.path).map_err(|e| gone_or_failed(&item.path, &e))?;
         if !still(item, &now) {
             return Err(Halt::Skip(format!("{} changed since the plan was made", item.path)));
         }
