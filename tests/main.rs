@@ -9,3 +9,4 @@ mod repair;
 mod salvage;
 mod scripts;
 mod undo;
+mod sqlite_check;

@@ -3,6 +3,7 @@
 //! Nothing here opens a user's database with SQLite; rusqlite is used only on
 //! private copies and to write new databases.
 
+pub mod check;
 pub mod connect;
 pub mod ddl;
 pub mod format;

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::cells::Cell;
+use super::cells::{Cell, zero_sectors};
 use super::pages::{Pages, Readable};
 use super::scan::{NOBODY, PageKind, Scan};
 use crate::sqlite::format::be32;
@@ -123,6 +123,17 @@ impl Chains {
     }
 }
 
+/// Values shorter than this are not looked through for lost sectors.
+pub const ZEROS_FROM: usize = 512;
+
+/// Notes sectors of zeros in `from..to` of a page, which stand at `at` of the payload.
+fn note_zeros(page: &[u8], from: usize, to: usize, at: u64, how: &mut Assembled) {
+    for (a, b) in zero_sectors(page, from, to) {
+        let (start, end) = (at + (a - from) as u64, at + (b - from) as u64);
+        how.unsure.push((start, end, "a sector of it is all zero".into()));
+    }
+}
+
 /// Puts a payload together into `out`, as far as it can be.
 pub fn assemble(
     pages: &Pages,
@@ -136,6 +147,10 @@ pub fn assemble(
     out.clear();
     out.extend_from_slice(cell.local_bytes(page));
     let mut how = Assembled::default();
+    let from = cell.local_at as usize;
+    if cell.local as usize > ZEROS_FROM {
+        note_zeros(page, from, from + cell.local as usize, 0, &mut how);
+    }
     if u64::from(cell.local) >= cell.payload {
         return how;
     }
@@ -193,15 +208,14 @@ pub fn assemble(
             let from = out.len() as u64;
             how.unsure.push((from, cell.payload, format!("overflow page {at} is all zero")));
         }
+        if !zero {
+            note_zeros(&buf, 4, 4 + take, out.len() as u64, &mut how);
+        }
         out.extend_from_slice(bytes);
         left -= bytes.len() as u64;
-        if pages.is_unvouched(at) {
+        if let Some(why) = pages.unvouched(at) {
             let to = out.len() as u64;
-            how.unsure.push((
-                to - bytes.len() as u64,
-                to,
-                format!("page {at} has a bad checksum in its log"),
-            ));
+            how.unsure.push((to - bytes.len() as u64, to, why.into()));
         }
         before = at;
         to_come = to_come.saturating_sub(1);

@@ -5,7 +5,7 @@
 //! front of the file, sectors inserted or lost) and a private overlay. Bytes
 //! that the medium does not give are read sector by sector and left out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::sqlite::format::{HEADER_LEN, PENDING_BYTE};
@@ -58,6 +58,8 @@ pub struct Pages {
     /// In ascending order of page number, never empty.
     pub segments: Vec<Segment>,
     pub overlay: HashMap<u32, Overlay>,
+    /// Pages of which only an older version is left.
+    pub stale: HashSet<u32>,
     /// Number of pages.
     pub count: u32,
     main_len: u64,
@@ -78,6 +80,7 @@ impl Pages {
             reserved,
             segments: vec![Segment { first: 1, offset: base }],
             overlay: HashMap::new(),
+            stale: HashSet::new(),
             count: u32::try_from(count).unwrap_or(u32::MAX - 1),
             main_len,
         }
@@ -140,10 +143,19 @@ impl Pages {
         Some((Origin::Main, self.main_offset(page)?))
     }
 
-    /// Whether the page comes from a log whose checksum does not vouch for it.
+    /// Why the page's content is not certain, when it comes from a log whose
+    /// checksum does not vouch for it, or should have come from there.
     #[must_use]
-    pub fn is_unvouched(&self, page: u32) -> bool {
-        self.overlay.get(&page).is_some_and(|o| !o.vouched)
+    pub fn unvouched(&self, page: u32) -> Option<&'static str> {
+        if self.overlay.is_empty() && self.stale.is_empty() {
+            None
+        } else if self.stale.contains(&page) {
+            Some("an older version of its page: the newer one is destroyed in the log")
+        } else if self.overlay.get(&page).is_some_and(|o| !o.vouched) {
+            Some("its page has a bad checksum in the log")
+        } else {
+            None
+        }
     }
 
     /// Reads page `page` into `buf`, which is set to the page size.
