@@ -8,5 +8,5 @@ mod profiles;
 mod repair;
 mod salvage;
 mod scripts;
-mod undo;
 mod sqlite_check;
+mod undo;
