@@ -5,7 +5,10 @@ mod support;
 
 mod browsers;
 mod profiles;
+mod repair;
 mod salvage;
+mod salvage_traps;
 mod scripts;
 mod sqlite_check;
 mod stores;
+mod undo;
