@@ -35,6 +35,8 @@ pub mod model;
 pub mod place;
 pub mod plan;
 pub mod profile;
+pub mod repair;
 pub mod sample;
 pub mod sqlite;
 pub mod store;
+pub mod vault;

@@ -99,6 +99,7 @@ pub struct Action {
     pub kind: StoreKind,
     pub class: Class,
     /// The target's root folder on this machine; all paths are relative to it.
+    #[serde(with = "crate::fsys::path_text")]
     pub root: PathBuf,
     /// The store's own path below the root.
     pub path: RelPath,

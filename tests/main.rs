@@ -5,6 +5,8 @@ mod support;
 
 mod browsers;
 mod profiles;
+mod repair;
 mod salvage;
 mod scripts;
 mod sqlite_check;
+mod undo;

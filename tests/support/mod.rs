@@ -1,6 +1,7 @@
 //! What several topics share.
 
 pub mod browsers;
+pub mod plans;
 pub mod run;
 pub mod skip;
 pub mod sqlite_gen;
