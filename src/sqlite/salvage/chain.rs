@@ -176,14 +176,12 @@ impl Chains {
         // Unused pages link to each other, too: only the first of each row is a head.
         for page in 2..n as u32 {
             let next = scan.info(page).next;
-            if !self.uses(page)
-                && content(page)
-                && m.runs.get(page as usize).is_some_and(|r| *r > 0)
+            let row = !self.uses(page) && content(page) && m.runs.get(page as usize).is_some_and(|r| *r > 0);
+            if row
                 && next != 0
+                && let Some(slot) = led_to.get_mut(next as usize)
             {
-                if let Some(slot) = led_to.get_mut(next as usize) {
-                    *slot = true;
-                }
+                *slot = true;
             }
         }
         for page in 2..n as u32 {

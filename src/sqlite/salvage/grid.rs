@@ -64,15 +64,13 @@ pub fn resync(
     if gain < 6 {
         return Ok(None);
     }
-    let at = match torn_page(pages, scan, d, at) {
-        Some(at) => at,
-        None => {
-            // Whichever page holds the break, it is no tree page that can be judged.
-            let odd = |p: &u32| *p > 0 && !is_sound(scan, *p);
-            pages.near_break.extend((at.saturating_sub(2)..=at + 1).filter(odd));
-            at
-        }
-    };
+    let torn = torn_page(pages, scan, d, at);
+    if torn.is_none() {
+        // Whichever page holds the break, it is no tree page that can be judged.
+        let odd = |p: &u32| *p > 0 && !is_sound(scan, *p);
+        pages.near_break.extend((at.saturating_sub(2)..=at + 1).filter(odd));
+    }
+    let at = torn.unwrap_or(at);
     let offset = base as i64 + i64::from(at - 1) * size + d;
     if offset < 0 {
         return Ok(None);

@@ -321,7 +321,7 @@ impl Salvager {
         let (mut free, mut free_whole) = tree::free_list(&self.pages, &scan, trunk, count);
         free_whole &= header.is_some();
         if !free_whole {
-            place::loose_free_pages(&self.pages, &scan, &mut free);
+            free.extend(place::loose_free_pages(&self.pages, &scan));
         }
         let mapped = header.is_some_and(|h| h.largest_root != 0)
             || (header.is_none() && place::has_pointer_map(&self.pages));

@@ -401,7 +401,8 @@ pub fn has_pointer_map(pages: &Pages) -> bool {
 
 /// Pages of the free list when its head is lost: found by what a trunk page
 /// looks like, a count and that many page numbers which nothing else uses.
-pub fn loose_free_pages(pages: &Pages, scan: &Scan, free: &mut HashSet<u32>) {
+pub fn loose_free_pages(pages: &Pages, scan: &Scan) -> HashSet<u32> {
+    let mut free = HashSet::new();
     let mut buf = Vec::new();
     for page in 2..=pages.count {
         let info = scan.info(page);
@@ -420,4 +421,5 @@ pub fn loose_free_pages(pages: &Pages, scan: &Scan, free: &mut HashSet<u32>) {
             free.extend(leaves);
         }
     }
+    free
 }
