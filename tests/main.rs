@@ -9,6 +9,7 @@ mod incidents;
 mod profiles;
 mod repair;
 mod salvage;
+mod salvage_traps;
 mod scripts;
 mod sqlite_check;
 mod undo;
