@@ -3,6 +3,7 @@
 pub mod browsers;
 pub mod plans;
 pub mod run;
+pub mod shop;
 pub mod skip;
 pub mod sqlite_gen;
 pub mod tree;
