@@ -4,6 +4,12 @@
 mod support;
 
 mod browsers;
+mod cli;
+mod incidents;
 mod profiles;
+mod repair;
 mod salvage;
+mod salvage_traps;
 mod scripts;
+mod sqlite_check;
+mod undo;

@@ -45,6 +45,9 @@ pub fn png(seed: &str, size: usize) -> Vec<u8> {
 /// A cover of about `size` bytes, at least 160.
 #[must_use]
 pub fn webp(seed: &str, size: usize) -> Vec<u8> {
+    if size <= WEBP.len() {
+        return WEBP.to_vec();
+    }
     let filler = noise(seed, size.saturating_sub(WEBP.len() + 8) & !1);
     let mut out = WEBP.to_vec();
     out.extend_from_slice(b"shPm");
@@ -70,6 +73,9 @@ pub fn heic() -> Vec<u8> {
 /// A clip of about `size` bytes, at least 1 000.
 #[must_use]
 pub fn mp4(seed: &str, size: usize) -> Vec<u8> {
+    if size <= MP4.len() {
+        return MP4.to_vec();
+    }
     let filler = noise(seed, size.saturating_sub(MP4.len() + 8));
     let mut out = MP4.to_vec();
     out.extend_from_slice(&u32::try_from(filler.len() + 8).unwrap_or(u32::MAX).to_be_bytes());

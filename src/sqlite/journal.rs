@@ -209,6 +209,8 @@ pub fn structural(
         }
         // A later header counts when its magic lives, or all else in it fits the first.
         match JournalHeader::parse(&head) {
+            // Written but not yet synced: the database has not been touched since.
+            Some(h) if !h.magic && h.records == 0 => break,
             Some(h)
                 if h.magic || (h.sector == first.sector && h.page_size == size && h.pages == first.pages) =>
             {

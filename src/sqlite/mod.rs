@@ -3,12 +3,16 @@
 //! Nothing here opens a user's database with SQLite; rusqlite is used only on
 //! private copies and to write new databases.
 
+pub mod check;
 pub mod connect;
 pub mod ddl;
 pub mod format;
 pub mod journal;
+pub mod mend;
 pub mod rebuild;
 pub mod record;
+pub mod recover;
+pub mod report;
 pub mod salvage;
 pub mod salvaged;
 pub mod source;

@@ -72,7 +72,8 @@ impl Class {
 pub fn decode(local: &[u8], payload: u64, slots: &mut Vec<Slot>) -> Result<u64, RecordError> {
     slots.clear();
     let (size, mut at) = varint(local).ok_or(RecordError::HeaderCut)?;
-    if size > payload || size < at as u64 {
+    // A record of no values is written nowhere.
+    if size > payload || size <= at as u64 {
         return Err(RecordError::HeaderSize);
     }
     let header =

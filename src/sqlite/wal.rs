@@ -211,12 +211,23 @@ pub fn structural(src: &dyn ReadAt, page_size: Option<u32>, max_page: u32) -> io
     view.big_endian = byte_order(src, &header, &mut frame)?;
     let len = src.size()?;
     let mut sum = header.sum;
+    // The checksum that the last frame should have had, when its stored one does not fit.
+    let mut computed = None;
     let mut at = HEADER_LEN;
     let mut committed = 0;
     let mut bad = 0_u64;
     while at.checked_add(frame.len() as u64).is_some_and(|end| end <= len) {
         let whole = read_full(src, &mut frame, at).is_ok_and(|n| n == frame.len());
-        let next = read_frame(&frame, at, sum, view.big_endian);
+        let mut next = read_frame(&frame, at, sum, view.big_endian);
+        let after_computed = computed
+            .and_then(|sum| read_frame(&frame, at, sum, view.big_endian))
+            .filter(|f| f.trust == FrameTrust::Valid);
+        if let (Some(fitting), Some(last)) = (after_computed, view.frames.last_mut()) {
+            // This frame follows what the last one holds: there only the stored checksum was hurt.
+            next = Some(fitting);
+            last.trust = FrameTrust::Valid;
+        }
+        computed = None;
         let Some(next) = next.filter(|f| whole && credible(f, &frame, generation, max_page)) else {
             // A broken frame header, or a leftover of an older log. Go on to the
             // next frame of this generation; there may be none.
@@ -230,6 +241,11 @@ pub fn structural(src: &dyn ReadAt, page_size: Option<u32>, max_page: u32) -> io
                 None => break,
             }
         };
+        if next.trust == FrameTrust::BadChecksum {
+            let real = checksum(frame.get(..8).unwrap_or_default(), view.big_endian, next.before);
+            let page = frame.get(FRAME_HEADER_LEN as usize..).unwrap_or_default();
+            computed = Some(checksum(page, view.big_endian, real));
+        }
         sum = next.sum;
         at += frame.len() as u64;
         bad += u64::from(next.trust == FrameTrust::BadChecksum || salts(&frame) != Some(generation));

@@ -69,9 +69,14 @@ impl Bench {
     }
 
     /// Asserts that the store is sound, then changes 200 single bytes that the
-    /// check vouched for and cuts files at 200 places before its last such
+    /// check vouched for and cuts files at 100 such places:
     /// byte: at least 99 of 100 of each must be found, in the right file.
     pub(super) fn every_damage_is_found(&self, seed: u64, check: &dyn Fn(Subject<'_>) -> Checked) {
+        self.damage_is_found(200, seed, check);
+    }
+
+    /// The same with `tries` of each.
+    pub(super) fn damage_is_found(&self, tries: usize, seed: u64, check: &dyn Fn(Subject<'_>) -> Checked) {
         let sound = self.run(check).unwrap();
         let vouched = sound.vouched.clone();
         let sound = sound.done();
@@ -83,7 +88,7 @@ impl Bench {
 
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut missed = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..tries {
             let (file, at) = pick(&vouched, rng.random_range(0..total));
             let path = self.on_disk(file.as_ref());
             let good = fs::read(&path).unwrap();
@@ -96,10 +101,10 @@ impl Bench {
             }
             fs::write(&path, &good).unwrap();
         }
-        assert!(missed.len() <= 2, "{} of 200 changes were missed: {missed:#?}", missed.len());
+        assert!(missed.len() * 100 <= tries, "{} of {tries} changes were missed: {missed:#?}", missed.len());
 
         missed.clear();
-        for _ in 0..200 {
+        for _ in 0..tries.div_ceil(2) {
             let (file, at) = pick(&vouched, rng.random_range(0..total));
             let path = self.on_disk(file.as_ref());
             let good = fs::read(&path).unwrap();
@@ -110,7 +115,7 @@ impl Bench {
             }
             fs::write(&path, &good).unwrap();
         }
-        assert!(missed.len() <= 2, "{} of 200 cuts were missed: {missed:#?}", missed.len());
+        assert!(missed.len() * 100 <= tries, "{} cuts were missed: {missed:#?}", missed.len());
         assert!(self.run(check).unwrap().is_sound(), "the bench put everything back");
     }
 

@@ -5,10 +5,18 @@
 
 pub mod disk_lru;
 pub mod entries;
+pub mod exo;
+pub mod firefox_cache;
+pub mod fresco;
 mod glimpse;
 pub mod json;
+pub mod keva;
 pub mod leveldb;
+mod lookup2;
+pub mod media;
+pub mod media_loader;
 pub mod mmkv;
+pub mod plist;
 mod read_at;
 pub mod registry;
 pub mod shared_prefs;

@@ -3,12 +3,15 @@
 use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
-use super::{disk_lru, json, leveldb, mmkv, shared_prefs, simple_cache};
+use super::{
+    disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader, mmkv, plist,
+    shared_prefs, simple_cache,
+};
 use crate::control::Control;
 use crate::model::StoreKind;
 
 /// Says what kind of store `subject` is, by its content and never by its name
-/// alone. `None` is what no kind claims: media, plain files, mixed folders.
+/// alone. `None` is what no kind claims: plain files, mixed folders.
 ///
 /// # Errors
 /// The system's error when it cannot be looked at.
@@ -31,22 +34,39 @@ fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Optio
     if simple_cache::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::SimpleCache));
     }
+    if firefox_cache::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::FirefoxCache));
+    }
     if disk_lru::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::DiskLruCache));
     }
-    Ok(None)
+    Ok(if fresco::recognise(subject, glimpse) {
+        Some(StoreKind::Fresco)
+    } else if exo::recognise(glimpse) {
+        Some(StoreKind::ExoCache)
+    } else if keva::recognise(subject, glimpse) {
+        Some(StoreKind::Keva)
+    } else if media_loader::recognise(glimpse) {
+        Some(StoreKind::MediaLoader)
+    } else {
+        None
+    })
 }
 
 /// File kinds, the most specific signature first.
 fn recognise_file(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
     Ok(if glimpse.head.starts_with(b"SQLite format 3\0") {
         Some(StoreKind::Sqlite)
+    } else if plist::recognise(glimpse) {
+        Some(StoreKind::Plist)
     } else if shared_prefs::recognise(glimpse) {
         Some(StoreKind::SharedPrefs)
     } else if json::recognise(glimpse) {
         Some(StoreKind::Json)
     } else if mmkv::recognise(subject, glimpse.meta.size)? {
         Some(StoreKind::Mmkv)
+    } else if media::recognise(glimpse) {
+        Some(StoreKind::Media)
     } else {
         None
     })
@@ -76,12 +96,20 @@ pub fn check(
     control: &Control,
 ) -> Result<Check, StoreError> {
     match kind {
+        StoreKind::Sqlite => crate::sqlite::check::check(subject, level, control),
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
         StoreKind::Leveldb => leveldb::check(subject, level, control),
+        StoreKind::FirefoxCache => firefox_cache::check(subject, level, control),
         StoreKind::SimpleCache => simple_cache::check(subject, level, control),
+        StoreKind::Plist => plist::check(subject, level, control),
         StoreKind::Json => json::check(subject, level, control),
         StoreKind::Mmkv => mmkv::check(subject, level, control),
         StoreKind::DiskLruCache => disk_lru::check(subject, level, control),
+        StoreKind::Fresco => fresco::check(subject, level, control),
+        StoreKind::ExoCache => exo::check(subject, level, control),
+        StoreKind::Keva => keva::check(subject, level, control),
+        StoreKind::MediaLoader => media_loader::check(subject, level, control),
+        StoreKind::Media => media::check(subject, level, control),
         _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
     }
 }
@@ -92,8 +120,13 @@ pub fn check(
 /// When it cannot be read, or when `kind` is no cache that knows its entries.
 pub fn entries(kind: StoreKind, subject: Subject<'_>, control: &Control) -> Result<Clearable, StoreError> {
     match kind {
+        StoreKind::FirefoxCache => Ok(Clearable::ByEntry(firefox_cache::entries(subject)?)),
         StoreKind::SimpleCache => Ok(Clearable::ByEntry(simple_cache::entries(subject)?)),
         StoreKind::DiskLruCache => disk_lru::entries(subject, control),
+        StoreKind::Fresco => Ok(Clearable::ByEntry(fresco::entries(subject, control)?)),
+        StoreKind::ExoCache => exo::entries(subject, control),
+        StoreKind::MediaLoader => Ok(Clearable::ByEntry(media_loader::entries(subject)?)),
+        StoreKind::Media => Ok(Clearable::ByEntry(media::entries(subject)?)),
         StoreKind::BlockfileCache | StoreKind::SqlCache => Ok(Clearable::WholeOnly),
         _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
     }
@@ -106,6 +139,8 @@ pub fn entries(kind: StoreKind, subject: Subject<'_>, control: &Control) -> Resu
 /// or the kind cannot be rebuilt.
 pub fn rebuild(kind: StoreKind, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     match kind {
+        StoreKind::Sqlite => crate::sqlite::mend::rebuild(request),
+        StoreKind::Leveldb => leveldb::rebuild(request),
         StoreKind::Mmkv => mmkv::rebuild(request),
         _ => Err(StoreError::CannotRebuild {
             path: crate::fsys::shown(request.copy),

@@ -1,7 +1,9 @@
 //! What several topics share.
 
 pub mod browsers;
+pub mod plans;
 pub mod run;
+pub mod shop;
 pub mod skip;
 pub mod sqlite_gen;
 pub mod tree;

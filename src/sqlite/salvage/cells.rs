@@ -314,6 +314,10 @@ pub fn recover(
         let cell = cell.filter(|c| {
             head.is_some() || !kind.is_table() || pointed.last().is_none_or(|l| l.rowid < c.rowid)
         });
+        if head.is_none() && cell.is_some_and(|c| overlaps(&pointed, &c)) {
+            // A pointer that was left behind when the array got shorter.
+            break;
+        }
         match cell {
             Some(cell) if !pointed.iter().any(|c| c.at == cell.at) => {
                 lowest = lowest.min(at);
@@ -378,9 +382,11 @@ pub fn recover(
 
     // Without a header the array, where it lives, still says what is in use.
     let array_lives = head.is_none() && !pointed.is_empty();
+    let certain = if head.is_some() { pointed.len() } else { pointed.len() - tail(&pointed) };
     let mut out: Vec<Found> = pointed
         .iter()
-        .map(|&cell| Found { cell, pointed: true, live: true, suspect_from: u32::MAX })
+        .enumerate()
+        .map(|(i, &cell)| Found { cell, pointed: true, live: i < certain, suspect_from: u32::MAX })
         .collect();
     let wanted = match &head {
         Some(h) => (h.cells as usize).saturating_sub(pointed.len()),
@@ -446,6 +452,27 @@ fn ascending(cells: &[Cell]) -> (Vec<Cell>, usize) {
     run.reverse();
     let dropped = cells.len() - run.len();
     (run, dropped)
+}
+
+/// Whether `cell` takes bytes of one of `cells`.
+fn overlaps(cells: &[Cell], cell: &Cell) -> bool {
+    cells.iter().any(|c| c.at != cell.at && (c.at as usize) < cell.end() && (cell.at as usize) < c.end())
+}
+
+/// How many rows at the end of a page may be deleted ones, when its header is lost.
+const DOUBTFUL_TAIL: usize = 4;
+
+/// How many pointed cells at the end of the array may be remains: a row that
+/// was last in key order and lowest on the page leaves pointer and cell whole.
+fn tail(cells: &[Cell]) -> usize {
+    let mut n = 0;
+    for (i, cell) in cells.iter().enumerate().rev().take(DOUBTFUL_TAIL) {
+        if cells.iter().take(i).any(|c| c.at < cell.at) {
+            break;
+        }
+        n += 1;
+    }
+    n
 }
 
 /// Of cells that overlap, the one that begins inside another goes.
@@ -591,6 +618,35 @@ fn suspects(page: &[u8], limit: usize, cells: &mut [Found], bad_starts: &[usize]
             sector += SECTOR;
         }
     }
+}
+
+/// Sectors of zeros that lie within `from..to` of a page with other bytes right
+/// before and after: they are more likely lost than written. Start and end of
+/// each run, on the page.
+pub fn zero_sectors(page: &[u8], from: usize, to: usize) -> Vec<(usize, usize)> {
+    let mut out: Vec<(usize, usize)> = Vec::new();
+    let mut sector = from.next_multiple_of(SECTOR);
+    while sector < to {
+        let end = sector + SECTOR;
+        // The last sector may end with the page or the value.
+        let stop = end.min(to);
+        if page.get(sector..stop).is_some_and(|s| s.len() >= 64 && s.iter().all(|b| *b == 0)) {
+            match out.last_mut() {
+                Some(last) if last.1 == sector => last.1 = stop,
+                _ => out.push((sector, stop)),
+            }
+        }
+        sector = end;
+    }
+    out.retain(|(a, b)| {
+        let before = a.checked_sub(1).filter(|i| *i >= from).and_then(|i| page.get(i));
+        let after = Some(*b).filter(|i| *i < to).and_then(|i| page.get(i));
+        // Zeros that begin off the boundary are the value's own.
+        (before.is_some() || after.is_some())
+            && before.is_none_or(|x| *x != 0)
+            && after.is_none_or(|x| *x != 0)
+    });
+    out
 }
 
 #[cfg(test)]

@@ -7,19 +7,20 @@
 //! | step | module |
 //! |---|---|
 //! | where the file begins, page size, reserve | `probe` |
-//! | pages by number, logs laid over them | `pages` |
+//! | pages by number, logs laid over them, shifted grids | `pages`, `logs`, `grid` |
 //! | what each page is by itself | `scan` |
 //! | the schema, and its mending | `schema`, `mend` |
 //! | which pages each tree reaches | `tree` |
 //! | pages that lost their parent | `place` |
 //! | rows out of cells | `cells`, `chain`, `rows` |
 
-#![allow(dead_code)]
-
 pub mod cells;
 pub mod chain;
+pub mod grid;
+pub mod logs;
 pub mod mend;
 pub mod pages;
+pub mod place;
 pub mod probe;
 pub mod rows;
 pub mod scan;
@@ -27,28 +28,32 @@ pub mod schema;
 pub mod shape;
 pub mod text;
 pub mod tree;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
 use super::ddl::Table;
 use super::format::{DbHeader, Encoding};
-use super::salvaged::{Doubt, PlacedBy, Row, SchemaObject, Settings, Sink, SinkError};
+use super::record;
+use super::salvaged::{Doubt, Orphan, PlacedBy, Row, SchemaObject, Settings, Sink, SinkError};
 use super::source::ReadAt;
 use crate::control::{Cancelled, Control};
 
 use chain::Chains;
-use pages::Pages;
+use logs::Layer;
+use pages::{Origin, Pages};
+use place::Evidence;
 use probe::{NoDatabase, Probe};
-use rows::{PageReader, RowMap};
+use rows::{PageReader, RowMap, Seen};
 use scan::{NOBODY, PageKind, Scan};
 use schema::{SCHEMA_TREE, Schema};
 use shape::TreeKind;
-use tree::{How, Tree, Walker};
+use tree::{How, Leaf, Tree, Walker};
 
 /// The files of a damaged database.
 #[derive(Clone)]
@@ -145,6 +150,21 @@ pub struct Salvager {
     probe: Probe,
     options: Options,
     report: ReadReport,
+    /// Logs that are not yet laid over the file.
+    logs: Vec<(Layer, Arc<dyn ReadAt>, Origin)>,
+    /// Whether the database has pointer maps.
+    auto_vacuum: bool,
+}
+
+/// All that is known of the structure before rows are read.
+struct Structure {
+    scan: Scan,
+    schema: Schema,
+    trees: Vec<Tree>,
+    chains: Chains,
+    free: HashSet<u32>,
+    /// Leaf pages that belong to no tree.
+    homeless: Vec<u32>,
 }
 
 impl Salvager {
@@ -154,10 +174,108 @@ impl Salvager {
     /// When they are no database, or cannot be read at all.
     pub fn open(input: &Input, options: Options) -> Result<Self, ReadError> {
         let len = input.main.size()?;
-        let probe = probe::probe(input.main.as_ref(), len, None)?;
+        let found = probe::probe(input.main.as_ref(), len, None);
+        let size = found.as_ref().ok().map(|p| p.page_size);
+        let main_pages = u32::try_from(len / u64::from(size.unwrap_or(512))).unwrap_or(u32::MAX / 2);
+        let wal = input.wal.as_ref().and_then(|w| logs::wal_layer(w, size, main_pages));
+        let probe = match (found, &wal) {
+            (Ok(probe), _) => probe,
+            // All pages may still stand in the log alone.
+            (Err(_), Some((page_size, _))) => Probe {
+                base: 0,
+                page_size: *page_size,
+                reserved: 0,
+                header: None,
+                notes: vec!["the database file itself is lost; the write-ahead log is read alone".into()],
+                proven: 0,
+            },
+            (Err(why), None) => return Err(why.into()),
+        };
         let pages = Pages::new(input.main.clone(), len, probe.base, probe.page_size, probe.reserved);
         let report = ReadReport { notes: probe.notes.clone(), ..ReadReport::default() };
-        Ok(Self { pages, probe, options, report })
+        let mut me = Self { pages, probe, options, report, logs: Vec::new(), auto_vacuum: false };
+        if let (Some((page_size, layer)), Some(src)) = (wal, &input.wal) {
+            if page_size == me.pages.page_size {
+                me.logs.push((layer, src.clone(), Origin::Wal));
+            } else {
+                me.report.notes.push("the write-ahead log belongs to another database: not applied".into());
+            }
+        }
+        if let Some(src) = &input.journal
+            && let Some(layer) = logs::journal_layer(src, me.pages.page_size, me.pages.count)
+        {
+            me.logs.push((layer, src.clone(), Origin::Journal));
+        }
+        Ok(me)
+    }
+
+    /// Lays the logs over the file.
+    fn lay_logs(&mut self, control: &Control) -> Result<(), ReadError> {
+        for (layer, src, origin) in std::mem::take(&mut self.logs) {
+            self.lay(layer, &src, origin, control)?;
+        }
+        // The header of the database as the logs leave it.
+        let mut first = Vec::new();
+        self.pages.read(1, &mut first);
+        if self.pages.overlay.contains_key(&1) && first.starts_with(super::format::MAGIC) {
+            self.probe.header = DbHeader::parse(&first);
+        }
+        Ok(())
+    }
+
+    /// Lays a log over the file, unless it belongs to another database.
+    fn lay(
+        &mut self,
+        layer: Layer,
+        src: &Arc<dyn ReadAt>,
+        origin: Origin,
+        control: &Control,
+    ) -> Result<(), ReadError> {
+        let name = if origin == Origin::Wal { "write-ahead log" } else { "rollback journal" };
+        let (alike, unlike) = logs::compare(&self.pages, &layer, src.as_ref());
+        if unlike > alike && unlike >= 2 {
+            self.report.notes.push(format!("the {name} belongs to another database: not applied"));
+            return Ok(());
+        }
+        let before = (self.pages.count, self.pages.overlay.clone(), self.pages.stale.clone());
+        let weigh = unlike > 0 || !layer.valid;
+        let without = if weigh { self.problems(control)? } else { 0 };
+        self.pages.attach(origin, src.clone());
+        let top = layer.overlay.keys().copied().max().unwrap_or(0);
+        if layer.pages > 0 && (layer.valid || layer.pages >= top) {
+            self.pages.count = layer.pages.max(if origin == Origin::Wal { top } else { 1 });
+        }
+        self.pages.overlay.extend(layer.overlay);
+        self.pages.stale.extend(layer.stale);
+        if weigh {
+            let with = self.problems(control)?;
+            if unlike > 0 && with > without.saturating_mul(2).saturating_add(2) {
+                (self.pages.count, self.pages.overlay, self.pages.stale) = before;
+                self.report.notes.push(format!("the {name} does not fit the database: not applied"));
+                return Ok(());
+            }
+        }
+        self.report.notes.extend(layer.notes);
+        Ok(())
+    }
+
+    /// How much is wrong with the pages as they stand: a number to compare two views by.
+    fn problems(&self, control: &Control) -> Result<u64, ReadError> {
+        let mut scan = scan::scan(&self.pages, control)?;
+        let (rows, _, incomplete) = schema::read_rows(&self.pages, &mut scan);
+        let schema = schema::build(rows, &[], self.pages.count, incomplete);
+        let mut wrong = u64::from(incomplete) * 4 + if schema.objects.is_empty() { 16 } else { 0 };
+        let mut trees = schema.trees();
+        let mut walker = Walker::default();
+        for (i, tree) in trees.iter_mut().enumerate() {
+            walker.walk(&self.pages, &mut scan, tree, SCHEMA_TREE + 1 + i as u32);
+            tree::throw_out_strangers(&mut scan, tree);
+            wrong += tree.holes.len() as u64;
+            wrong +=
+                tree.leaves.iter().filter(|l| !matches!(scan.info(l.page).kind, PageKind::Sound(_))).count()
+                    as u64;
+        }
+        Ok(wrong)
     }
 
     /// Reads everything into `sink`.
@@ -165,7 +283,28 @@ impl Salvager {
     /// # Errors
     /// When the sink fails or the run is cancelled; damage is no error.
     pub fn run(mut self, sink: &mut dyn Sink, control: &Control) -> Result<ReadReport, ReadError> {
+        self.lay_logs(control)?;
+        let structure = self.structure(control)?;
+        let settings = self.settings(&structure.schema);
+        sink.begin(&settings, &structure.schema.objects)?;
+        let rows = structure.trees.iter().map(|t| t.leaves.len() as u64).sum();
+        control.progress().stage("salvaging rows", rows);
+        for tree in structure.trees.iter().filter(|t| t.shape.kind != TreeKind::Index) {
+            let Some(Some(table)) = structure.schema.tables.get(tree.object) else { continue };
+            self.table(tree, table, &structure, sink, control)?;
+        }
+        self.orphans(&structure, sink, control)?;
+        self.count_pages(&structure);
+        Ok(self.report)
+    }
+
+    /// Finds out which page belongs where.
+    fn structure(&mut self, control: &Control) -> Result<Structure, ReadError> {
         let mut scan = scan::scan(&self.pages, control)?;
+        if let Some(note) = grid::resync(&mut self.pages, &scan, self.probe.header.as_ref(), control)? {
+            self.report.notes.push(note);
+            scan = scan::scan(&self.pages, control)?;
+        }
         let (rows, encoding, incomplete) = schema::read_rows(&self.pages, &mut scan);
         let mut schema = schema::build(rows, &self.options.schema_from, self.pages.count, incomplete);
         schema.encoding = encoding;
@@ -176,26 +315,48 @@ impl Salvager {
             walker.walk(&self.pages, &mut scan, tree, SCHEMA_TREE + 1 + i as u32);
             tree::throw_out_strangers(&mut scan, tree);
         }
-        let settings = self.settings(&schema);
-        sink.begin(&settings, &schema.objects)?;
-        let chains = Chains::new(&scan, &|p| scan.info(p).owner != NOBODY);
-        control.progress().stage("salvaging rows", trees.iter().map(|t| t.leaves.len() as u64).sum());
-        for i in 0..trees.len() {
-            let Some(tree) = trees.get(i).filter(|t| t.shape.kind != TreeKind::Index) else { continue };
-            let Some(Some(table)) = schema.tables.get(tree.object) else { continue };
-            self.table(tree, table, &scan, &chains, sink, control)?;
+        verify::verify(&self.pages, &mut scan, &mut trees, control)?;
+        let header = self.probe.header;
+        let (trunk, count) = header.map_or((0, 0), |h| (h.freelist_trunk, h.freelist_count));
+        let (mut free, mut free_whole) = tree::free_list(&self.pages, &scan, trunk, count);
+        free_whole &= header.is_some();
+        if !free_whole {
+            free.extend(place::loose_free_pages(&self.pages, &scan));
         }
-        self.count_pages(&scan, &chains, &trees);
-        Ok(self.report)
+        let mapped = header.is_some_and(|h| h.largest_root != 0)
+            || (header.is_none() && place::has_pointer_map(&self.pages));
+        self.auto_vacuum = mapped;
+        let chains = Chains::new(&scan, &|p| scan.info(p).owner != NOBODY);
+        let parents = if mapped && trees.iter().any(|t| !t.holes.is_empty()) {
+            place::pointer_map(&self.pages, 5)
+        } else {
+            HashMap::new()
+        };
+        let evidence =
+            Evidence { pages: &self.pages, chains: &chains, free: &free, free_whole, parents: &parents };
+        let homeless = place::place(&evidence, &mut scan, &mut trees, control)?;
+        let live = |p: u32| scan.info(p).owner != NOBODY;
+        let mut chains = Chains::new(&scan, &live);
+        chains.prepare_mending(&scan, &live, &free, || {
+            if mapped {
+                place::pointer_map(&self.pages, 4).into_iter().map(|(page, before)| (before, page)).collect()
+            } else {
+                HashMap::new()
+            }
+        });
+        if schema.encoding.is_none() && header.and_then(|h| h.text_encoding()).is_none() {
+            schema.encoding = self.guess_encoding(&scan);
+        }
+        Ok(Structure { scan, schema, trees, chains, free, homeless })
     }
 
-    /// Streams the rows of one table.
+    /// Streams the rows of one table: first those of sound pages that the tree
+    /// reaches, then the others, so that remains of moved rows are known as such.
     fn table(
         &mut self,
         tree: &Tree,
         table: &Table,
-        scan: &Scan,
-        chains: &Chains,
+        at: &Structure,
         sink: &mut dyn Sink,
         control: &Control,
     ) -> Result<(), ReadError> {
@@ -203,52 +364,138 @@ impl Salvager {
         let mut reader = PageReader::default();
         let mut count =
             TableCount { object: tree.object, holes: tree.holes.len() as u64, ..TableCount::default() };
-        for leaf in &tree.leaves {
-            control.safe_point()?;
-            control.progress().advance(1);
-            let sound = matches!(scan.info(leaf.page).kind, PageKind::Sound(_));
-            let cells = reader.cells(&self.pages, scan, leaf.page, &tree.shape, leaf.range);
-            let place = self.pages.main_offset(leaf.page).unwrap_or(0);
-            for found in cells {
-                let Some(how) = reader.record(&self.pages, scan, chains, &found.cell) else { continue };
-                let mut doubts = Vec::new();
-                let suspect = (found.suspect_from != u32::MAX)
-                    .then(|| u64::from(found.suspect_from.saturating_sub(found.cell.local_at)));
-                let values = map.values(&reader.payload, &reader.slots, &how, suspect, &mut doubts);
-                if !found.live {
-                    doubts.push(Doubt {
-                        column: None,
-                        reason: "page header lost: the row may have been deleted".into(),
-                        bytes: None,
-                        missing: false,
-                    });
-                }
-                let placed_by = match (leaf.how, found.pointed || sound) {
-                    (_, false) => PlacedBy::Carved,
-                    (How::Reached, _) => PlacedBy::Tree,
-                    _ => PlacedBy::Reattached,
-                };
-                let slot = match placed_by {
-                    PlacedBy::Tree => &mut count.tree,
-                    PlacedBy::Reattached => &mut count.reattached,
-                    PlacedBy::Carved => &mut count.carved,
-                    PlacedBy::Index => &mut count.from_index,
-                };
-                *slot += 1;
-                count.doubtful += u64::from(!doubts.is_empty());
-                count.partial += u64::from(doubts.iter().any(|d| d.missing));
-                sink.row(Row {
-                    object: tree.object,
-                    rowid: (tree.shape.kind == TreeKind::Rowid).then_some(found.cell.rowid),
-                    values,
-                    doubts,
-                    placed_by,
-                    page: leaf.page,
-                    offset: place + u64::from(found.cell.at),
-                })?;
+        let sure =
+            |l: &Leaf| l.how == How::Reached && matches!(at.scan.info(l.page).kind, PageKind::Sound(_));
+        let all_sure = tree.leaves.iter().all(sure);
+        let mut seen = Seen::new(tree, &at.scan, all_sure);
+        for pass in [true, false] {
+            if !pass && all_sure {
+                break;
+            }
+            for leaf in tree.leaves.iter().filter(|l| sure(l) == pass) {
+                control.safe_point()?;
+                control.progress().advance(1);
+                self.leaf(leaf, tree, &map, at, &mut reader, &mut seen, pass, &mut count, sink)?;
             }
         }
         self.report.tables.push(count);
+        Ok(())
+    }
+
+    /// Streams the rows of one page.
+    fn leaf(
+        &self,
+        leaf: &Leaf,
+        tree: &Tree,
+        map: &RowMap,
+        at: &Structure,
+        reader: &mut PageReader,
+        seen: &mut Seen,
+        sure: bool,
+        count: &mut TableCount,
+        sink: &mut dyn Sink,
+    ) -> Result<(), ReadError> {
+        let sound = matches!(at.scan.info(leaf.page).kind, PageKind::Sound(_));
+        let cells = reader.cells(&self.pages, &at.scan, leaf.page, &tree.shape, leaf.range);
+        let place = self.pages.place(leaf.page).map_or(0, |(_, offset)| offset);
+        let unvouched = self.pages.unvouched(leaf.page);
+        for found in cells {
+            let Some(how) = reader.record(&self.pages, &at.scan, &at.chains, &found.cell) else { continue };
+            if !seen.is_new(&found.cell, &reader.slots, &reader.payload, sure) {
+                continue;
+            }
+            let mut doubts = Vec::new();
+            let suspect = (found.suspect_from != u32::MAX)
+                .then(|| u64::from(found.suspect_from.saturating_sub(found.cell.local_at)));
+            let values = map.values(&reader.payload, &reader.slots, &how, suspect, &mut doubts);
+            let mut doubt = |reason: &str| {
+                doubts.push(Doubt { column: None, reason: reason.into(), bytes: None, missing: false });
+            };
+            if !found.live {
+                doubt("page header lost: the row may have been deleted");
+            }
+            if leaf.how == How::Guessed {
+                doubt("its page fits more than one table, or may be free");
+            }
+            if let Some(why) = unvouched {
+                doubt(why);
+            }
+            let placed_by = match (leaf.how, found.pointed || sound) {
+                (_, false) => PlacedBy::Carved,
+                (How::Reached, _) => PlacedBy::Tree,
+                _ => PlacedBy::Reattached,
+            };
+            let slot = match placed_by {
+                PlacedBy::Tree => &mut count.tree,
+                PlacedBy::Reattached => &mut count.reattached,
+                PlacedBy::Carved => &mut count.carved,
+                PlacedBy::Index => &mut count.from_index,
+            };
+            *slot += 1;
+            count.doubtful += u64::from(!doubts.is_empty());
+            count.partial += u64::from(doubts.iter().any(|d| d.missing));
+            sink.row(Row {
+                object: tree.object,
+                rowid: (tree.shape.kind == TreeKind::Rowid).then_some(found.cell.rowid),
+                values,
+                doubts,
+                placed_by,
+                page: leaf.page,
+                offset: place + u64::from(found.cell.at),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Streams the records of pages that belong to no table, as far as they
+    /// are not index entries or plain remains.
+    fn orphans(&mut self, at: &Structure, sink: &mut dyn Sink, control: &Control) -> Result<(), ReadError> {
+        let mut reader = PageReader::default();
+        let usable = self.pages.usable();
+        for &page in &at.homeless {
+            control.safe_point()?;
+            let PageKind::Sound(kind) = at.scan.info(page).kind else { continue };
+            self.pages.read(page, &mut reader.buf);
+            let head_at = Pages::head_at(page);
+            if cells::strict(&reader.buf, head_at, usable, &mut reader.cells, &mut reader.slots).is_none() {
+                continue;
+            }
+            let cells = reader.cells.clone();
+            // Entries of an index that the schema knows are no rows.
+            let (mut entries, mut guess) = (0, None);
+            for cell in &cells {
+                let local = cell.local_bytes(&reader.buf);
+                if record::decode(local, cell.payload, &mut reader.slots).is_err() {
+                    continue;
+                }
+                let fits = |t: &&Tree| t.shape.kind.leaf() == kind && t.shape.usual(&reader.slots);
+                entries += usize::from(
+                    at.trees.iter().filter(|t| t.shape.kind == TreeKind::Index).any(|t| fits(&t)),
+                );
+                let table = at.trees.iter().filter(|t| t.shape.kind != TreeKind::Index).find(fits);
+                if let Some(o) = table.and_then(|t| at.schema.objects.get(t.object)) {
+                    guess.get_or_insert_with(|| o.name.clone());
+                }
+            }
+            if !kind.is_table() && entries * 10 >= cells.len() * 9 || is_copy(at, &reader, page, &cells) {
+                continue;
+            }
+            let place = self.pages.place(page).map_or(0, |(_, offset)| offset);
+            for cell in cells {
+                let Some(how) = reader.record(&self.pages, &at.scan, &at.chains, &cell) else { continue };
+                let mut doubts = Vec::new();
+                let values = rows::plain_values(&reader.payload, &reader.slots, &how, &mut doubts);
+                self.report.orphans += 1;
+                sink.orphan(Orphan {
+                    page,
+                    offset: place + u64::from(cell.at),
+                    guess: guess.clone(),
+                    rowid: kind.is_table().then_some(cell.rowid),
+                    values,
+                    doubts,
+                })?;
+            }
+        }
         Ok(())
     }
 
@@ -259,6 +506,7 @@ impl Salvager {
         let h = header.as_ref();
         let auto_vacuum = match h {
             Some(h) if h.largest_root != 0 => 1 + u8::from(h.incremental_vacuum != 0),
+            _ if self.auto_vacuum => 1,
             _ => 0,
         };
         Settings {
@@ -274,9 +522,49 @@ impl Salvager {
         }
     }
 
-    fn count_pages(&mut self, scan: &Scan, chains: &Chains, trees: &[Tree]) {
-        let put_back: HashSet<u32> =
-            trees.iter().flat_map(|t| &t.leaves).filter(|l| l.how != How::Reached).map(|l| l.page).collect();
+    /// The text encoding by the texts of some leaf pages, when nothing says it.
+    fn guess_encoding(&self, scan: &Scan) -> Option<Encoding> {
+        let mut votes: HashMap<Encoding, usize> = HashMap::new();
+        let mut reader = PageReader::default();
+        let leaves = (2..=self.pages.count).filter(|p| {
+            matches!(scan.info(*p).kind, PageKind::Sound(t) if t.is_leaf()) && scan.info(*p).cells > 0
+        });
+        for page in leaves.take(200) {
+            self.pages.read(page, &mut reader.buf);
+            let (buf, cells, slots) = (&reader.buf, &mut reader.cells, &mut reader.slots);
+            if cells::strict(buf, 0, self.pages.usable(), cells, slots).is_none() {
+                continue;
+            }
+            for cell in cells.iter() {
+                let local = cell.local_bytes(buf);
+                if record::decode(local, cell.payload, slots).is_err() {
+                    continue;
+                }
+                for slot in slots.iter() {
+                    if let Some(record::ValueRef::Text(b)) = record::slot_value(slot, local)
+                        && b.len() >= 4
+                        && let Some(e) = text::guess(b)
+                    {
+                        *votes.entry(e).or_default() += 1;
+                    }
+                }
+            }
+        }
+        [Encoding::Utf8, Encoding::Utf16le, Encoding::Utf16be]
+            .into_iter()
+            .filter(|e| votes.contains_key(e))
+            .max_by_key(|e| votes.get(e).copied())
+    }
+
+    fn count_pages(&mut self, at: &Structure) {
+        let (scan, chains) = (&at.scan, &at.chains);
+        let put_back: HashSet<u32> = at
+            .trees
+            .iter()
+            .flat_map(|t| &t.leaves)
+            .filter(|l| l.how != How::Reached)
+            .map(|l| l.page)
+            .collect();
         let mut c = PageCount { total: u64::from(self.pages.count), ..PageCount::default() };
         for (page, info) in scan.infos.iter().enumerate().skip(1) {
             let page = page as u32;
@@ -286,6 +574,8 @@ impl Salvager {
                 if matches!(info.kind, PageKind::Sound(_)) { &mut c.sound } else { &mut c.damaged }
             } else if chains.uses(page) {
                 &mut c.overflow
+            } else if at.free.contains(&page) {
+                &mut c.free
             } else {
                 match info.kind {
                     PageKind::Zero => &mut c.zero,
@@ -297,4 +587,26 @@ impl Salvager {
         }
         self.report.pages = c;
     }
+}
+
+/// Whether a page without a tree is a copy or the remains of pages that a
+/// table has: all its keys fall between those of a sound leaf.
+fn is_copy(at: &Structure, reader: &PageReader, page: u32, cells: &[cells::Cell]) -> bool {
+    let info = at.scan.info(page);
+    let mut slots = Vec::new();
+    at.trees.iter().filter(|t| t.shape.kind == TreeKind::Rowid).any(|tree| {
+        let within = |key: i64| {
+            let known = |l: &&Leaf| {
+                let i = at.scan.info(l.page);
+                i.cells > 0 && i.first <= key && i.last >= key
+            };
+            tree.leaves.iter().any(|l| known(&l))
+        };
+        within(info.first)
+            && within(info.last)
+            && cells.iter().all(|c| {
+                record::decode(c.local_bytes(&reader.buf), c.payload, &mut slots).is_err()
+                    || tree.shape.usual(&slots)
+            })
+    })
 }

@@ -1,12 +1,15 @@
 //! From cells to rows: the values of a record in the order of its table, and
 //! what is doubtful about them.
 
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+
 use super::cells::{Cell, Found, recover, strict};
-use super::chain::{Assembled, Chains, assemble};
+use super::chain::{Assembled, Chains, ZEROS_FROM, assemble};
 use super::pages::Pages;
 use super::scan::{PageKind, Scan};
 use super::shape::{Shape, TreeKind};
-use super::tree::Range;
+use super::tree::{How, Range, Tree};
 use crate::sqlite::ddl::{Affinity, Generated, Table};
 use crate::sqlite::format::PageType;
 use crate::sqlite::record::{self, Class, Slot, ValueRef};
@@ -155,6 +158,82 @@ fn owned(value: Option<ValueRef<'_>>, real: bool) -> Value {
     }
 }
 
+/// The values of a record that no table is known for, in the order they stand.
+pub fn plain_values(payload: &[u8], slots: &[Slot], how: &Assembled, doubts: &mut Vec<Doubt>) -> Vec<Value> {
+    let mut out = Vec::with_capacity(slots.len());
+    for (i, slot) in slots.iter().enumerate() {
+        let value = record::slot_value(slot, payload);
+        if value.is_none() {
+            let start = usize::try_from(slot.start).unwrap_or(usize::MAX).min(payload.len());
+            doubts.push(Doubt {
+                column: Some(i),
+                reason: how.cut.clone().unwrap_or_else(|| "value cut".into()),
+                bytes: payload.get(start..).filter(|b| !b.is_empty()).map(<[u8]>::to_vec),
+                missing: true,
+            });
+        }
+        out.push(owned(value, false));
+    }
+    out
+}
+
+/// Most keys of a WITHOUT ROWID table that are remembered to tell remains from rows.
+const MAX_KEYS: usize = 3_000_000;
+
+/// Which rows of a table have been handed on, so that remains of them on
+/// damaged pages are not handed on again.
+pub struct Seen {
+    /// Key spans of sound leaves, ascending; for rowid tables.
+    spans: Vec<(i64, i64)>,
+    /// Rowids or hashed keys that were handed on.
+    keys: HashSet<u64>,
+    fields: usize,
+    rowid: bool,
+    idle: bool,
+}
+
+impl Seen {
+    /// For the rows of `tree`; `idle` when all its pages are sound.
+    #[must_use]
+    pub fn new(tree: &Tree, scan: &Scan, idle: bool) -> Self {
+        let rowid = tree.shape.kind == TreeKind::Rowid;
+        let mut spans = Vec::new();
+        if rowid && !idle {
+            let sure = tree.leaves.iter().filter(|l| l.how == How::Reached);
+            spans.extend(sure.filter_map(|l| {
+                let info = scan.info(l.page);
+                (matches!(info.kind, PageKind::Sound(_)) && info.cells > 0).then_some((info.first, info.last))
+            }));
+            spans.sort_unstable();
+        }
+        Self { spans, keys: HashSet::new(), fields: tree.shape.key_fields, rowid, idle }
+    }
+
+    /// Whether the row was not there before. A rowid that falls between the
+    /// keys of a sound page but is not on it was deleted.
+    pub fn is_new(&mut self, cell: &Cell, slots: &[Slot], payload: &[u8], sure: bool) -> bool {
+        if self.idle {
+            return true;
+        }
+        if self.rowid {
+            if sure {
+                return true;
+            }
+            let at = self.spans.partition_point(|s| s.0 <= cell.rowid);
+            let inside = at.checked_sub(1).and_then(|i| self.spans.get(i)).is_some_and(|s| cell.rowid <= s.1);
+            return !inside && (self.keys.len() >= MAX_KEYS || self.keys.insert(cell.rowid as u64));
+        }
+        let mut hash = std::hash::DefaultHasher::new();
+        for slot in slots.iter().take(self.fields) {
+            slot.serial.hash(&mut hash);
+            let start = usize::try_from(slot.start).unwrap_or(usize::MAX);
+            let end = start.saturating_add(usize::try_from(slot.len).unwrap_or(0));
+            payload.get(start..end).hash(&mut hash);
+        }
+        self.keys.len() >= MAX_KEYS || self.keys.insert(hash.finish())
+    }
+}
+
 /// Reads the cells of a page that belongs to a tree of `shape`.
 #[derive(Default)]
 pub struct PageReader {
@@ -197,7 +276,7 @@ impl PageReader {
     /// The payload of a cell, into `self.payload`, and its record header, into
     /// `self.slots`. `None` when it is no record.
     pub fn record(&mut self, pages: &Pages, scan: &Scan, chains: &Chains, cell: &Cell) -> Option<Assembled> {
-        if u64::from(cell.local) >= cell.payload {
+        if u64::from(cell.local) >= cell.payload && cell.local as usize <= ZEROS_FROM {
             self.payload.clear();
             self.payload.extend_from_slice(cell.local_bytes(&self.buf));
             record::decode(&self.payload, cell.payload, &mut self.slots).ok()?;

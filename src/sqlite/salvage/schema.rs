@@ -57,7 +57,13 @@ pub fn schema_shape() -> Shape {
     let sql = "CREATE TABLE sqlite_schema(type TEXT, name TEXT, tbl_name TEXT, rootpage INTEGER, sql TEXT)";
     match ddl::parse(sql) {
         Ok(Statement::Table(t)) => Shape::of_table(&t),
-        _ => Shape { kind: TreeKind::Rowid, fields: Vec::new(), seen_fields: usize::MAX, seen_records: 0 },
+        _ => Shape {
+            kind: TreeKind::Rowid,
+            fields: Vec::new(),
+            seen_fields: usize::MAX,
+            seen_records: 0,
+            key_fields: 0,
+        },
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::sqlite::ddl::{Affinity, FieldSource, Index, Table};
 use crate::sqlite::format::PageType;
-use crate::sqlite::record::{Class, Slot};
+use crate::sqlite::record::{self, Class, Slot, ValueRef};
 
 /// The three kinds of tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +29,7 @@ impl TreeKind {
 }
 
 /// What one field of a record may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Field {
     pub affinity: Affinity,
     /// Column number in the table; `None` for the rowid or an expression in an index.
@@ -40,6 +40,62 @@ pub struct Field {
     pub usual: u8,
     /// Classes seen in sound pages of the tree.
     pub seen: u8,
+    /// How often each class was seen, and how long the values were.
+    pub stats: FieldStats,
+}
+
+/// What a field held in sound pages.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct FieldStats {
+    /// By [`Class`].
+    pub classes: [u32; 5],
+    len_sum: f64,
+    len_square: f64,
+    /// Smallest and largest integer.
+    ints: Option<(i64, i64)>,
+}
+
+impl FieldStats {
+    fn learn(&mut self, slot: &Slot, payload: &[u8]) {
+        let class = Class::of_serial(slot.serial);
+        if let Some(n) = self.classes.get_mut(class as usize) {
+            *n = n.saturating_add(1);
+        }
+        let len = slot.len as f64;
+        self.len_sum += len;
+        self.len_square += len * len;
+        if let Some(ValueRef::Integer(n)) = record::slot_value(slot, payload) {
+            self.ints = Some(self.ints.map_or((n, n), |(a, b)| (a.min(n), b.max(n))));
+        }
+    }
+
+    fn seen(&self) -> u32 {
+        self.classes.iter().sum()
+    }
+
+    /// How likely a value is here, as a logarithm; 0 when nothing is known.
+    fn likelihood(&self, slot: &Slot, payload: &[u8]) -> f64 {
+        let n = f64::from(self.seen());
+        if n < 1.0 {
+            return 0.0;
+        }
+        let class = Class::of_serial(slot.serial);
+        let hits = self.classes.get(class as usize).copied().map_or(0.0, f64::from);
+        let mut log = ((hits + 0.2) / (n + 1.0)).ln();
+        if matches!(class, Class::Text | Class::Blob) {
+            let mean = self.len_sum / n;
+            let spread = (self.len_square / n - mean * mean).max(1.0).sqrt();
+            let z = (slot.len as f64 - mean) / spread;
+            log -= (z * z / 2.0).min(8.0) + spread.ln() / 2.0;
+        }
+        if let (Some((a, b)), Some(ValueRef::Integer(v))) = (self.ints, record::slot_value(slot, payload)) {
+            // Outside of what was seen, by more than the whole span.
+            let span = (b as f64 - a as f64).max(1.0);
+            let out = (a as f64 - v as f64).max(v as f64 - b as f64).max(0.0);
+            log -= (out / span).min(8.0) + span.ln() / 8.0;
+        }
+        log
+    }
 }
 
 /// Bit of a class in a mask.
@@ -57,7 +113,7 @@ const BLOB: u8 = 16;
 const ANY: u8 = 31;
 
 /// The look of a tree's records.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Shape {
     pub kind: TreeKind,
     pub fields: Vec<Field>,
@@ -65,6 +121,8 @@ pub struct Shape {
     pub seen_fields: usize,
     /// Records seen in sound pages.
     pub seen_records: u64,
+    /// How many fields make the key of a WITHOUT ROWID table; 0 for others.
+    pub key_fields: usize,
 }
 
 /// Lawful and usual classes of an affinity.
@@ -97,11 +155,19 @@ impl Shape {
                     lawful &= !NULL;
                     usual &= !NULL;
                 }
-                Field { affinity: column.affinity, column: Some(c), lawful, usual, seen: 0 }
+                Field {
+                    affinity: column.affinity,
+                    column: Some(c),
+                    lawful,
+                    usual,
+                    seen: 0,
+                    stats: FieldStats::default(),
+                }
             })
             .collect();
         let kind = if table.without_rowid { TreeKind::WithoutRowid } else { TreeKind::Rowid };
-        Self { kind, fields, seen_fields: usize::MAX, seen_records: 0 }
+        let key_fields = if table.without_rowid { table.clustered_key().len() } else { 0 };
+        Self { kind, fields, seen_fields: usize::MAX, seen_records: 0, key_fields }
     }
 
     /// The records of an index's tree; `index` must be bound to `table`.
@@ -116,26 +182,43 @@ impl Shape {
                     let affinity = column.map_or(Affinity::None, |c| c.affinity);
                     let (lawful, usual) =
                         classes(affinity, column.map_or("", |c| &c.declared_type), table.strict);
-                    Field { affinity, column: Some(c), lawful, usual, seen: 0 }
+                    Field { affinity, column: Some(c), lawful, usual, seen: 0, stats: FieldStats::default() }
                 }
-                FieldSource::Rowid => {
-                    Field { affinity: Affinity::Integer, column: None, lawful: INT, usual: INT, seen: 0 }
-                }
-                FieldSource::Expression(_) => {
-                    Field { affinity: Affinity::None, column: None, lawful: ANY, usual: ANY, seen: 0 }
-                }
+                FieldSource::Rowid => Field {
+                    affinity: Affinity::Integer,
+                    column: None,
+                    lawful: INT,
+                    usual: INT,
+                    seen: 0,
+                    stats: FieldStats::default(),
+                },
+                FieldSource::Expression(_) => Field {
+                    affinity: Affinity::None,
+                    column: None,
+                    lawful: ANY,
+                    usual: ANY,
+                    seen: 0,
+                    stats: FieldStats::default(),
+                },
             })
             .collect();
-        Self { kind: TreeKind::Index, fields, seen_fields: usize::MAX, seen_records: 0 }
+        Self { kind: TreeKind::Index, fields, seen_fields: usize::MAX, seen_records: 0, key_fields: 0 }
     }
 
     /// Remembers a record of a sound page.
-    pub fn learn(&mut self, slots: &[Slot]) {
+    pub fn learn(&mut self, slots: &[Slot], payload: &[u8]) {
         self.seen_fields = self.seen_fields.min(slots.len());
         self.seen_records += 1;
         for (field, slot) in self.fields.iter_mut().zip(slots) {
             field.seen |= bit(Class::of_serial(slot.serial));
+            field.stats.learn(slot, payload);
         }
+    }
+
+    /// How likely a record is here by what was seen, as a logarithm.
+    #[must_use]
+    pub fn likelihood(&self, slots: &[Slot], payload: &[u8]) -> f64 {
+        self.fields.iter().zip(slots).map(|(f, s)| f.stats.likelihood(s, payload)).sum()
     }
 
     /// Whether a record is one that the schema lets through, or such as was seen.
@@ -208,9 +291,9 @@ mod tests {
     #[test]
     fn short_rows_fit_where_they_were_seen() {
         let mut shape = Shape::of_table(&table("CREATE TABLE t(a TEXT, b TEXT, c INT DEFAULT 5)"));
-        shape.learn(&slots(&[13, 13, 1]));
+        shape.learn(&slots(&[13, 13, 1]), &[]);
         assert!(!shape.usual(&slots(&[13, 13])));
-        shape.learn(&slots(&[13, 13]));
+        shape.learn(&slots(&[13, 13]), &[]);
         assert!(shape.usual(&slots(&[13, 13])));
     }
 }

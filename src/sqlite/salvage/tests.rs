@@ -195,6 +195,12 @@ pub(super) fn score(mem: &Memory, truth: &BTreeMap<(String, String), Vec<Value>>
             }
         } else {
             s.marked += 1;
+            if std::env::var_os("SHOW").is_some() {
+                println!(
+                    "marked: {key:?} page {} {:?} {:?} / {:?}",
+                    row.page, row.placed_by, row.doubts, values
+                );
+            }
         }
     }
     s.lost = truth.len() - s.exact;
@@ -336,4 +342,276 @@ fn damaged_leaves_give_their_cells() {
             });
         }
     }
+}
+
+/// Interior pages and roots of the tables of `names`.
+fn zero_pages(db: &mut [u8], list: &[usize]) {
+    let size = size_of(db);
+    for p in list {
+        let from = if *p == 1 { 100 } else { 0 };
+        db[(p - 1) * size + from..p * size].fill(0);
+    }
+}
+
+#[test]
+fn pages_without_a_parent_find_their_table() {
+    for auto_vacuum in [0, 1] {
+        for page_size in [512, 4096] {
+            let r = Recipe { page_size, auto_vacuum, ..PLAIN };
+            let s = sample(r);
+            for names in
+                [&["msgs"][..], &["msgs", "files", "users"], &["kv"], &["msgs", "files", "kv", "users"]]
+            {
+                let mut db = s.bytes.clone();
+                for name in names {
+                    // The root is where the walk began: the only page that no other names.
+                    let (_, interior) = tree_pages(&db, name);
+                    zero_pages(&mut db, &interior[..1.min(interior.len())]);
+                }
+                let got = report_class(&format!("C roots {names:?} {page_size} av{auto_vacuum}"), &s, db, &r);
+                assert_eq!(got.wrong, 0);
+                assert!(got.exact * 100 >= s.truth.len() * 98, "{got:?}");
+            }
+            let mut db = s.bytes.clone();
+            let (_, interior) = tree_pages(&db, "msgs");
+            zero_pages(&mut db, &interior);
+            let got = report_class(&format!("C interior {page_size} av{auto_vacuum}"), &s, db, &r);
+            assert_eq!((got.wrong, got.exact), (0, s.truth.len()));
+        }
+    }
+}
+
+#[test]
+fn swapped_and_overwritten_leaves() {
+    let r = PLAIN;
+    let s = sample(r);
+    let size = r.page_size as usize;
+    let (msgs, users) = (leaves(&s.bytes, "msgs"), leaves(&s.bytes, "users"));
+    let copy = |db: &mut Vec<u8>, from: usize, to: usize| {
+        let page = s.bytes[(from - 1) * size..from * size].to_vec();
+        db[(to - 1) * size..to * size].copy_from_slice(&page);
+    };
+    let mut db = s.bytes.clone();
+    copy(&mut db, msgs[3], users[2]);
+    copy(&mut db, users[2], msgs[3]);
+    let got = report_class("G1 swapped", &s, db, &r);
+    assert_eq!((got.wrong, got.exact), (0, s.truth.len()));
+    let mut db = s.bytes.clone();
+    copy(&mut db, msgs[3], msgs[7]);
+    copy(&mut db, msgs[7], msgs[3]);
+    let got = report_class("G1 swapped in one table", &s, db, &r);
+    assert_eq!((got.wrong, got.exact), (0, s.truth.len()));
+    let mut db = s.bytes.clone();
+    for i in 0..8 {
+        copy(&mut db, users[i % users.len()], msgs[i * 3 + 1]);
+    }
+    let got = report_class("G2 overwritten", &s, db, &r);
+    assert_eq!(got.wrong, 0);
+    let mut db = s.bytes.clone();
+    for i in 0..5 {
+        copy(&mut db, msgs[i * 2], msgs[i * 2 + 11]);
+    }
+    let got = report_class("G2 overwritten by own", &s, db, &r);
+    assert_eq!(got.wrong, 0);
+}
+
+#[test]
+fn overflow_chains_are_not_trusted_blindly() {
+    let r = Recipe { page_size: 1024, ..PLAIN };
+    let s = sample(r);
+    let size = r.page_size as usize;
+    let db = &s.bytes;
+    // Chains by walking from cells of the leaf pages of `files`.
+    let mut chain_pages = Vec::new();
+    for leaf in leaves(db, "files") {
+        let page = &db[(leaf - 1) * size..leaf * size];
+        let (mut cells, mut slots) = (Vec::new(), Vec::new());
+        cells::strict(page, 0, size as u32, &mut cells, &mut slots).unwrap();
+        for c in cells.iter().filter(|c| c.overflow != 0) {
+            let mut chain = vec![c.overflow as usize];
+            loop {
+                let at = (chain[chain.len() - 1] - 1) * size;
+                match u32::from_be_bytes(db[at..at + 4].try_into().unwrap()) {
+                    0 => break,
+                    n => chain.push(n as usize),
+                }
+            }
+            chain_pages.push(chain);
+        }
+    }
+    assert!(chain_pages.len() > 40);
+    let hurt: Vec<(usize, usize)> = (0..chain_pages.len() - 1)
+        .step_by(5)
+        .map(|i| (chain_pages[i][chain_pages[i].len() / 2], chain_pages[i + 1][chain_pages[i + 1].len() / 2]))
+        .collect();
+    for class in ["zeroed", "last zeroed", "next zero", "cross-linked", "circle", "to a leaf"] {
+        let mut db = s.bytes.clone();
+        for (i, (p, q)) in hurt.iter().enumerate() {
+            let chain = &chain_pages[i * 5];
+            let last = chain[chain.len() - 1];
+            let at = (p - 1) * size;
+            match class {
+                "zeroed" => db[at..at + size].fill(0),
+                "last zeroed" => db[(last - 1) * size..last * size].fill(0),
+                "next zero" => db[at..at + 4].fill(0),
+                "cross-linked" => db[at..at + 4].copy_from_slice(&(*q as u32).to_be_bytes()),
+                "circle" => db[at..at + 4].copy_from_slice(&(*p as u32).to_be_bytes()),
+                _ => {
+                    let leaf = leaves(&s.bytes, "msgs")[3] as u32;
+                    db[at..at + 4].copy_from_slice(&leaf.to_be_bytes());
+                }
+            }
+        }
+        let got = report_class(&format!("D {class}"), &s, db, &r);
+        assert_eq!(got.wrong, 0, "{class}");
+        assert!(got.lost <= hurt.len() * 2, "{class}");
+    }
+}
+
+/// A class of damage to a log, by name.
+type Hurt<'a> = (&'a str, &'a dyn Fn(&mut Vec<u8>));
+
+fn wal_sample() -> (Vec<u8>, Vec<u8>, Sample) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    fill(&db, &Recipe { rows: 800, ..PLAIN });
+    db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;").unwrap();
+    for i in 0..300 {
+        db.execute(
+            "INSERT INTO msgs(chat, body, at, flag) VALUES(?1, ?2, ?1, 1)",
+            (i, format!("later message {i} {}", "x".repeat(100))),
+        )
+        .unwrap();
+        if i % 3 == 0 {
+            db.execute("UPDATE users SET bio = ?1 WHERE uid = ?2", (format!("bio {i}"), i)).unwrap();
+        }
+    }
+    let truth = truth(&db);
+    let main = std::fs::read(&path).unwrap();
+    let wal = std::fs::read(dir.path().join("a.db-wal")).unwrap();
+    (main.clone(), wal, Sample { bytes: main, truth })
+}
+
+#[test]
+fn logs_are_applied_past_damage() {
+    let (main, wal, s) = wal_sample();
+    let step = 24 + 4096;
+    let frames = (wal.len() - 32) / step;
+    let hurt: [Hurt<'_>; 7] = [
+        ("healthy", &|_| {}),
+        ("S4 one byte", &|w| w[32 + step * (frames / 3) + 24 + 2000] ^= 0x55),
+        ("S4 checksum", &|w| w[32 + step * (frames / 3) + 17] ^= 0x55),
+        ("S5 magic", &|w| w[..4].fill(0)),
+        ("S6 salt", &|w| w[16] ^= 0xff),
+        ("zeroed header", &|w| w[..32].fill(0)),
+        ("a frame header", &|w| w[32 + step * 9..32 + step * 9 + 24].fill(0)),
+    ];
+    for (name, how) in hurt {
+        let mut log = wal.clone();
+        how(&mut log);
+        let (mem, report) = salvage(main.clone(), Some(log), None);
+        let got = score(&mem, &s.truth, "UTF-8");
+        println!("{name}: of {} {got:?} {:?}", s.truth.len(), report.notes);
+        assert_eq!(got.wrong, 0, "{name}");
+        if name != "a frame header" {
+            assert_eq!(got.exact, s.truth.len(), "{name}");
+        }
+    }
+    // The log of another database is left out.
+    let other = sample(Recipe { rows: 900, churn: false, ..PLAIN });
+    let (mem, report) = salvage(other.bytes.clone(), Some(wal), None);
+    let got = score(&mem, &other.truth, "UTF-8");
+    println!("foreign: of {} {got:?} {:?}", other.truth.len(), report.notes);
+}
+
+#[test]
+fn hot_journals_are_rolled_back_past_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    fill(&db, &Recipe { rows: 1500, ..PLAIN });
+    let before = truth(&db);
+    db.execute_batch(
+        "PRAGMA cache_size=5; BEGIN; UPDATE msgs SET body = upper(body) || id; DELETE FROM users WHERE uid > 100;",
+    )
+    .unwrap();
+    let journal = std::fs::read(dir.path().join("a.db-journal")).unwrap();
+    let main = std::fs::read(&path).unwrap();
+    let hurt: [Hurt<'_>; 3] = [
+        ("healthy", &|_| {}),
+        ("S12 magic", &|j| j[..8].fill(0)),
+        ("S13 checksum", &|j| j[512 + 4 + 4096] ^= 1),
+    ];
+    for (name, how) in hurt {
+        let mut log = journal.clone();
+        how(&mut log);
+        let (mem, report) = salvage(main.clone(), None, Some(log));
+        let got = score(&mem, &before, "UTF-8");
+        println!("{name}: of {} {got:?} {:?}", before.len(), report.notes);
+        assert_eq!((got.wrong, got.exact), (0, before.len()), "{name}");
+    }
+}
+
+#[test]
+fn shifted_grids_are_found_again() {
+    for page_size in [512, 4096] {
+        let r = Recipe { page_size, ..PLAIN };
+        let s = sample(r);
+        let size = page_size as usize;
+        for at in [s.bytes.len() / 3 / size * size, s.bytes.len() / 2 / size * size + 512 * 3] {
+            let mut db = s.bytes.clone();
+            db.splice(at..at, (0..512).map(|i| (i * 7 + 13) as u8));
+            let got = report_class(&format!("F8 inserted {page_size}"), &s, db, &r);
+            assert_eq!(got.wrong, 0);
+            assert!(got.exact * 100 >= s.truth.len() * 98, "{got:?}");
+            let mut db = s.bytes.clone();
+            db.drain(at..at + 512);
+            let got = report_class(&format!("F9 missing {page_size}"), &s, db, &r);
+            assert_eq!(got.wrong, 0);
+            assert!(got.exact * 100 >= s.truth.len() * 97, "{got:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_first_page_costs_no_row_when_the_schema_is_given() {
+    for auto_vacuum in [0, 1] {
+        for encoding in ["UTF-8", "UTF-16le"] {
+            let r = Recipe { auto_vacuum, encoding, ..PLAIN };
+            let s = sample(r);
+            let (healthy, _) = salvage(s.bytes.clone(), None, None);
+            let options = Options { schema_from: healthy.schema.clone() };
+            let mut db = s.bytes.clone();
+            db[..4096].fill(0);
+            let (mem, report) = salvage_with(db.clone(), None, None, options);
+            let got = score(&mem, &s.truth, encoding);
+            println!("E1 {auto_vacuum} {encoding}: of {} {got:?} {:?}", s.truth.len(), report.pages);
+            assert_eq!(got.wrong, 0);
+            assert!(got.exact * 1000 >= s.truth.len() * 995, "{got:?}");
+            assert_eq!(mem.settings.unwrap().encoding, healthy.settings.unwrap().encoding);
+            // Without a schema the rows come out without a table.
+            let (mem, _) = salvage(db, None, None);
+            assert!(mem.orphans.len() >= s.truth.len() * 99 / 100, "{}", mem.orphans.len());
+        }
+    }
+}
+
+#[test]
+fn a_wrong_encoding_or_page_size_in_the_header_is_overruled() {
+    let s = sample(PLAIN);
+    for (at, byte) in [(59, 3), (59, 2), (16, 0x04), (17, 0x01)] {
+        let mut db = s.bytes.clone();
+        db[at] = byte;
+        let got = report_class(&format!("F byte {at}"), &s, db, &PLAIN);
+        assert_eq!((got.wrong, got.exact), (0, s.truth.len()));
+    }
+    let mut db = s.bytes.clone();
+    db[..100].fill(0);
+    let got = report_class("E2", &s, db, &PLAIN);
+    assert_eq!((got.wrong, got.exact), (0, s.truth.len()));
+    let mut db = vec![0x5a; 1000];
+    db.extend_from_slice(&s.bytes);
+    let got = report_class("F7", &s, db, &PLAIN);
+    assert_eq!((got.wrong, got.exact), (0, s.truth.len()));
 }

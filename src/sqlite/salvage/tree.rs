@@ -74,12 +74,6 @@ pub struct Tree {
 /// Deepest tree that is followed; SQLite's own limit.
 const MAX_DEPTH: u32 = 20;
 
-/// Pages that a tree reached but that are not its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Displaced {
-    pub page: u32,
-}
-
 struct Step {
     page: u32,
     range: Range,

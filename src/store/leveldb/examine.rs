@@ -47,11 +47,6 @@ impl TableReport {
     pub(super) fn bounds(&self) -> Option<(&[u8], &[u8])> {
         Some((&self.blocks.first()?.first, &self.blocks.last()?.last))
     }
-
-    /// The number of entries in sound blocks.
-    pub(super) fn entries(&self) -> u64 {
-        self.blocks.iter().map(|b| b.entries).sum()
-    }
 }
 
 /// Why a table could not be looked at to the end.

@@ -76,6 +76,17 @@ impl Name {
 }
 
 impl Folder {
+    /// Whether nothing was ever stored here: a program makes the folder and its
+    /// LOCK before the store itself, and often long before.
+    pub(super) fn is_new(&self) -> bool {
+        self.current.is_none()
+            && self.flagged.is_none()
+            && self.manifests.is_empty()
+            && self.logs.is_empty()
+            && self.tables.is_empty()
+            && self.backups.is_empty()
+    }
+
     pub(super) fn list(subject: Subject<'_>) -> Result<Self, StoreError> {
         let fail = |e| subject.read_error(&RelPath::root(), e);
         let dir = subject.dir.dir(subject.path).map_err(fail)?;

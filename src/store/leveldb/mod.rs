@@ -6,18 +6,15 @@
 //! is under CRC-32C. Chromium opens a store strictly: one bad byte, and it
 //! throws the whole store away. So damage is mended from what is still sound.
 
-#[allow(dead_code)]
+mod age;
 mod coding;
-#[allow(dead_code)]
 mod examine;
 mod folder;
-#[allow(dead_code)]
 mod log;
-#[allow(dead_code)]
 mod manifest;
-#[allow(dead_code)]
 mod order;
-#[allow(dead_code)]
+mod rebuild;
+mod scan;
 mod table;
 
 use std::io;
@@ -30,6 +27,7 @@ use self::folder::{Folder, Listed, Name};
 use self::log::Item;
 use self::manifest::{TableMeta, Version};
 use self::order::Order;
+pub use self::rebuild::rebuild;
 use super::read_at::{OpenFile, ReadAt, open, read_vec};
 use super::tally::Tally;
 use super::{Check, Glimpse, Level, StoreError, Subject};
@@ -106,6 +104,9 @@ fn examine_store(subject: Subject<'_>, level: Level, control: &Control) -> Resul
         Level::Deep => "leveldb block and record checksums",
     };
     let mut out = Tally::new(StoreKind::Leveldb, method);
+    if folder.is_new() {
+        return Ok(out);
+    }
     if let Some(flag) = &folder.flagged {
         let message = "the browser has marked the store as corrupt and will discard it when it next opens it";
         out.finding(damage("leveldb.flagged", message).in_file(flag.rel.clone()));
@@ -289,8 +290,10 @@ fn check_state(folder: &Folder, version: &Version, out: &mut Tally) {
     }
     for (number, file) in &folder.tables {
         if !version.tables.contains_key(number) {
-            let message = "a table that is not part of the store; the app removes it when it next opens it";
-            out.finding(remark("leveldb.orphan", message).in_file(file.rel.clone()));
+            let name = crate::fsys::shown(file.rel.as_path());
+            out.not_checked(format!(
+                "{name}: not part of the store; the app removes it when it next opens it"
+            ));
         }
     }
 }

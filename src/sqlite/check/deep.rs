@@ -1,0 +1,173 @@
+//! The deep check: SQLite's own verdict on a private copy, beside ours.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use super::super::connect::{self, Access};
+use super::super::source::{ReadAt, read_full};
+use super::Examined;
+use crate::control::Control;
+use crate::fsys::printable;
+use crate::model::{Finding, Remedy, Severity};
+use crate::store::StoreError;
+
+/// Codes that may stand without `PRAGMA integrity_check` objecting, and why.
+pub const BEYOND_SQLITE: [(&str, &str); 12] = [
+    ("sqlite.extended", "bytes after the last page are ignored"),
+    ("sqlite.truncated", "a last page that is cut is read as if zeros followed"),
+    (
+        "sqlite.record",
+        "serial types 10 and 11, lengths that stay within the payload, and too many fields are tolerated",
+    ),
+    ("sqlite.page-space", "a content area that begins inside the pointer array is tolerated"),
+    ("sqlite.header", "versions, encoding and schema format are read modulo their meaning"),
+    ("sqlite.schema", "rows that are neither table, index, view nor trigger are passed over"),
+    ("sqlite.index-mismatch", "text that differs only under a collation, extra entries that no lookup meets"),
+    ("sqlite.index-entry", "the rows of sqlite.index-mismatch"),
+    ("sqlite.key-order", "entries that no lookup of a row happens to pass"),
+    ("sqlite.rowid-order", "separators that no lookup happens to pass"),
+    ("sqlite.column-type", "values in rows that the loop over the table does not reach"),
+    ("sqlite.overflow", "a chain that goes on after its value is complete"),
+];
+
+/// Codes that may also stand alone in a database with a view. A view has no
+/// root page; where it comes first in SQLite's own list of tables, its root
+/// number of zero reads as the request for a partial check, which leaves the
+/// whole-file rules out.
+pub const BESIDE_A_VIEW: [&str; 5] = [
+    "sqlite.freelist",
+    "sqlite.page-unused",
+    "sqlite.page-number",
+    "sqlite.page-shared",
+    "sqlite.pointer-map",
+];
+
+/// Most lines of SQLite's that are handed on.
+const MAX_LINES: usize = 16;
+
+/// A private copy of a database and its sidecars; gone when dropped.
+pub(super) struct PrivateCopy {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl PrivateCopy {
+    pub(super) fn make(parts: &[(&str, Option<&dyn ReadAt>)], control: &Control) -> io::Result<Option<Self>> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("copy.db");
+        let mut buf = vec![0; 1 << 20];
+        for (suffix, part) in parts {
+            let Some(part) = part else { continue };
+            let mut out = File::create_new(dir.path().join(format!("copy.db{suffix}")))?;
+            let mut at = 0;
+            loop {
+                if control.is_cancelled() {
+                    return Ok(None);
+                }
+                let n = read_full(*part, &mut buf, at)?;
+                out.write_all(buf.get(..n).unwrap_or_default())?;
+                at += n as u64;
+                if n < buf.len() {
+                    break;
+                }
+            }
+        }
+        Ok(Some(Self { _dir: dir, path }))
+    }
+}
+
+/// Lets SQLite check the copy and adds what it says to our findings.
+pub(super) fn ask_sqlite(
+    copy: &PrivateCopy,
+    examined: &mut Examined,
+    control: &Control,
+) -> Result<(), StoreError> {
+    let outcome = connect::open(&copy.path, Access::Repair, control, None).and_then(|db| {
+        let said: Vec<String> =
+            db.prepare("PRAGMA integrity_check")?.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?;
+        let dangling: Vec<(String, Option<i64>, String)> = db
+            .prepare("PRAGMA foreign_key_check")
+            .and_then(|mut s| {
+                s.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.take(10_000).collect()
+            })
+            .unwrap_or_default();
+        Ok((said, dangling))
+    });
+    control.safe_point()?;
+    let damaged = examined.findings.iter().any(|f| f.severity == Severity::Error);
+    let (said, dangling) = match outcome {
+        Ok(answer) => answer,
+        Err(e) if damaged => (vec![printable(&e.to_string())], Vec::new()),
+        Err(e) => {
+            let why = printable(&e.to_string());
+            examined.not_checked.append(&mut examined.for_sqlite);
+            examined.not_checked.push(format!("SQLite's own check could not run on a copy: {why}"));
+            return Ok(());
+        }
+    };
+    let content = said == ["ok"];
+    let lines: Vec<String> =
+        said.iter().flat_map(|s| s.lines()).filter(|l| !l.starts_with("***")).map(printable).collect();
+    if !content && !damaged {
+        let finding = Finding::new(
+            "sqlite.integrity-check",
+            Severity::Error,
+            remedy_of(&lines),
+            "SQLite's own check finds damage",
+        );
+        let shown = lines.iter().take(MAX_LINES).cloned().collect::<Vec<_>>().join("; ");
+        examined.findings.push(finding.expected_found("ok", shown));
+        examined.facts = None;
+        if examined.for_sqlite.is_empty() {
+            examined.findings.push(disagreement("SQLite finds damage where this program finds none"));
+        }
+    } else if content {
+        let view = examined.has_view;
+        let alone = |f: &&Finding| {
+            f.severity == Severity::Error
+                && f.code.starts_with("sqlite.")
+                && !["sqlite.stale-wal", "sqlite.stale-journal", "sqlite.wal-damaged"]
+                    .contains(&f.code.as_str())
+                && !BEYOND_SQLITE.iter().any(|(code, _)| *code == f.code)
+                && !(view && BESIDE_A_VIEW.contains(&f.code.as_str()))
+        };
+        if let Some(f) = examined.findings.iter().find(alone) {
+            let text = format!("SQLite finds nothing where this program finds {}", f.code);
+            examined.findings.push(disagreement(&text));
+        }
+    }
+    examined.for_sqlite.clear();
+    examined.by_sqlite = true;
+    for (table, row, parent) in dangling.iter().take(MAX_LINES) {
+        let row = row.map_or_else(|| "a row".to_owned(), |r| format!("row {r}"));
+        let message = format!(
+            "{row} of table {} refers to a row of {} that is not there",
+            printable(table),
+            printable(parent)
+        );
+        examined.findings.push(Finding::new("sqlite.foreign-key", Severity::Info, Remedy::Report, message));
+    }
+    if dangling.len() > MAX_LINES {
+        let message = format!("{} more rows refer to rows that are not there", dangling.len() - MAX_LINES);
+        examined.findings.push(Finding::new("sqlite.foreign-key", Severity::Info, Remedy::Report, message));
+    }
+    Ok(())
+}
+
+fn disagreement(text: &str) -> Finding {
+    let message = format!("{text}; this is a bug of this program, please report it");
+    Finding::new("sqlite.checker-disagrees", Severity::Info, Remedy::Report, message)
+}
+
+/// What mends what SQLite says.
+fn remedy_of(lines: &[String]) -> Remedy {
+    let all = |words: &[&str]| lines.iter().all(|l| words.iter().any(|w| l.contains(w)));
+    if all(&["missing from index", "wrong # of entries in index", "non-unique entry", "differ from index"]) {
+        Remedy::RebuildIndexes
+    } else if all(&["CHECK constraint failed", "NULL value in", " value in "]) {
+        Remedy::Report
+    } else {
+        Remedy::Rebuild
+    }
+}

@@ -1,0 +1,425 @@
+//! Pages that no root reaches go back to their tree. What decides, strongest
+//! first: the pointer map, an interior page that is itself unreached, the key
+//! range of a hole, the look of the records, what the columns usually hold.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::cells::{Cell, strict};
+use super::chain::Chains;
+use super::pages::Pages;
+use super::rows::found_on;
+use super::scan::{NOBODY, PageKind, Scan};
+use super::schema::SCHEMA_TREE;
+use super::shape::TreeKind;
+use super::tree::{How, Leaf, Range, Tree, Walker};
+use crate::control::{Cancelled, Control};
+use crate::sqlite::format::{PageType, be32};
+use crate::sqlite::record::{self, Slot};
+
+/// How well a page's records fit a tree.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Fit {
+    tree: usize,
+    /// Records that are usual there.
+    usual: usize,
+    /// Records that the schema lets through.
+    lawful: usize,
+    records: usize,
+    /// Mean likelihood of a record.
+    likelihood: f64,
+    first: i64,
+    last: i64,
+}
+
+/// What placement knows of the file beyond the trees.
+pub struct Evidence<'a> {
+    pub pages: &'a Pages,
+    pub chains: &'a Chains,
+    pub free: &'a HashSet<u32>,
+    /// Whether the free list is as long as the header says.
+    pub free_whole: bool,
+    /// Parents by the pointer map, when there is one.
+    pub parents: &'a HashMap<u32, u32>,
+}
+
+/// Puts unreached pages back. Returns those leaf pages that found no tree.
+///
+/// # Errors
+/// When cancelled.
+pub fn place(
+    evidence: &Evidence<'_>,
+    scan: &mut Scan,
+    trees: &mut [Tree],
+    control: &Control,
+) -> Result<Vec<u32>, Cancelled> {
+    let pages = evidence.pages;
+    let spans = trees.iter().map(|t| taken(scan, t)).collect();
+    let mut placer = Placer { buf: Vec::new(), cells: Vec::new(), slots: Vec::new(), spans };
+    let open = trees.iter().any(|t| !t.holes.is_empty());
+    let lone = |scan: &Scan, page: u32| {
+        let info = scan.info(page);
+        info.owner == NOBODY && !evidence.free.contains(&page) && !evidence.chains.uses(page)
+    };
+
+    // Whole branches first: the topmost unreached interior pages.
+    let branches: Vec<u32> = (2..=pages.count)
+        .filter(|p| matches!(scan.info(*p).kind, PageKind::Sound(t) if !t.is_leaf()) && lone(scan, *p))
+        .collect();
+    let mut children: HashSet<u32> = HashSet::new();
+    for &page in &branches {
+        pages.read(page, &mut placer.buf);
+        if let Some(head) =
+            strict(&placer.buf, Pages::head_at(page), pages.usable(), &mut placer.cells, &mut placer.slots)
+        {
+            children.extend(placer.cells.iter().map(|c| c.child));
+            children.insert(head.right);
+        }
+    }
+    if open {
+        for &top in branches.iter().filter(|p| !children.contains(p)) {
+            control.safe_point()?;
+            placer.branch(evidence, scan, trees, top);
+        }
+    }
+
+    // Then single leaves.
+    let mut left = Vec::new();
+    for page in 2..=pages.count {
+        let info = scan.info(page);
+        let leaf = match info.kind {
+            PageKind::Sound(t) => t.is_leaf() && info.cells > 0,
+            PageKind::Flawed(t) => t.is_leaf(),
+            PageKind::Unknown => open && page != pages.lock_page(),
+            _ => false,
+        };
+        if !leaf || !lone(scan, page) {
+            continue;
+        }
+        control.safe_point()?;
+        if !(open && placer.leaf(evidence, scan, trees, page)) && info.kind != PageKind::Unknown {
+            left.push(page);
+        }
+    }
+    for tree in trees.iter_mut().filter(|t| t.leaves.iter().any(|l| l.how != How::Reached)) {
+        if tree.shape.kind == TreeKind::Rowid {
+            order(scan, tree);
+        }
+    }
+    Ok(left)
+}
+
+/// Sorts leaves by their keys; those without known keys by what their parent says.
+pub fn order(scan: &Scan, tree: &mut Tree) {
+    let key = |leaf: &Leaf| {
+        let info = scan.info(leaf.page);
+        if info.cells > 0 { info.first } else { leaf.range.above.map_or(i64::MIN, |a| a.saturating_add(1)) }
+    };
+    tree.leaves.sort_by_key(key);
+}
+
+struct Placer {
+    buf: Vec<u8>,
+    cells: Vec<Cell>,
+    slots: Vec<Slot>,
+    /// By tree: the keys that its leaves have, first to last.
+    spans: Vec<BTreeMap<i64, i64>>,
+}
+
+/// The key spans of a tree's leaves.
+fn taken(scan: &Scan, tree: &Tree) -> BTreeMap<i64, i64> {
+    if tree.holes.is_empty() || tree.shape.kind != TreeKind::Rowid {
+        return BTreeMap::new();
+    }
+    let known = |l: &Leaf| {
+        let info = scan.info(l.page);
+        (info.cells > 0).then_some((info.first, info.last))
+    };
+    tree.leaves.iter().filter_map(known).collect()
+}
+
+impl Placer {
+    /// Places the branch below an unreached interior page.
+    fn branch(&mut self, evidence: &Evidence<'_>, scan: &mut Scan, trees: &mut [Tree], top: u32) {
+        let pages = evidence.pages;
+        let Some(PageKind::Sound(kind)) = Some(scan.info(top).kind) else { return };
+        // Some leaves of the branch, to see what it holds.
+        let mut some = Vec::new();
+        let mut stack = vec![top];
+        let (mut low, mut high) = (i64::MAX, i64::MIN);
+        let mut seen = HashSet::new();
+        while let Some(page) = stack.pop() {
+            if some.len() >= 24 || seen.len() > 4096 || !seen.insert(page) {
+                continue;
+            }
+            match scan.info(page).kind {
+                PageKind::Sound(t) if t == kind => {
+                    pages.read(page, &mut self.buf);
+                    if let Some(head) = strict(
+                        &self.buf,
+                        Pages::head_at(page),
+                        pages.usable(),
+                        &mut self.cells,
+                        &mut self.slots,
+                    ) {
+                        stack.push(head.right);
+                        stack.extend(self.cells.iter().rev().map(|c| c.child));
+                    }
+                    if kind == PageType::IndexInterior {
+                        some.push(page);
+                    }
+                }
+                PageKind::Sound(t) if t.is_leaf() && t.is_table() == kind.is_table() => {
+                    let info = scan.info(page);
+                    if info.cells > 0 && info.owner == NOBODY {
+                        low = low.min(info.first);
+                        high = high.max(info.last);
+                        some.push(page);
+                    }
+                }
+                _ => {}
+            }
+        }
+        // By tree: pages that fit, share of usual records, likelihood.
+        let mut votes: HashMap<usize, (usize, usize, f64)> = HashMap::new();
+        for &page in &some {
+            for fit in self.fits(evidence, scan, trees, page, false) {
+                if trees.get(fit.tree).is_some_and(|t| !t.holes.is_empty()) {
+                    let vote = votes.entry(fit.tree).or_default();
+                    vote.0 += 1;
+                    vote.1 += fit.usual * 16 / fit.records.max(1);
+                    vote.2 += fit.likelihood;
+                }
+            }
+        }
+        let by_map = evidence.parents.get(&top).and_then(|p| root_or_owner(scan, trees, *p));
+        let best = votes
+            .iter()
+            .filter(|(_, (n, _, _))| n * 10 >= some.len() * 9)
+            .map(|(t, (n, usual, l))| (*t, usual / (*n).max(1), *l / (*n).max(1) as f64))
+            .max_by(|a, b| a.1.cmp(&b.1).then(a.2.total_cmp(&b.2)).then(b.0.cmp(&a.0)))
+            .map(|(t, _, _)| t);
+        let Some(number) = by_map.filter(|t| votes.contains_key(t)).or(best) else { return };
+        let Some(tree) = trees.get_mut(number) else { return };
+        let range = tree
+            .holes
+            .iter()
+            .map(|h| h.range)
+            .find(|r| tree.shape.kind != TreeKind::Rowid || (r.holds(low) && r.holds(high)))
+            .unwrap_or_default();
+        let owner = SCHEMA_TREE + 1 + number as u32;
+        Walker::default().walk_from(pages, scan, tree, owner, top, range, How::Reattached);
+        if let Some(spans) = self.spans.get_mut(number) {
+            *spans = taken(scan, tree);
+        }
+    }
+
+    /// Places one leaf page. `false` when no tree will have it.
+    fn leaf(&mut self, evidence: &Evidence<'_>, scan: &mut Scan, trees: &mut [Tree], page: u32) -> bool {
+        let by_map = evidence.parents.get(&page).and_then(|p| root_or_owner(scan, trees, *p));
+        let mut fits = self.fits(evidence, scan, trees, page, true);
+        fits.retain(|f| {
+            trees.get(f.tree).is_some_and(|t| {
+                t.shape.kind != TreeKind::Rowid
+                    || self.spans.get(f.tree).is_some_and(|s| has_room(s, t, f.first, f.last))
+            })
+        });
+        let Some(best) = fits.first().copied() else { return false };
+        let close = |f: &Fit| {
+            f.usual == best.usual && f.records == best.records && f.likelihood > best.likelihood - 2.0
+        };
+        let mut ties = fits.iter().skip(1).filter(|f| close(f)).count();
+        let chosen = match by_map.and_then(|t| fits.iter().find(|f| f.tree == t)) {
+            Some(f) => {
+                ties = 0;
+                *f
+            }
+            None => best,
+        };
+        let Some(tree) = trees.get_mut(chosen.tree) else { return false };
+        let how = if ties > 0 || (!evidence.free_whole && by_map.is_none()) {
+            How::Guessed
+        } else {
+            How::Reattached
+        };
+        let range = tree
+            .holes
+            .iter()
+            .map(|h| h.range)
+            .find(|r| tree.shape.kind != TreeKind::Rowid || (r.holds(chosen.first) && r.holds(chosen.last)))
+            .unwrap_or_default();
+        tree.leaves.push(Leaf { page, how, range });
+        let number = SCHEMA_TREE + 1 + chosen.tree as u32;
+        scan.claim(page, number);
+        if let Some(spans) = self.spans.get_mut(chosen.tree) {
+            spans.insert(chosen.first, chosen.last);
+        }
+        if let Some(info) = scan.infos.get_mut(page as usize) {
+            // Keys of a flawed page, so that it can be put in order.
+            if !matches!(info.kind, PageKind::Sound(_)) {
+                info.first = chosen.first;
+                info.last = chosen.last;
+                info.cells = u16::try_from(chosen.records).unwrap_or(u16::MAX);
+            }
+        }
+        true
+    }
+
+    /// The trees that a page's records fit, best first; only trees with holes when told.
+    fn fits(
+        &mut self,
+        evidence: &Evidence<'_>,
+        scan: &Scan,
+        trees: &[Tree],
+        page: u32,
+        holes_only: bool,
+    ) -> Vec<Fit> {
+        let pages = evidence.pages;
+        pages.read(page, &mut self.buf);
+        let head_at = Pages::head_at(page);
+        let usable = pages.usable();
+        let kind = scan.info(page).kind;
+        let sound = matches!(kind, PageKind::Sound(_))
+            && strict(&self.buf, head_at, usable, &mut self.cells, &mut self.slots).is_some();
+        let mut out = Vec::new();
+        for (number, tree) in trees.iter().enumerate() {
+            let is_kin = match kind {
+                PageKind::Sound(t) | PageKind::Flawed(t) => {
+                    t == tree.shape.kind.leaf() || t == tree.shape.kind.interior()
+                }
+                _ => true,
+            };
+            if !is_kin || (holes_only && tree.holes.is_empty()) {
+                continue;
+            }
+            let cells: Vec<Cell> = if sound {
+                self.cells.clone()
+            } else {
+                let leaf = tree.shape.kind.leaf();
+                found_on(&self.buf, head_at, usable, leaf, &tree.shape, Range::default(), pages.count)
+                    .into_iter()
+                    .map(|f| f.cell)
+                    .collect()
+            };
+            // A few bytes that happen to look like a record are no leaf.
+            if cells.is_empty() || (kind == PageKind::Unknown && cells.len() < 3) {
+                continue;
+            }
+            let (mut usual, mut lawful, mut records, mut log) = (0, 0, 0, 0.0);
+            for cell in &cells {
+                let local = cell.local_bytes(&self.buf);
+                if record::decode(local, cell.payload, &mut self.slots).is_err() {
+                    continue;
+                }
+                records += 1;
+                usual += usize::from(tree.shape.usual(&self.slots));
+                lawful += usize::from(tree.shape.lawful(&self.slots));
+                log += tree.shape.likelihood(&self.slots, local);
+            }
+            if records == 0 || lawful * 10 < records * 9 {
+                continue;
+            }
+            out.push(Fit {
+                tree: number,
+                usual,
+                lawful,
+                records,
+                likelihood: log / records as f64,
+                first: cells.iter().map(|c| c.rowid).min().unwrap_or(0),
+                last: cells.iter().map(|c| c.rowid).max().unwrap_or(0),
+            });
+        }
+        // On a flawed page the tree that explains most cells; then what is usual there.
+        out.sort_by(|a, b| {
+            let share = |f: &Fit| f.usual * 8 / f.records.max(1);
+            b.records
+                .cmp(&a.records)
+                .then(share(b).cmp(&share(a)))
+                .then(b.likelihood.total_cmp(&a.likelihood))
+                .then(a.tree.cmp(&b.tree))
+        });
+        out
+    }
+}
+
+/// Whether a hole of the tree can take these keys, and no leaf has them already.
+fn has_room(taken: &BTreeMap<i64, i64>, tree: &Tree, first: i64, last: i64) -> bool {
+    tree.holes.iter().any(|h| h.range.holds(first) && h.range.holds(last))
+        && taken.range(..=last).next_back().is_none_or(|(_, end)| *end < first)
+}
+
+/// The tree that a page belongs to, or whose lost root it is.
+fn root_or_owner(scan: &Scan, trees: &[Tree], page: u32) -> Option<usize> {
+    if let Some(n) = scan.info(page).owner.checked_sub(SCHEMA_TREE + 1) {
+        return Some(n as usize);
+    }
+    trees.iter().position(|t| t.root == page || t.holes.iter().any(|h| h.page == page && page != 0))
+}
+
+/// What the pointer map of an auto-vacuum database says, by page: for b-tree
+/// pages (kind 5) their parent, for overflow pages (kind 4) the page before.
+pub fn pointer_map(pages: &Pages, kind_wanted: u8) -> HashMap<u32, u32> {
+    let mut out = HashMap::new();
+    let per_page = pages.usable() / 5;
+    let mut map = 2_u32;
+    let mut buf = Vec::new();
+    while map <= pages.count {
+        let at = if map == pages.lock_page() { map + 1 } else { map };
+        pages.read(at, &mut buf);
+        for i in 0..per_page {
+            let entry = i as usize * 5;
+            let (Some(kind), Some(parent)) = (buf.get(entry), be32(&buf, entry + 1)) else { break };
+            let page = at + 1 + i;
+            if *kind == kind_wanted && parent > 1 && parent <= pages.count && page <= pages.count {
+                out.insert(page, parent);
+            }
+        }
+        map = match map.checked_add(per_page + 1) {
+            Some(next) => next,
+            None => break,
+        };
+    }
+    out
+}
+
+/// Whether page 2 is a pointer map: nearly all its entries are such as one holds.
+pub fn has_pointer_map(pages: &Pages) -> bool {
+    let mut buf = Vec::new();
+    pages.read(2, &mut buf);
+    let entries = (pages.usable() / 5).min(pages.count.saturating_sub(2)) as usize;
+    let good = (0..entries)
+        .filter(|i| {
+            let (kind, parent) = (buf.get(i * 5).copied(), be32(&buf, i * 5 + 1).unwrap_or(u32::MAX));
+            match kind {
+                Some(1 | 2) => parent == 0,
+                Some(3..=5) => parent > 0 && parent <= pages.count,
+                _ => false,
+            }
+        })
+        .count();
+    entries > 2 && good * 10 >= entries * 9
+}
+
+/// Pages of the free list when its head is lost: found by what a trunk page
+/// looks like, a count and that many page numbers which nothing else uses.
+pub fn loose_free_pages(pages: &Pages, scan: &Scan) -> HashSet<u32> {
+    let mut free = HashSet::new();
+    let mut buf = Vec::new();
+    for page in 2..=pages.count {
+        let info = scan.info(page);
+        if info.kind != PageKind::Unknown || info.owner != NOBODY || info.next > pages.count {
+            continue;
+        }
+        pages.read(page, &mut buf);
+        let n = be32(&buf, 4).unwrap_or(0);
+        if n == 0 || n > pages.usable() / 4 - 2 {
+            continue;
+        }
+        let leaves: HashSet<u32> = (0..n as usize).map_while(|i| be32(&buf, 8 + 4 * i)).collect();
+        let fits = |p: &u32| *p > 1 && *p <= pages.count && *p != page && scan.info(*p).owner == NOBODY;
+        if leaves.len() == n as usize && leaves.iter().all(fits) {
+            free.insert(page);
+            free.extend(leaves);
+        }
+    }
+    free
+}

@@ -1,0 +1,129 @@
+//! A pass over the pages that trees claim: do their records look like the
+//! tree's? What is usual in each column is learnt here, and pages that belong
+//! elsewhere are found.
+
+use super::cells::{Cell, strict};
+use super::pages::Pages;
+use super::scan::{NOBODY, PageKind, Scan};
+use super::schema::SCHEMA_TREE;
+use super::shape::{Shape, TreeKind};
+use super::tree::{Hole, Tree};
+use crate::control::{Cancelled, Control};
+use crate::sqlite::record::{self, Slot};
+
+/// How many records of a page are learnt from.
+const LEARN: usize = 16;
+/// Most pages per tree that shapes are learnt from in detail.
+const LEARN_PAGES: u64 = 4096;
+
+/// Looks at every claimed sound leaf. Throws those out of their tree that
+/// belong elsewhere; returns their numbers.
+///
+/// # Errors
+/// When cancelled.
+pub fn verify(
+    pages: &Pages,
+    scan: &mut Scan,
+    trees: &mut [Tree],
+    control: &Control,
+) -> Result<Vec<u32>, Cancelled> {
+    let mut odd: Vec<Vec<u32>> = vec![Vec::new(); trees.len()];
+    let mut lawful_pages = vec![0_u64; trees.len()];
+    let mut looked = vec![0_u64; trees.len()];
+    let mut buf = Vec::new();
+    let (mut cells, mut slots): (Vec<Cell>, Vec<Slot>) = (Vec::new(), Vec::new());
+    // Large trees are looked at in every page's first record, and in detail at intervals.
+    let steps: Vec<u64> = trees.iter().map(|t| (t.leaves.len() as u64 / LEARN_PAGES).max(1)).collect();
+    for page in 1..=pages.count {
+        if page % 1024 == 0 {
+            control.safe_point()?;
+        }
+        let info = scan.info(page);
+        let Some(number) = info.owner.checked_sub(SCHEMA_TREE + 1).map(|n| n as usize) else { continue };
+        let Some(tree) = trees.get_mut(number) else { continue };
+        if !matches!(info.kind, PageKind::Sound(_)) || info.cells == 0 {
+            continue;
+        }
+        if tree.shape.kind == TreeKind::Rowid && !matches!(info.page_type(), Some(t) if t.is_leaf()) {
+            continue;
+        }
+        pages.read(page, &mut buf);
+        if strict(&buf, Pages::head_at(page), pages.usable(), &mut cells, &mut slots).is_none() {
+            continue;
+        }
+        let (mut good, mut all) = (0, 0);
+        for cell in &cells {
+            if record::decode(cell.local_bytes(&buf), cell.payload, &mut slots).is_ok() {
+                all += 1;
+                good += usize::from(tree.shape.lawful(&slots));
+            }
+        }
+        let Some(seen) = looked.get_mut(number) else { continue };
+        *seen += 1;
+        if good * 2 < all {
+            if let Some(list) = odd.get_mut(number) {
+                list.push(page);
+            }
+            continue;
+        }
+        if let Some(n) = lawful_pages.get_mut(number) {
+            *n += 1;
+        }
+        if *seen % steps.get(number).copied().unwrap_or(1) == 0 || *seen < 64 {
+            learn(&buf, &cells, &mut tree.shape, &mut slots, true);
+        }
+    }
+    let mut thrown_out = Vec::new();
+    for number in 0..trees.len() {
+        let list = odd.get(number).cloned().unwrap_or_default();
+        if list.is_empty() {
+            continue;
+        }
+        let lawful = lawful_pages.get(number).copied().unwrap_or(0);
+        for page in list {
+            pages.read(page, &mut buf);
+            if strict(&buf, Pages::head_at(page), pages.usable(), &mut cells, &mut slots).is_none() {
+                continue;
+            }
+            let info = scan.info(page);
+            let elsewhere = trees.iter().enumerate().any(|(i, other)| {
+                i != number
+                    && other.shape.kind.leaf()
+                        == trees.get(number).map_or(other.shape.kind.leaf(), |t| t.shape.kind.leaf())
+                    && cells.iter().all(|c| {
+                        record::decode(c.local_bytes(&buf), c.payload, &mut slots).is_err()
+                            || other.shape.usual(&slots)
+                    })
+            });
+            let Some(tree) = trees.get_mut(number) else { continue };
+            let at = tree.leaves.iter().position(|l| l.page == page);
+            let misfit = at.and_then(|i| tree.leaves.get(i)).is_some_and(|l| {
+                tree.shape.kind == TreeKind::Rowid && !(l.range.holds(info.first) && l.range.holds(info.last))
+            });
+            // A tree whose pages are mostly unlike its statement has had its statement changed.
+            if (elsewhere && (lawful > 0 || page == tree.root || tree.leaves.len() <= 2)) || misfit {
+                if let Some(leaf) = at.map(|i| tree.leaves.remove(i)) {
+                    tree.holes.push(Hole { range: leaf.range, page, leaf: true });
+                }
+                if let Some(info) = scan.infos.get_mut(page as usize) {
+                    info.owner = NOBODY;
+                }
+                thrown_out.push(page);
+            } else {
+                learn(&buf, &cells, &mut tree.shape, &mut slots, false);
+            }
+        }
+    }
+    Ok(thrown_out)
+}
+
+/// Learns from records of a page; only from lawful ones when told.
+fn learn(buf: &[u8], cells: &[Cell], shape: &mut Shape, slots: &mut Vec<Slot>, lawful: bool) {
+    let step = (cells.len() / LEARN).max(1);
+    for cell in cells.iter().step_by(step) {
+        let local = cell.local_bytes(buf);
+        if record::decode(local, cell.payload, slots).is_ok() && (!lawful || shape.lawful(slots)) {
+            shape.learn(slots, local);
+        }
+    }
+}
