@@ -4,6 +4,8 @@
 mod support;
 
 mod browsers;
+mod cli;
+mod incidents;
 mod profiles;
 mod repair;
 mod salvage;
