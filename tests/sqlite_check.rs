@@ -8,8 +8,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rusqlite::Connection;
 use shopmend::control::Control;
-use shopmend::model::{Finding, Severity};
+use shopmend::fsys::{Dir, RelPath};
+use shopmend::model::{Finding, Remedy, Severity};
 use shopmend::sqlite::check;
+use shopmend::store::{Level, Subject};
 
 fn checked(db: &[u8]) -> Vec<Finding> {
     let db = db.to_vec();
@@ -270,4 +272,298 @@ fn healthy_databases_have_no_finding() {
         assert_eq!(checked(&db), [], "kind {kind}");
     }
     assert_eq!(checked(&[]), []);
+}
+
+/// A folder's files: name, bytes and times.
+fn folder(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>, std::time::SystemTime)> {
+    let mut out: Vec<_> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap())
+        .map(|e| (e.file_name(), std::fs::read(e.path()).unwrap(), e.metadata().unwrap().modified().unwrap()))
+        .collect();
+    out.sort();
+    out
+}
+
+fn check_file(dir: &Path, level: Level) -> shopmend::store::Check {
+    let dir = Dir::open(&dir.canonicalize().unwrap()).unwrap();
+    let path = RelPath::new("a.db").unwrap();
+    check::check(Subject { dir: &dir, path: &path }, level, &Control::default()).unwrap()
+}
+
+fn codes(findings: &[Finding]) -> Vec<&str> {
+    findings.iter().map(|f| f.code.as_str()).collect()
+}
+
+/// A database in WAL mode whose newest rows are in the log alone; the connection keeps it so.
+fn with_log(dir: &Path) -> Connection {
+    let db = Connection::open(dir.join("a.db")).unwrap();
+    db.execute_batch(
+        "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;
+         CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT); CREATE INDEX i ON t(b);
+         INSERT INTO t SELECT value, 'x' || value FROM generate_series(1, 500);
+         PRAGMA wal_checkpoint; UPDATE t SET b = 'y' || a WHERE a % 3 = 0;"
+            .replace("SELECT value, 'x' || value FROM generate_series(1, 500)", SERIES)
+            .as_str(),
+    )
+    .unwrap();
+    db
+}
+
+const SERIES: &str =
+    "WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 500) SELECT i, 'x' || i FROM s";
+
+#[test]
+fn a_check_leaves_no_trace_and_reads_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = with_log(dir.path());
+    let before = folder(dir.path());
+    for level in [Level::Fast, Level::Deep] {
+        let check = check_file(dir.path(), level);
+        assert_eq!(check.findings, []);
+        assert_eq!(check.facts["rows"]["t"], 500);
+    }
+    assert!(folder(dir.path()) == before);
+    assert_eq!(before.len(), 3, "database, log and its index");
+    drop(db);
+}
+
+#[test]
+fn another_program_writes_during_the_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = with_log(dir.path());
+    let stop = &std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            let mut n = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                db.execute("INSERT INTO t(b) VALUES('more')", []).unwrap();
+                n += 1;
+            }
+            (n, db)
+        });
+        for _ in 0..5 {
+            assert_eq!(check_file(dir.path(), Level::Fast).findings, []);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(writer.join().unwrap().0 > 0);
+    });
+}
+
+#[test]
+fn a_log_of_another_database_and_a_damaged_log_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = with_log(dir.path());
+    let (file, log) = (dir.path().join("a.db"), dir.path().join("a.db-wal"));
+    let (good, frames) = (std::fs::read(&file).unwrap(), std::fs::read(&log).unwrap());
+    drop(db);
+    let other = tempfile::tempdir().unwrap();
+    let conn = Connection::open(other.path().join("a.db")).unwrap();
+    conn.execute_batch("CREATE TABLE u(a, b); CREATE INDEX ub ON u(b); INSERT INTO u VALUES(1, 2);").unwrap();
+    drop(conn);
+    let look = |db: &[u8], wal: &[u8]| {
+        let (db, wal) = (db.to_vec(), wal.to_vec());
+        check::bytes(&db, Some(&wal), None, "a.db", &Control::default()).unwrap().findings
+    };
+    assert_eq!(look(&good, &frames), []);
+    // The page in the file does not count where the log has a newer one.
+    let mut behind = good.clone();
+    behind[4096 + 200..4096 + 300].fill(0xaa);
+    assert_eq!(look(&behind, &frames), []);
+    let foreign = std::fs::read(other.path().join("a.db")).unwrap();
+    assert_eq!(codes(&look(&foreign, &frames)), ["sqlite.stale-wal"]);
+    assert_eq!(codes(&look(&[], &frames)), ["sqlite.stale-wal"]);
+    let mut broken = frames.clone();
+    broken[32 + 24 + 100] ^= 1;
+    assert!(codes(&look(&good, &broken)).contains(&"sqlite.wal-damaged"));
+}
+
+#[test]
+fn a_hot_journal_is_rolled_back_in_the_view() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Connection::open(dir.path().join("a.db")).unwrap();
+    db.execute_batch(
+        &"PRAGMA page_size=1024; PRAGMA cache_size=4; CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT); CREATE INDEX i ON t(b);
+         INSERT INTO t SERIES; BEGIN; UPDATE t SET b = b || 'zzz';"
+            .replace("SERIES", SERIES),
+    )
+    .unwrap();
+    let file = std::fs::read(dir.path().join("a.db")).unwrap();
+    let journal = std::fs::read(dir.path().join("a.db-journal")).unwrap();
+    let found = check::bytes(&file, None, Some(&journal), "a.db", &Control::default()).unwrap();
+    assert_eq!(codes(&found.findings), ["sqlite.hot-journal"]);
+    assert_eq!(found.findings[0].severity, Severity::Info);
+    assert!(!checked(&file).is_empty(), "without its journal the file is torn");
+}
+
+#[test]
+fn every_swap_of_two_pages_is_seen() {
+    let db = sample(1, &mut ChaCha8Rng::seed_from_u64(5));
+    let size = 1024;
+    let leaves: Vec<usize> =
+        (1..db.len() / size).filter(|p| matches!(db[p * size], 2 | 5 | 10 | 13)).collect();
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    for _ in 0..300 {
+        let (a, b) = (leaves[rng.random_range(0..leaves.len())], leaves[rng.random_range(0..leaves.len())]);
+        if a == b {
+            continue;
+        }
+        let mut hurt = db.clone();
+        for i in 0..size {
+            hurt.swap(a * size + i, b * size + i);
+        }
+        assert!(!checked(&hurt).is_empty(), "pages {} and {}", a + 1, b + 1);
+        let mut hurt = db.clone();
+        hurt.copy_within(a * size..(a + 1) * size, b * size);
+        assert!(!checked(&hurt).is_empty(), "page {} over {}", a + 1, b + 1);
+    }
+}
+
+#[test]
+fn the_remedy_is_the_cheapest_that_suffices() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(
+        &"CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT); CREATE INDEX i ON t(b); INSERT INTO t SERIES;"
+            .replace("SERIES", SERIES),
+    )
+    .unwrap();
+    let root: u32 =
+        db.query_row("SELECT rootpage FROM sqlite_schema WHERE name='i'", [], |r| r.get(0)).unwrap();
+    let table: u32 =
+        db.query_row("SELECT rootpage FROM sqlite_schema WHERE name='t'", [], |r| r.get(0)).unwrap();
+    drop(db);
+    let good = std::fs::read(&path).unwrap();
+    let remedies = |db: &[u8]| -> Vec<Remedy> {
+        let mut all: Vec<Remedy> = checked(db).iter().map(|f| f.remedy).collect();
+        all.sort_by_key(|r| format!("{r:?}"));
+        all.dedup();
+        all
+    };
+    let leaf = (0..good.len() / 4096).rfind(|p| good[p * 4096] == 10 && p + 1 != root as usize).unwrap();
+    let mut index = good.clone();
+    index[leaf * 4096 + 4090] ^= 1;
+    assert_eq!(remedies(&index), [Remedy::RebuildIndexes]);
+    let found = checked(&index);
+    assert!(codes(&found).contains(&"sqlite.index-mismatch"), "{found:?}");
+    assert!(
+        found.iter().any(|f| f.code == "sqlite.index-entry" && f.message.starts_with("row ")),
+        "{found:?}"
+    );
+    let mut counters = good.clone();
+    counters[36..40].copy_from_slice(&7_u32.to_be_bytes());
+    assert_eq!(remedies(&counters), [Remedy::Vacuum]);
+    let mut rows = good.clone();
+    rows[(table as usize - 1) * 4096] = 0;
+    assert!(remedies(&rows).contains(&Remedy::Rebuild));
+}
+
+#[test]
+fn files_that_are_no_databases_are_named() {
+    let random: Vec<u8> = {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        (0..8192).map(|_| rng.random()).collect()
+    };
+    assert_eq!(codes(&checked(&random)), ["sqlite.encrypted"]);
+    assert_eq!(codes(&checked(&vec![0; 8192])), ["sqlite.zeroed"]);
+    assert_eq!(codes(&checked(&b"some text, no database ".repeat(100))), ["sqlite.not-a-database"]);
+    assert_eq!(codes(&checked(b"SQLite format 3\0")), ["sqlite.header"]);
+    let good = sample(2, &mut ChaCha8Rng::seed_from_u64(9));
+    let mut no_magic = good.clone();
+    no_magic[..16].fill(b'?');
+    assert_eq!(codes(&checked(&no_magic)), ["sqlite.header"]);
+}
+
+#[test]
+fn rare_shapes_are_healthy() {
+    let shapes = [
+        "CREATE VIRTUAL TABLE f USING fts5(a, b); INSERT INTO f VALUES('one two', 'three');",
+        "CREATE VIRTUAL TABLE r USING rtree(id, x0, x1); INSERT INTO r VALUES(1, 2, 3);",
+        "CREATE TABLE t(a, b AS (a * 2), c AS (a || 'x') STORED, CHECK(a <> 99)); CREATE INDEX e ON t(lower(a), b); CREATE INDEX g ON t(c);
+         CREATE INDEX h ON t(b) WHERE length(a) > 1; INSERT INTO t(a) VALUES('Q'), (7), (NULL), (1.5), (x'00ff');",
+        "PRAGMA page_size=65536; CREATE TABLE t(a PRIMARY KEY, b) WITHOUT ROWID; INSERT INTO t VALUES(1, zeroblob(300000)), ('x', 2);",
+        "CREATE TABLE w(a COLLATE nocase, b, c, PRIMARY KEY(a, b DESC, a COLLATE binary)) WITHOUT ROWID; CREATE UNIQUE INDEX wc ON w(c DESC, a);
+         INSERT INTO w VALUES('a', 1, 3), ('A', 2, 2), ('b', 1, NULL), ('B', 0, NULL);",
+        "CREATE TABLE n(a INTEGER PRIMARY KEY, b REAL UNIQUE); INSERT INTO n VALUES(-9223372036854775808, 1), (-1, 2.5), (0, -0.0), (9223372036854775807, 1e300);
+         CREATE INDEX nb ON n(b DESC, a);",
+        "CREATE TABLE big(a, b); INSERT INTO big VALUES(zeroblob(100000), 'after'), ('x', printf('%.*c', 9000, 'y')); CREATE INDEX bb ON big(b); CREATE INDEX ba ON big(a);",
+        "PRAGMA auto_vacuum=FULL; CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(50000)), (zeroblob(9000)); DELETE FROM t WHERE rowid=1; CREATE TABLE u(x UNIQUE); DROP TABLE t;",
+        "PRAGMA auto_vacuum=INCREMENTAL; CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(500000)); DELETE FROM t;",
+        "CREATE TABLE d(a); INSERT INTO d VALUES(1), (2); ALTER TABLE d ADD COLUMN b TEXT DEFAULT 5; ALTER TABLE d ADD COLUMN c REAL DEFAULT 2; ALTER TABLE d ADD COLUMN e DEFAULT 'é';
+         CREATE INDEX db ON d(b, c, e); CREATE INDEX dp ON d(a) WHERE b = 5 AND c >= 2 AND e IN ('é', 'x'); INSERT INTO d VALUES(3, 9, 1.5, NULL); ANALYZE;",
+        "PRAGMA encoding='UTF-16le'; CREATE TABLE t(a TEXT COLLATE NOCASE, b TEXT DEFAULT 'öl'); INSERT INTO t(a) VALUES('Zz'), ('aA'), ('é'); CREATE INDEX ta ON t(a); CREATE INDEX tb ON t(b COLLATE rtrim, a DESC) WHERE b = 'öl';",
+        "CREATE TABLE s(a INTEGER PRIMARY KEY AUTOINCREMENT, b ANY) STRICT; INSERT INTO s(b) VALUES(1), ('1'), (x'31'), (NULL); CREATE INDEX sb ON s(b);",
+        "CREATE TABLE numbers(a NUMERIC, b TEXT); INSERT INTO numbers VALUES('1e', 5), ('x', '7'), (9007199254740993, 1), (9007199254740992.0, 2); CREATE INDEX na ON numbers(a, b);",
+        "CREATE TABLE p(a INT, b); CREATE INDEX p1 ON p(b) WHERE a; CREATE INDEX p2 ON p(b) WHERE NOT a OR b IS NULL; CREATE INDEX p3 ON p(a) WHERE b BETWEEN 'a' AND 'm' AND a <> 3;
+         INSERT INTO p VALUES(0, 'x'), (1, 'b'), (NULL, 'c'), (3, NULL), (4, 'm'), ('7z', 'l'), ('z', 'k');",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    for (i, sql) in shapes.iter().enumerate() {
+        let path = dir.path().join(format!("{i}.db"));
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch(sql).unwrap_or_else(|e| panic!("{sql}: {e}"));
+        assert_eq!(db.query_row("PRAGMA integrity_check", [], |r| r.get::<_, String>(0)).unwrap(), "ok");
+        drop(db);
+        let mut bytes = std::fs::read(&path).unwrap();
+        assert_eq!(checked(&bytes), [], "{sql}");
+        // Space that was set aside after the last page.
+        bytes.extend([0; 8192]);
+        assert_eq!(checked(&bytes), [], "{sql}");
+    }
+}
+
+#[test]
+fn an_app_collation_leaves_only_its_order_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Connection::open(dir.path().join("a.db")).unwrap();
+    db.create_collation("LOCALIZED", |a: &str, b: &str| b.cmp(a)).unwrap();
+    db.execute_batch(
+        &"CREATE TABLE t(a INTEGER PRIMARY KEY, b TEXT COLLATE LOCALIZED); CREATE INDEX i ON t(b); INSERT INTO t SERIES;"
+            .replace("SERIES", SERIES),
+    )
+    .unwrap();
+    drop(db);
+    let check = check_file(dir.path(), Level::Fast);
+    assert_eq!(check.findings, []);
+    assert!(check.not_checked.iter().any(|n| n.starts_with("order of index i")), "{:?}", check.not_checked);
+    let path = dir.path().join("a.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let leaf = (0..bytes.len() / 4096).rfind(|p| bytes[p * 4096] == 10).unwrap();
+    bytes[leaf * 4096 + 4090] ^= 1;
+    assert!(codes(&checked(&bytes)).contains(&"sqlite.index-mismatch"));
+}
+
+#[test]
+fn a_deep_check_adds_what_only_sqlite_can_say() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Connection::open(dir.path().join("a.db")).unwrap();
+    db.execute_batch(
+        "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE c(a CHECK(a > 0), b REFERENCES p);
+         INSERT INTO p VALUES(1); PRAGMA foreign_keys=OFF; INSERT INTO c VALUES(1, 1), (2, 77);",
+    )
+    .unwrap();
+    let fast = check_file(dir.path(), Level::Fast);
+    assert_eq!(fast.findings, []);
+    assert_eq!(fast.not_checked.len(), 1, "{:?}", fast.not_checked);
+    let deep = check_file(dir.path(), Level::Deep);
+    assert_eq!(codes(&deep.findings), ["sqlite.foreign-key"]);
+    assert_eq!(deep.not_checked, Vec::<String>::new());
+    db.execute_batch("PRAGMA ignore_check_constraints=ON; INSERT INTO c VALUES(-5, 1);").unwrap();
+    let deep = check_file(dir.path(), Level::Deep);
+    assert_eq!(codes(&deep.findings), ["sqlite.integrity-check", "sqlite.foreign-key"]);
+    assert_eq!(deep.findings[0].remedy, Remedy::Report);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_bytes_are_examined_in_bounded_time(
+        mut db in proptest::collection::vec(proptest::prelude::any::<u8>(), 100..6000),
+        wal in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000),
+    ) {
+        db[..24].copy_from_slice(b"SQLite format 3\0\x02\0\x01\x01\0\x40\x20\x20");
+        check::bytes(&db, Some(&wal), Some(&wal), "any.db", &Control::default()).unwrap();
+    }
 }

@@ -16,6 +16,7 @@ mod lookup2;
 pub mod media;
 pub mod media_loader;
 pub mod mmkv;
+pub mod plist;
 mod read_at;
 pub mod registry;
 pub mod shared_prefs;

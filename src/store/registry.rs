@@ -4,8 +4,8 @@ use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
 use super::{
-    disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader, mmkv, shared_prefs,
-    simple_cache,
+    disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader, mmkv, plist,
+    shared_prefs, simple_cache,
 };
 use crate::control::Control;
 use crate::model::StoreKind;
@@ -57,6 +57,8 @@ fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Optio
 fn recognise_file(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
     Ok(if glimpse.head.starts_with(b"SQLite format 3\0") {
         Some(StoreKind::Sqlite)
+    } else if plist::recognise(glimpse) {
+        Some(StoreKind::Plist)
     } else if shared_prefs::recognise(glimpse) {
         Some(StoreKind::SharedPrefs)
     } else if json::recognise(glimpse) {
@@ -99,6 +101,7 @@ pub fn check(
         StoreKind::Leveldb => leveldb::check(subject, level, control),
         StoreKind::FirefoxCache => firefox_cache::check(subject, level, control),
         StoreKind::SimpleCache => simple_cache::check(subject, level, control),
+        StoreKind::Plist => plist::check(subject, level, control),
         StoreKind::Json => json::check(subject, level, control),
         StoreKind::Mmkv => mmkv::check(subject, level, control),
         StoreKind::DiskLruCache => disk_lru::check(subject, level, control),
@@ -136,6 +139,7 @@ pub fn entries(kind: StoreKind, subject: Subject<'_>, control: &Control) -> Resu
 /// or the kind cannot be rebuilt.
 pub fn rebuild(kind: StoreKind, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     match kind {
+        StoreKind::Sqlite => crate::sqlite::mend::rebuild(request),
         StoreKind::Leveldb => leveldb::rebuild(request),
         StoreKind::Mmkv => mmkv::rebuild(request),
         _ => Err(StoreError::CannotRebuild {

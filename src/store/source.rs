@@ -70,6 +70,17 @@ impl Source {
         &self.file
     }
 
+    /// All of it, at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] when it is longer, [`StoreError::Read`].
+    pub(super) fn bytes(&self, max: u64) -> Result<Vec<u8>, StoreError> {
+        self.at_most(max)?;
+        let mut out = Vec::new();
+        self.reader().read_to_end(&mut out).map_err(|e| self.error(e))?;
+        Ok(out)
+    }
+
     /// A read error of this file.
     pub(super) fn error(&self, source: io::Error) -> StoreError {
         StoreError::Read { path: self.shown.clone(), source }

@@ -110,7 +110,9 @@ fn examine(
     pages::overflow(&view, &mut map, &report, &schema.trees, &chains);
     pages::rest(&view, &map, &report, &schema.trees);
     let mut not_checked = schema.not_checked.clone();
-    if let Some(note) = private::schema_loads(&view, &map, &report, control)? {
+    if &magic == MAGIC
+        && let Some(note) = private::schema_loads(&view, &map, &report, control)?
+    {
         not_checked.push(note);
     }
     let bytes_seen = u64::from(map.last()) * u64::from(view.page_size);
