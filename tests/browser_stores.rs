@@ -137,7 +137,7 @@ fn random_damage_to_a_real_simple_cache_is_found() {
 fn random_damage_to_a_real_leveldb_is_found() {
     let Some(home) = filled_home("random_damage_to_a_real_leveldb_is_found") else { return };
     every_damage_is_found(&local_storage(&home), &|name| {
-        name.ends_with(".log") || name.starts_with("MANIFEST") || name == "CURRENT"
+        has_suffix(name, "log") || name.starts_with("MANIFEST") || name == "CURRENT"
     });
 }
 
@@ -184,6 +184,10 @@ fn rebuild(store: &Path) -> Rebuilt {
     result
 }
 
+fn has_suffix(name: &str, suffix: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == suffix)
+}
+
 fn find(store: &Path, is_it: impl Fn(&str) -> bool) -> PathBuf {
     walk(store).into_iter().find(|p| is_it(&p.file_name().unwrap().to_string_lossy())).unwrap()
 }
@@ -221,7 +225,7 @@ fn chromium_reads_every_write_but_the_damaged_one() {
     let Some(home) = filled_home("chromium_reads_every_write_but_the_damaged_one") else { return };
     let filled = as_filled(Browser::Chromium);
     for store in [local_storage(&home), indexed_db(&home)] {
-        let log = find(&store, |name| name.ends_with(".log"));
+        let log = find(&store, |name| has_suffix(name, "log"));
         let middle = fs::metadata(&log).unwrap().len() as usize / 2;
         change(&log, middle);
         let result = mend(&store);
@@ -259,7 +263,7 @@ fn chromium_reads_every_record_outside_a_damaged_block() {
     let mut lost_range = Value::Null;
     for store in [local_storage(&home), indexed_db(&home)] {
         let whole = rebuild(&store).details["records_kept"].as_u64().unwrap();
-        let table = find(&store, |name| name.ends_with(".ldb"));
+        let table = find(&store, |name| has_suffix(name, "ldb"));
         let middle = fs::metadata(&table).unwrap().len() as usize / 2;
         change(&table, middle);
         let result = mend(&store);
