@@ -302,7 +302,7 @@ fn a_damaged_cache_entry_goes_alone() {
     let check = check_folder(&cache, Level::Deep).unwrap();
     let named: Vec<PathBuf> =
         check.findings.iter().map(|f| cache.join(f.evidence.file.clone().unwrap().as_path())).collect();
-    assert_eq!(named, [entry.clone()]);
+    assert_eq!(named, std::slice::from_ref(&entry));
     assert_eq!(check.findings[0].remedy, Remedy::ClearEntry);
     let others: Vec<PathBuf> =
         walk(&cache).into_iter().filter(|p| p.to_string_lossy().ends_with("_0")).collect();
