@@ -4,9 +4,11 @@
 mod support;
 
 mod browsers;
+mod crash;
 mod profiles;
 mod repair;
 mod salvage;
 mod scripts;
 mod sqlite_check;
 mod undo;
+mod vault;
