@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::fsys::{Kind, Meta, RelPath};
 use crate::model::{Class, Platform, Remedy, StoreKind};
 
-pub use make::{Choice, Only, Skipped, make};
+pub use make::{Choice, Only, Skipped, item, make};
 
 /// A file or folder as it was when the plan was made; what differs at the act
 /// is skipped and said.
