@@ -123,17 +123,18 @@ impl ValueRef<'_> {
     }
 }
 
-/// Big-endian two's complement of 1 to 8 bytes.
+/// Big-endian two's complement of 1 to 8 bytes; by length, because every key of every index passes here.
 #[inline]
 fn integer(bytes: &[u8]) -> i64 {
-    let mut value = match bytes.first() {
-        Some(b) if *b >= 0x80 => -1_i64,
+    match *bytes {
+        [a] => i64::from(a.cast_signed()),
+        [a, b] => i64::from(i16::from_be_bytes([a, b])),
+        [a, b, c] => i64::from(i32::from_be_bytes([a, b, c, 0]) >> 8),
+        [a, b, c, d] => i64::from(i32::from_be_bytes([a, b, c, d])),
+        [a, b, c, d, e, f] => i64::from_be_bytes([a, b, c, d, e, f, 0, 0]) >> 16,
+        [a, b, c, d, e, f, g, h] => i64::from_be_bytes([a, b, c, d, e, f, g, h]),
         _ => 0,
-    };
-    for &b in bytes {
-        value = (value << 8) | i64::from(b);
     }
-    value
 }
 
 /// The value of a serial type in exactly its `bytes`; `None` when the bytes
