@@ -4,7 +4,13 @@
 mod support;
 
 mod browsers;
+mod cli;
+mod incidents;
 mod profiles;
+mod repair;
 mod salvage;
+mod salvage_traps;
 mod scripts;
 mod sqlite_check;
+mod stores;
+mod undo;

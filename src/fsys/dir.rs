@@ -99,6 +99,16 @@ impl Dir {
         Ok(Self { fd, path: self.path.join(rel.as_path()) })
     }
 
+    /// A directory right in this one, also one that another file system is
+    /// mounted on: for walking down to a root, not below it.
+    ///
+    /// # Errors
+    /// The system's error; a link is refused.
+    pub(super) fn enter(&self, name: &OsStr) -> io::Result<Self> {
+        let fd = rustix::fs::openat(&self.fd, name, DIR_FLAGS, Mode::empty())?;
+        Ok(Self { fd, path: self.path.join(name) })
+    }
+
     /// A regular file below this one, for reading.
     ///
     /// # Errors

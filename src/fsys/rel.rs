@@ -118,14 +118,7 @@ impl RelPath {
             if i > 0 {
                 out.push('/');
             }
-            for chunk in name.as_encoded_bytes().utf8_chunks() {
-                for c in chunk.valid().chars() {
-                    if c == '%' { out.push_str("%25") } else { out.push(c) }
-                }
-                for b in chunk.invalid() {
-                    out.push_str(&format!("%{b:02X}"));
-                }
-            }
+            escape(name, &mut out);
         }
         out
     }
@@ -136,19 +129,7 @@ impl RelPath {
     /// When an escape is malformed or the path is not a plain relative one.
     pub fn from_text(text: &str) -> Result<Self, BadPath> {
         let bad = || BadPath(text.to_owned());
-        let mut bytes = Vec::with_capacity(text.len());
-        let mut rest = text.as_bytes();
-        while let Some((&b, tail)) = rest.split_first() {
-            if b == b'%' {
-                let (hex, tail) = tail.split_at_checked(2).ok_or_else(bad)?;
-                let hex = std::str::from_utf8(hex).map_err(|_| bad())?;
-                bytes.push(u8::from_str_radix(hex, 16).map_err(|_| bad())?);
-                rest = tail;
-            } else {
-                bytes.push(b);
-                rest = tail;
-            }
-        }
+        let bytes = unescape(text).ok_or_else(bad)?;
         let mut out = PathBuf::new();
         if bytes.is_empty() {
             return Ok(Self(out));
@@ -162,6 +143,70 @@ impl RelPath {
         }
         Ok(Self(out))
     }
+}
+
+/// An absolute path as text, reversibly: as [`RelPath`] writes its names.
+#[must_use]
+pub fn path_to_text(path: &Path) -> String {
+    let mut out = String::new();
+    escape(path.as_os_str(), &mut out);
+    out
+}
+
+/// Reads what [`path_to_text`] wrote.
+///
+/// # Errors
+/// When an escape is malformed or the path is not absolute.
+pub fn path_from_text(text: &str) -> Result<PathBuf, BadPath> {
+    unescape(text)
+        .filter(|bytes| !bytes.contains(&0))
+        .and_then(os_string)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .ok_or_else(|| BadPath(text.to_owned()))
+}
+
+/// An absolute path in JSON, whatever its bytes; for `#[serde(with)]`.
+pub mod path_text {
+    use super::{Deserialize, Deserializer, Path, PathBuf, Serializer, de};
+
+    pub fn serialize<S: Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&super::path_to_text(path))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<PathBuf, D::Error> {
+        super::path_from_text(&String::deserialize(d)?).map_err(de::Error::custom)
+    }
+}
+
+/// UTF-8 as it is, any other byte as `%XX`, and `%` itself as `%25`.
+fn escape(name: &OsStr, out: &mut String) {
+    for chunk in name.as_encoded_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c == '%' { out.push_str("%25") } else { out.push(c) }
+        }
+        for b in chunk.invalid() {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+}
+
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&b, tail)) = rest.split_first() {
+        rest = tail;
+        if b == b'%' {
+            let (hex, tail) = rest.split_at_checked(2)?;
+            // The parser alone would take a sign.
+            let hex = std::str::from_utf8(hex).ok().filter(|h| h.bytes().all(|b| b.is_ascii_hexdigit()))?;
+            bytes.push(u8::from_str_radix(hex, 16).ok()?);
+            rest = tail;
+        } else {
+            bytes.push(b);
+        }
+    }
+    Some(bytes)
 }
 
 #[cfg(unix)]
@@ -207,8 +252,19 @@ mod tests {
         for bad in ["", "a/b", "..", ".", "a/"] {
             assert!(RelPath::root().join(bad).is_err(), "{bad}");
         }
-        for bad in ["%2e%2e/x", "%2Fetc", "a//b", "%zz", "%4", "a/%00"] {
+        for bad in ["%2e%2e/x", "%2Fetc", "a//b", "%zz", "%4", "%+4", "a/%00"] {
             assert!(RelPath::from_text(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn absolute_paths_are_reversible_text() {
+        let path = PathBuf::from(os_string(b"/a%b/\xff/\n".to_vec()).unwrap());
+        assert_eq!(path_to_text(&path), "/a%25b/%FF/\n");
+        assert_eq!(path_from_text("/a%25b/%FF/\n"), Ok(path));
+        for bad in ["", "a/b", "/a%0", "/a%00"] {
+            assert!(path_from_text(bad).is_err(), "{bad}");
         }
     }
 

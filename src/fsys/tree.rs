@@ -45,6 +45,45 @@ pub fn tree(dir: &Dir, at: &RelPath, limit: usize) -> io::Result<Vec<(RelPath, M
     Ok(out)
 }
 
+/// Deletes a folder of this program's own with everything in it, through open
+/// handles, no link followed and no other file system entered; gives the
+/// bytes of the files that are gone for good. Nothing to do when it is not there.
+///
+/// # Errors
+/// The system's error; the rest is then still there.
+pub fn remove_tree(dir: &Dir, at: &RelPath) -> io::Result<u64> {
+    let all = match tree(dir, at, usize::MAX) {
+        Ok(all) => all,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) => return Err(e),
+    };
+    let mut bytes = 0;
+    let mut open: Option<(RelPath, Dir)> = None;
+    for (path, meta) in all.iter().rev() {
+        let folder = path.parent().unwrap_or_default();
+        if open.as_ref().is_none_or(|(path, _)| *path != folder) {
+            let inside = dir.dir(&folder)?;
+            // A folder that was read-only where it came from.
+            if inside.meta()?.mode & 0o300 != 0o300 {
+                inside.set_mode(0o700)?;
+            }
+            open = Some((folder.clone(), inside));
+        }
+        let (Some((_, inside)), Some(name)) = (&open, path.file_name()) else { continue };
+        let name = RelPath::root().join(name).map_err(io::Error::other)?;
+        if meta.kind == Kind::Dir {
+            inside.remove_dir(&name)?;
+        } else {
+            inside.unlink(&name, meta.ident())?;
+            bytes += if meta.kind == Kind::File && meta.links <= 1 { meta.size } else { 0 };
+        }
+    }
+    if !at.is_root() {
+        dir.remove_dir(at)?;
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +103,15 @@ mod tests {
         assert_eq!(all[3].1.kind, Kind::Link);
         assert!(tree(&dir, &RelPath::root(), 3).is_err());
         assert!(tree(&dir, &RelPath::new("a/b/link").unwrap(), 100).is_err());
+
+        let outside = at("outside");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("precious"), "x").unwrap();
+        std::os::unix::fs::symlink(&outside, at("a/b/out")).unwrap();
+        assert!(remove_tree(&dir, &RelPath::new("a/b/out").unwrap()).is_err());
+        std::fs::write(at("a/b/z"), "12345").unwrap();
+        assert_eq!(remove_tree(&dir, &RelPath::new("a").unwrap()).unwrap(), 5);
+        assert!(!at("a").exists() && outside.join("precious").exists());
+        assert_eq!(remove_tree(&dir, &RelPath::new("a").unwrap()).unwrap(), 0);
     }
 }

@@ -187,6 +187,15 @@ impl Dir {
         Ok(rustix::fs::unlinkat(parent.fd(), name, AtFlags::REMOVEDIR)?)
     }
 
+    /// Sets the permission bits of this directory.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        fault::point("set mode")?;
+        Ok(rustix::fs::fchmod(self.fd(), Mode::from_raw_mode(mode as _))?)
+    }
+
     /// Sets the times of this directory, in nanoseconds since 1970.
     ///
     /// # Errors
@@ -286,6 +295,12 @@ fn rename_new_by_hand(from_dir: &Dir, from: &Path, to_dir: &Dir, to: &Path) -> i
 
 fn name_of(name: &Path) -> io::Result<RelPath> {
     RelPath::root().join(name).map_err(io::Error::other)
+}
+
+/// Whether the system refused because there is a link on the way.
+#[must_use]
+pub fn is_link_refusal(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(Errno::LOOP.raw_os_error())
 }
 
 /// Makes a file's content durable, as far as its medium can.

@@ -1,0 +1,622 @@
+//! Replacing a damaged store by one rebuilt from a copy, as one unit with its
+//! sidecars; and putting the app's own backup in place of a damaged file.
+//!
+//! The order: copy all of it into the vault and read that back; rebuild from
+//! a private copy; check the new store while nobody can see it; copy it
+//! beside the old one and read it back; look once more whether the old one is
+//! still what was copied and the app still down; move the sidecars aside; let
+//! old and new change places; read the new one in place; only then let go of
+//! the old one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use super::clear::copy_in;
+use super::outcome::{ActionOutcome, Done};
+use super::put_back::Temps;
+use super::session::{Halt, Session, failed, folders_of, hands};
+use super::steps::{Hands, absent, inside_run, still};
+use super::{Job, SkippedItem};
+use crate::fsys::{
+    Attributes, Dir, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, remove_tree, sync_file, tree,
+};
+use crate::model::{Remedy, StoreKind};
+use crate::plan::Item;
+use crate::store::{RebuildRequest, StoreError};
+use crate::vault::{Base, Copied, Objects, Record, Step, UnitOp};
+
+/// What SQLite keeps beside a database.
+pub(super) const SIDECARS: [&str; 3] = ["-journal", "-wal", "-shm"];
+
+/// A new file that waits beside the store.
+struct Ready {
+    /// Where it will be.
+    path: RelPath,
+    /// What it is now, under its name beside.
+    item: Item,
+    hash: blake3::Hash,
+}
+
+pub(super) fn rebuild(session: &mut Session, job: &Job, members: &[Item], how: Remedy) -> ActionOutcome {
+    run(session, job, |session, hands, number| Rebuild { job, members, number }.work(session, hands, how))
+}
+
+pub(super) fn restore_backup(
+    session: &mut Session,
+    job: &Job,
+    current: Option<&Item>,
+    backup: &Item,
+) -> ActionOutcome {
+    run(session, job, |session, hands, number| {
+        put_backup_in_place(session, job, hands, number, current, backup)
+    })
+}
+
+fn run(
+    session: &mut Session,
+    job: &Job,
+    work: impl FnOnce(&mut Session, &mut Hands, u32) -> Result<ActionOutcome, Halt>,
+) -> ActionOutcome {
+    let mut hands = match hands(session.state, &job.action.root, session.run.begin.allow_root) {
+        Ok(hands) => hands,
+        Err(e) => return ActionOutcome::skipped(job.action, e.to_string()),
+    };
+    let number = session.run.units.len() as u32;
+    let result = job
+        .still_down()
+        .map_err(|e| Halt::AppRunning(e.to_string()))
+        .and_then(|()| work(session, &mut hands, number));
+    let begun = session.state_of(number).map(|_| number);
+    let outcome = session.settle(begun, &mut hands, ActionOutcome::of(job.action, Done::Done), result);
+    let scratch = inside_run(&session.id, &format!("scratch/{number}"));
+    // What stays of it is removed at the end of the run or at the next start.
+    let _ = remove_tree(session.state.dir(), &scratch);
+    outcome
+}
+
+struct Rebuild<'a> {
+    job: &'a Job<'a>,
+    members: &'a [Item],
+    number: u32,
+}
+
+impl Rebuild<'_> {
+    fn store(&self) -> &RelPath {
+        &self.job.action.path
+    }
+
+    fn work(&self, session: &mut Session, hands: &mut Hands, how: Remedy) -> Result<ActionOutcome, Halt> {
+        let job = self.job;
+        let mut outcome = ActionOutcome::of(job.action, Done::Done);
+        for item in self.members {
+            (job.hooks.guard)(job.action, item).map_err(Halt::Skip)?;
+        }
+        let store = hands.root.stat(self.store()).map_err(|e| gone_or_failed(self.store(), &e))?;
+        self.is_as_planned(&hands.root, &store)?;
+
+        // The names beside it are part of the record: nothing is made that
+        // the next start could not find.
+        let mut temps = Temps { run: session.id.clone(), unit: self.number, made: Vec::new() };
+        let is_folder = store.kind == Kind::Dir;
+        let new_beside = temps.beside(self.store())?;
+        let old_beside = temps.beside(self.store())?;
+        let mut others: BTreeMap<RelPath, (RelPath, RelPath)> = BTreeMap::new();
+        let mut unit = session.unit(job.number, job.action, UnitOp::Rebuild);
+        if !is_folder {
+            for path in self.members.iter().map(|m| &m.path).chain(&self.companions()) {
+                if path != self.store() && !others.contains_key(path) {
+                    others.insert(path.clone(), (temps.beside(path)?, temps.beside(path)?));
+                }
+            }
+        }
+        unit.temps = temps.made;
+        unit.folders =
+            folders_of(&hands.root, [self.store()]).map_err(failed("cannot look at the folder"))?;
+        session.record(vec![Record::Unit(Box::new(unit))])?;
+
+        let copies = self.back_up(session, hands, is_folder)?;
+        let (rebuilt, new) = self.build(session, &copies, is_folder, how)?;
+        job.control.safe_point()?;
+
+        let mut ready: Vec<Ready> = Vec::new();
+        let mut folder_item = None;
+        if is_folder {
+            folder_item = Some(self.place_folder(hands, &new, &new_beside, &copies, &mut ready)?);
+        } else {
+            for (path, from) in self.new_files(&new)? {
+                let beside = match others.get(&path) {
+                    Some((beside, _)) => beside,
+                    None if path == *self.store() => &new_beside,
+                    None => {
+                        return Err(Halt::Failed(format!(
+                            "the rebuild made {path}, which is no part of the store"
+                        )));
+                    }
+                };
+                ready.push(place_file(
+                    &hands.root,
+                    &new.out,
+                    &from,
+                    &path,
+                    beside,
+                    self.attributes_for(&path, &copies)?,
+                )?);
+            }
+        }
+        hands.sync().map_err(failed("cannot make the new store durable"))?;
+
+        // The world may have moved on meanwhile.
+        job.still_down().map_err(|e| Halt::AppRunning(e.to_string()))?;
+        self.is_as_planned(&hands.root, &store)?;
+        for copy in copies.iter().filter(|c| c.object.is_some()) {
+            same_content(&hands.root, copy)?;
+        }
+
+        let main = Item { path: self.store().clone(), ..Item::new(self.store().clone(), &store) };
+        let mut swap =
+            Swap { aside: Vec::new(), exchanges: Vec::new(), plain: Vec::new(), remove: Vec::new() };
+        if let Some(new_folder) = &folder_item {
+            swap.exchange(main, new_folder.clone(), old_beside);
+            swap.remove_folder(&hands.root, self.store(), &new_beside)?;
+        } else {
+            // The main file last: until then the old one is what an app would open.
+            ready.sort_by_key(|r| r.path == *self.store());
+            let replaced: BTreeSet<&RelPath> = ready.iter().map(|r| &r.path).collect();
+            for item in self.members.iter().filter(|m| !replaced.contains(&m.path)) {
+                let beside = others.get(&item.path).map_or(&old_beside, |(_, old)| old);
+                swap.aside(item.clone(), beside.clone());
+            }
+            for new in &ready {
+                let old = self.members.iter().find(|m| m.path == new.path);
+                let beside = others.get(&new.path).map_or(&old_beside, |(_, old)| old).clone();
+                match old {
+                    Some(old) => swap.exchange(old.clone(), new.item.clone(), beside),
+                    None => swap.plain.push(shift(&new.item, &new.path)),
+                }
+            }
+        }
+        swap.perform(session, hands, self.number)?;
+        for new in &ready {
+            in_place(&hands.root, new)?;
+        }
+        session.record(vec![Record::Committed { unit: self.number, skipped: Vec::new() }])?;
+        for kept in session.clean(self.number, hands)? {
+            outcome.notes.push(format!("{} stays: {}", kept.path, kept.reason));
+        }
+        outcome.files = self.members.len() as u64;
+        outcome.bytes = self.members.iter().map(|m| m.size).sum();
+        outcome.rebuilt = Some(rebuilt);
+        Ok(outcome)
+    }
+
+    /// Files that belong to the store by their name, whether there or not.
+    fn companions(&self) -> Vec<RelPath> {
+        let suffixes: &[&str] = match self.job.action.kind {
+            StoreKind::Sqlite => &SIDECARS,
+            StoreKind::Mmkv => &[".crc"],
+            StoreKind::SharedPrefs => &[".bak"],
+            _ => &[],
+        };
+        suffixes.iter().map(|s| self.store().with_suffix(s)).collect()
+    }
+
+    /// Whether the store is exactly what the plan lists: every file the same,
+    /// and nothing else that belongs to it.
+    fn is_as_planned(&self, root: &Dir, store: &Meta) -> Result<(), Halt> {
+        let changed = |path: &RelPath| Halt::Skip(format!("{path} changed since the plan was made"));
+        for item in self.members {
+            let now = root.stat(&item.path).map_err(|e| gone_or_failed(&item.path, &e))?;
+            if !item.is(&now) {
+                return Err(changed(&item.path));
+            }
+            if now.links > 1 {
+                let why =
+                    format!("{} has a second name (hard link) that would keep the damaged file", item.path);
+                return Err(Halt::Skip(why));
+            }
+        }
+        let planned: BTreeSet<&RelPath> = self.members.iter().map(|m| &m.path).collect();
+        if store.kind == Kind::Dir {
+            let all = tree(root, self.store(), usize::MAX).map_err(failed("cannot look at the store"))?;
+            for (path, meta) in all.iter().filter(|(_, m)| m.kind != Kind::Dir) {
+                if meta.kind != Kind::File {
+                    return Err(Halt::Skip(format!("{path} in it is no regular file")));
+                }
+                if !planned.contains(path) {
+                    return Err(Halt::Skip(format!("{path} was made since the plan was made")));
+                }
+            }
+            return Ok(());
+        }
+        if store.kind != Kind::File || !planned.contains(self.store()) {
+            return Err(Halt::Skip(format!("{} is no regular file of the plan", self.store())));
+        }
+        for path in self.companions() {
+            let there = root.exists(&path).map_err(failed("cannot look at the store"))?;
+            if there && !planned.contains(&path) {
+                return Err(Halt::Skip(format!("{path} was made since the plan was made")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything into the vault, verified and recorded.
+    fn back_up(&self, session: &mut Session, hands: &Hands, is_folder: bool) -> Result<Vec<Copied>, Halt> {
+        let root = &hands.root;
+        let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
+        let mut copies = Vec::new();
+        if is_folder {
+            let look = failed("cannot look at the store");
+            let all = tree(root, self.store(), usize::MAX).map_err(&look)?;
+            let inner = all.iter().filter(|(_, m)| m.kind == Kind::Dir).map(|(p, _)| p);
+            for path in std::iter::once(self.store()).chain(inner) {
+                let dir = root.dir(path).map_err(&look)?;
+                let attributes = Attributes::of_dir(&dir).map_err(&look)?;
+                let ident = dir.meta().map_err(&look)?.ident();
+                copies.push(Copied { path: path.clone(), object: None, size: 0, ident, attributes });
+            }
+        }
+        for item in self.members {
+            self.job.control.safe_point()?;
+            let copy = copy_in(root, &mut objects, item)?;
+            copies.push(copy.map_err(|why| Halt::Skip(format!("{}: {why}", item.path)))?);
+        }
+        objects.finish().map_err(failed("cannot write to the vault"))?;
+        session.record(vec![Record::Copied { unit: self.number, copies: copies.clone() }])?;
+        session.explain(self.number)?;
+        Ok(copies)
+    }
+
+    /// A private copy, and the new store beside it, in the run's folder.
+    fn build(
+        &self,
+        session: &Session,
+        copies: &[Copied],
+        is_folder: bool,
+        how: Remedy,
+    ) -> Result<(crate::store::Rebuilt, New), Halt> {
+        let cannot = failed("cannot make a private copy");
+        let made_up = |name: &str| inside_run(&session.id, &format!("scratch/{}/{name}", self.number));
+        let objects = Objects::open(session.state).map_err(&cannot)?;
+        let copy = session.state.dir().make_dirs(&made_up("in")).map_err(&cannot)?;
+        let out = session.state.dir().make_dirs(&made_up("out")).map_err(&cannot)?;
+        let name = self.store().file_name().ok_or_else(|| Halt::Failed("the store has no name".into()))?;
+        let name = RelPath::root().join(name).map_err(|e| Halt::Failed(e.to_string()))?;
+        let above = self.store().parent().unwrap_or_default();
+        for one in copies {
+            let at = one.path.strip_prefix(&above).unwrap_or_default();
+            match &one.object {
+                None => drop(copy.make_dirs(&at).map_err(&cannot)?),
+                Some(_) => super::put_back::write_copy(&copy, &objects, &at, one)?,
+            }
+        }
+        let new = New { out, name };
+        let request = RebuildRequest {
+            copy: &copy.path().join(new.name.as_path()),
+            out: &new.out.path().join(new.name.as_path()),
+            how,
+            schema_from: None,
+            control: self.job.control,
+        };
+        let kind = self.job.action.kind;
+        let rebuilt = (self.job.hooks.rebuild)(kind, &request).map_err(|e| match e {
+            StoreError::Cancelled(_) => Halt::Cancelled,
+            other => Halt::Failed(other.to_string()),
+        })?;
+        let found = new.out.stat(&new.name).map_err(failed("the rebuild gave nothing"))?;
+        if found.kind != if is_folder { Kind::Dir } else { Kind::File } {
+            return Err(Halt::Failed("the rebuild gave something else than a store of this kind".into()));
+        }
+        (self.job.hooks.verify)(kind, request.out)
+            .map_err(|why| Halt::Failed(format!("the rebuilt store is not sound: {why}")))?;
+        if kind == StoreKind::Sqlite {
+            for suffix in SIDECARS {
+                if new.out.exists(&new.name.with_suffix(suffix)).map_err(&cannot)? {
+                    return Err(Halt::Failed(format!("the rebuilt database was left with a {suffix} file")));
+                }
+            }
+        }
+        Ok((rebuilt, new))
+    }
+
+    /// The files of a rebuilt file store: where each belongs, and its name in
+    /// the folder it was built in.
+    fn new_files(&self, new: &New) -> Result<Vec<(RelPath, RelPath)>, Halt> {
+        let cannot = failed("cannot look at the rebuilt store");
+        let above = self.store().parent().unwrap_or_default();
+        let mut out = Vec::new();
+        for entry in new.out.list().map_err(&cannot)? {
+            let name = RelPath::root().join(&entry.name).map_err(|e| Halt::Failed(e.to_string()))?;
+            if entry.meta.kind != Kind::File {
+                return Err(Halt::Failed(format!("the rebuild made {name}, which is no file")));
+            }
+            out.push((above.join_rel(&name), name));
+        }
+        Ok(out)
+    }
+
+    /// Those of the old file of that name; a new file takes after the store.
+    fn attributes_for<'c>(&self, path: &RelPath, copies: &'c [Copied]) -> Result<&'c Attributes, Halt> {
+        let of = |p: &RelPath| copies.iter().find(|c| c.path == *p && c.object.is_some());
+        of(path)
+            .or_else(|| of(self.store()))
+            .or_else(|| copies.iter().find(|c| c.object.is_some()))
+            .map(|c| &c.attributes)
+            .ok_or_else(|| Halt::Failed("the store has no files".into()))
+    }
+
+    /// The new folder beside the old one, everything in it.
+    fn place_folder(
+        &self,
+        hands: &Hands,
+        new: &New,
+        beside: &RelPath,
+        copies: &[Copied],
+        ready: &mut Vec<Ready>,
+    ) -> Result<Item, Halt> {
+        let cannot = failed("cannot put the new folder beside the old one");
+        let root = &hands.root;
+        let all = tree(&new.out, &new.name, usize::MAX).map_err(&cannot)?;
+        let in_store = |path: &RelPath| {
+            path.strip_prefix(&new.name).map(|p| self.store().join_rel(&p)).unwrap_or_default()
+        };
+        let in_beside =
+            |path: &RelPath| path.strip_prefix(&new.name).map(|p| beside.join_rel(&p)).unwrap_or_default();
+        let mut folders = vec![(beside.clone(), self.store().clone())];
+        root.make_dir(beside, 0o700).map_err(&cannot)?;
+        for (path, meta) in &all {
+            self.job.control.safe_point()?;
+            match meta.kind {
+                Kind::Dir => {
+                    root.make_dir(&in_beside(path), 0o700).map_err(&cannot)?;
+                    folders.push((in_beside(path), in_store(path)));
+                }
+                Kind::File => {
+                    let attributes = self.attributes_for(&in_store(path), copies)?;
+                    ready.push(place_file(
+                        root,
+                        &new.out,
+                        path,
+                        &in_store(path),
+                        &in_beside(path),
+                        attributes,
+                    )?);
+                }
+                Kind::Link | Kind::Other => {
+                    return Err(Halt::Failed("the rebuild made something that is no file".into()));
+                }
+            }
+        }
+        for (at, was) in folders.iter().rev() {
+            let like = copies.iter().find(|c| c.path == *was && c.object.is_none());
+            let like = like.or_else(|| copies.iter().find(|c| c.path == *self.store()));
+            let dir = root.dir(at).map_err(&cannot)?;
+            if let Some(like) = like {
+                like.attributes.apply_dir(&dir, false).map_err(&cannot)?;
+            }
+            dir.sync().map_err(&cannot)?;
+        }
+        Ok(Item::new(beside.clone(), &root.stat(beside).map_err(&cannot)?))
+    }
+}
+
+/// A rebuilt store in the run's folder.
+struct New {
+    /// The folder it was built in.
+    out: Dir,
+    name: RelPath,
+}
+
+/// Copies a new file beside the store and reads it back.
+fn place_file(
+    root: &Dir,
+    out: &Dir,
+    from: &RelPath,
+    path: &RelPath,
+    beside: &RelPath,
+    attributes: &Attributes,
+) -> Result<Ready, Halt> {
+    let cannot = |e: io::Error| Halt::Failed(format!("cannot put the new {path} beside the old one: {e}"));
+    let mut source = out.open_file(from).map_err(cannot)?;
+    let mut file = root.create_file(beside, 0o600).map_err(cannot)?;
+    let sparse = Meta::of(&source).is_ok_and(|m| m.allocated < m.size);
+    let written = copy_hashed(&mut source, &mut file, sparse, u64::MAX).map_err(cannot)?;
+    attributes.apply(&file, false).map_err(cannot)?;
+    sync_file(&file).map_err(cannot)?;
+    forget_cached(&file);
+    if hash_file(&mut file, u64::MAX).map_err(cannot)? != written {
+        return Err(Halt::Failed(format!("the new {path} reads back differently than it was written")));
+    }
+    let item = Item::new(beside.clone(), &Meta::of(&file).map_err(cannot)?);
+    Ok(Ready { path: path.clone(), item, hash: written.blake3 })
+}
+
+/// Reads the new file where it belongs.
+fn in_place(root: &Dir, new: &Ready) -> Result<(), Halt> {
+    let wrong =
+        |why: String| Halt::Failed(format!("the new {} is not in place as it was made: {why}", new.path));
+    let mut file = root.open_file(&new.path).map_err(|e| wrong(e.to_string()))?;
+    forget_cached(&file);
+    let found = hash_file(&mut file, u64::MAX).map_err(|e| wrong(e.to_string()))?;
+    if found.blake3 == new.hash { Ok(()) } else { Err(wrong("its content differs".into())) }
+}
+
+/// Whether the file in place still has the content that was copied.
+fn same_content(root: &Dir, copy: &Copied) -> Result<(), Halt> {
+    let cannot = |e: io::Error| Halt::Failed(format!("cannot read {} again: {e}", copy.path));
+    let mut file = root.open_file(&copy.path).map_err(cannot)?;
+    let found = hash_file(&mut file, u64::MAX).map_err(cannot)?;
+    if copy.object.as_deref() == Some(found.blake3.to_hex().as_str()) {
+        Ok(())
+    } else {
+        Err(Halt::Skip(format!("{} changed since it was copied", copy.path)))
+    }
+}
+
+fn gone_or_failed(path: &RelPath, e: &io::Error) -> Halt {
+    if absent(e) {
+        Halt::Skip(format!("{path} is gone"))
+    } else {
+        Halt::Failed(format!("cannot look at {path}: {e}"))
+    }
+}
+
+fn shift(item: &Item, to: &RelPath) -> Step {
+    Step::Shift {
+        from: Base::Root,
+        from_path: item.path.clone(),
+        to: Base::Root,
+        to_path: to.clone(),
+        item: item.clone(),
+    }
+}
+
+/// The renames that put a new store in the place of an old one.
+struct Swap {
+    aside: Vec<Step>,
+    /// Old item, new item, and where the old one goes when they cannot
+    /// change places in one step.
+    exchanges: Vec<(Item, Item, RelPath)>,
+    plain: Vec<Step>,
+    remove: Vec<Item>,
+}
+
+impl Swap {
+    fn aside(&mut self, item: Item, beside: RelPath) {
+        self.aside.push(shift(&item, &beside));
+        self.remove.push(Item { path: beside, ..item });
+    }
+
+    fn exchange(&mut self, old: Item, new: Item, beside: RelPath) {
+        if !old.dir {
+            // Wherever the old one ends up.
+            self.remove.push(Item { path: new.path.clone(), ..old.clone() });
+            self.remove.push(Item { path: beside.clone(), ..old.clone() });
+        }
+        self.exchanges.push((old, new, beside));
+    }
+
+    /// What is in the old folder once it has the name beside.
+    fn remove_folder(&mut self, root: &Dir, store: &RelPath, new_beside: &RelPath) -> Result<(), Halt> {
+        let cannot = failed("cannot look at the store");
+        let all = tree(root, store, usize::MAX).map_err(&cannot)?;
+        let top = (store.clone(), root.stat(store).map_err(&cannot)?);
+        let old_beside = self.exchanges.last().map(|(.., beside)| beside.clone());
+        for beside in std::iter::once(new_beside.clone()).chain(old_beside) {
+            for (path, meta) in std::iter::once(&top).chain(&all) {
+                let moved = path.strip_prefix(store).map(|p| beside.join_rel(&p)).unwrap_or_default();
+                self.remove.push(Item::new(moved, meta));
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(self, session: &mut Session, hands: &mut Hands, number: u32) -> Result<(), Halt> {
+        let cannot = failed("cannot put the new store in place");
+        let never = &mut |_: SkippedItem| {};
+        let exchanges: Vec<Step> =
+            self.exchanges.iter().map(|(a, b, _)| Step::Exchange { a: a.clone(), b: b.clone() }).collect();
+        let mut steps = self.aside.clone();
+        steps.extend(self.plain.iter().cloned());
+        steps.extend(exchanges.iter().cloned());
+        steps.push(Step::Remove { items: self.remove });
+        session.record(vec![Record::Steps { unit: number, steps }])?;
+        for step in &self.aside {
+            hands.perform(step, never).map_err(&cannot)?;
+        }
+        // A new database never stands beside an old log, not even after a
+        // power cut.
+        hands.sync().map_err(&cannot)?;
+        for step in &self.plain {
+            hands.perform(step, never).map_err(&cannot)?;
+        }
+        for (step, (old, new, beside)) in exchanges.iter().zip(&self.exchanges) {
+            match hands.perform(step, never) {
+                Ok(()) => {}
+                // For a moment neither has the name; the journal knows.
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                    let steps = vec![shift(old, beside), shift(new, &old.path)];
+                    session.record(vec![Record::Steps { unit: number, steps: steps.clone() }])?;
+                    for step in &steps {
+                        hands.perform(step, never).map_err(&cannot)?;
+                    }
+                }
+                Err(e) => return Err(cannot(e)),
+            }
+        }
+        hands.sync().map_err(&cannot)
+    }
+}
+
+fn put_backup_in_place(
+    session: &mut Session,
+    job: &Job,
+    hands: &mut Hands,
+    number: u32,
+    current: Option<&Item>,
+    backup: &Item,
+) -> Result<ActionOutcome, Halt> {
+    let mut outcome = ActionOutcome::of(job.action, Done::Done);
+    let store = job.action.path.clone();
+    for item in current.into_iter().chain([backup]) {
+        (job.hooks.guard)(job.action, item).map_err(Halt::Skip)?;
+        let now = hands.root.stat(&item.path).map_err(|e| gone_or_failed(&item.path, &e))?;
+        if !still(item, &now) {
+            return Err(Halt::Skip(format!("{} changed since the plan was made", item.path)));
+        }
+    }
+    if current.is_none() && hands.root.exists(&store).map_err(failed("cannot look at the store"))? {
+        return Err(Halt::Skip(format!("{store} was made since the plan was made")));
+    }
+    let mut temps = Temps { run: session.id.clone(), unit: number, made: Vec::new() };
+    let beside = temps.beside(&store)?;
+    let mut unit = session.unit(job.number, job.action, UnitOp::RestoreBackup);
+    unit.temps = temps.made;
+    unit.folders =
+        folders_of(&hands.root, [&store, &backup.path]).map_err(failed("cannot look at the folder"))?;
+    session.record(vec![Record::Unit(Box::new(unit))])?;
+
+    let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
+    let mut copies = Vec::new();
+    for item in current.into_iter().chain([backup]) {
+        let copy = copy_in(&hands.root, &mut objects, item)?;
+        copies.push(copy.map_err(|why| Halt::Skip(format!("{}: {why}", item.path)))?);
+    }
+    objects.finish().map_err(failed("cannot write to the vault"))?;
+    session.record(vec![Record::Copied { unit: number, copies: copies.clone() }])?;
+    session.explain(number)?;
+    // The app would take the backup whatever is in it; this looks first.
+    let scratch = inside_run(&session.id, &format!("scratch/{number}"));
+    let scratch = session.state.dir().make_dirs(&scratch).map_err(failed("cannot make a private copy"))?;
+    let name = store.file_name().and_then(|n| RelPath::root().join(n).ok()).unwrap_or_default();
+    if let Some(copy) = copies.iter().find(|c| c.path == backup.path) {
+        super::put_back::write_copy(&scratch, &objects, &name, copy)?;
+        (job.hooks.verify)(job.action.kind, &scratch.path().join(name.as_path()))
+            .map_err(|why| Halt::Failed(format!("the backup is not sound either: {why}")))?;
+    }
+
+    job.still_down().map_err(|e| Halt::AppRunning(e.to_string()))?;
+    for copy in &copies {
+        same_content(&hands.root, copy)?;
+    }
+    // First the damaged file away, then the backup in its place: in between
+    // the app itself would take the backup.
+    let mut swap = Swap { aside: Vec::new(), exchanges: Vec::new(), plain: Vec::new(), remove: Vec::new() };
+    if let Some(current) = current {
+        swap.aside(current.clone(), beside);
+    }
+    swap.plain.push(shift(backup, &store));
+    swap.perform(session, hands, number)?;
+    let hash = copies.iter().find(|c| c.path == backup.path).and_then(|c| c.object.clone());
+    let hash = hash.and_then(|h| blake3::Hash::from_hex(h).ok());
+    if let Some(hash) = hash {
+        in_place(&hands.root, &Ready { path: store, item: backup.clone(), hash })?;
+    }
+    session.record(vec![Record::Committed { unit: number, skipped: Vec::new() }])?;
+    for kept in session.clean(number, hands)? {
+        outcome.notes.push(format!("{} stays: {}", kept.path, kept.reason));
+    }
+    outcome.files = 1;
+    outcome.bytes = backup.size;
+    Ok(outcome)
+}

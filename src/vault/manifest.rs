@@ -1,0 +1,337 @@
+//! What a run holds, for a person: `manifest.json` lists it, `RESTORE.txt`
+//! has the commands that put it back without this program.
+//!
+//! Neither is ever read back: the journal is what counts.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::objects::object_path;
+use super::state::rel;
+use super::{Base, Before, Copied, Run, RunId, Stage, StateDir, Unit, UnitState};
+use crate::fsys::{Attributes, Dir, RelPath, path_text, path_to_text, sync_file, write_all};
+use crate::model::{Class, StoreKind};
+use crate::plan::Item;
+
+const ABOUT: &str = "What this run of shopmend holds. Paths are absolute; a byte of a name that is not UTF-8 \
+    is written %XX, and % itself %25. `object` and `quarantine` are below the state folder. RESTORE.txt beside \
+    this file has the commands that put everything back by hand.";
+
+#[derive(Serialize)]
+struct Manifest<'a> {
+    about: &'static str,
+    run: &'a RunId,
+    kind: &'static str,
+    tool: &'a str,
+    started: String,
+    #[serde(with = "path_text")]
+    state_folder: &'a Path,
+    interrupted: bool,
+    stores: Vec<StoreEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct StoreEntry<'a> {
+    store: &'a str,
+    target: &'a str,
+    app: &'a str,
+    rule: &'a str,
+    kind: StoreKind,
+    class: Class,
+    op: &'static str,
+    state: &'static str,
+    why: &'a str,
+    path: String,
+    files: Vec<FileEntry<'a>>,
+}
+
+#[derive(Serialize)]
+struct FileEntry<'a> {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantine: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blake3: Option<&'a str>,
+    size: u64,
+    modified: String,
+    #[serde(flatten)]
+    attributes: Option<AttributesEntry<'a>>,
+    /// Whether nothing was there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    absent: bool,
+}
+
+#[derive(Serialize)]
+struct AttributesEntry<'a> {
+    mode: String,
+    uid: u32,
+    gid: u32,
+    mtime_ns: i128,
+    atime_ns: i128,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    xattrs: &'a [(String, String)],
+}
+
+/// Writes `manifest.json` into the run's folder, whole or not at all.
+///
+/// # Errors
+/// The system's error.
+pub fn write_manifest(state: &StateDir, dir: &Dir, run: &Run) -> io::Result<()> {
+    let befores: Vec<Vec<Before>> = run.units.iter().map(UnitState::before).collect();
+    let manifest = Manifest {
+        about: ABOUT,
+        run: &run.begin.run,
+        kind: run.begin.kind.as_str(),
+        tool: &run.begin.tool,
+        started: time(run.begin.started_ns),
+        state_folder: state.path(),
+        interrupted: run.interrupted,
+        stores: run.units.iter().zip(&befores).map(|(unit, before)| store(unit, before)).collect(),
+    };
+    let mut bytes = serde_json::to_vec_pretty(&manifest)?;
+    bytes.push(b'\n');
+    let (new, name) = (rel("manifest.new")?, rel("manifest.json")?);
+    match dir.stat(&new) {
+        Ok(meta) => dir.unlink(&new, meta.ident())?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    let mut file = dir.create_file(&new, 0o600)?;
+    write_all(&mut file, &bytes)?;
+    sync_file(&file)?;
+    dir.rename_over(&new, dir, &name)?;
+    dir.sync()
+}
+
+fn store<'a>(state: &'a UnitState, before: &'a [Before]) -> StoreEntry<'a> {
+    let unit = &state.unit;
+    let mut files = Vec::new();
+    if !state.dropping {
+        for one in before {
+            match one {
+                Before::Held { item, base, inside } => {
+                    files.extend(
+                        std::iter::once(item).chain(inside).filter(|i| !i.dir).map(|i| held(unit, base, i)),
+                    );
+                }
+                Before::Copied(copy) => files.push(copied(unit, copy)),
+                Before::Tree { folder, inside } => {
+                    files.extend(std::iter::once(folder).chain(inside).map(|c| copied(unit, c)));
+                }
+                Before::Absent { path, .. } => files.push(FileEntry {
+                    path: path_to_text(&unit.root.join(path.as_path())),
+                    object: None,
+                    quarantine: None,
+                    blake3: None,
+                    size: 0,
+                    modified: String::new(),
+                    attributes: None,
+                    absent: true,
+                }),
+            }
+        }
+    }
+    StoreEntry {
+        store: &unit.store,
+        target: &unit.target,
+        app: &unit.app,
+        rule: &unit.rule,
+        kind: unit.kind,
+        class: unit.class,
+        op: unit.op.as_str(),
+        state: match state.stage {
+            _ if state.dropping => "freed for good",
+            Stage::Open => "unfinished",
+            Stage::Committed => "done",
+            Stage::RolledBack => "taken back",
+        },
+        why: &unit.why,
+        path: path_to_text(&unit.root.join(unit.path.as_path())),
+        files,
+    }
+}
+
+fn held<'a>(unit: &Unit, base: &Base, item: &'a Item) -> FileEntry<'a> {
+    let quarantine = match base {
+        Base::Held { run, unit } => {
+            Some(format!("{}/quarantine/{unit}/{}", StateDir::run_path(run).to_text(), item.path.to_text()))
+        }
+        Base::Root => None,
+    };
+    FileEntry {
+        path: path_to_text(&unit.root.join(item.path.as_path())),
+        object: None,
+        quarantine,
+        blake3: item.blake3.as_deref(),
+        size: item.size,
+        modified: time(item.mtime_ns),
+        attributes: None,
+        absent: false,
+    }
+}
+
+fn copied<'a>(unit: &Unit, copy: &'a Copied) -> FileEntry<'a> {
+    let a = &copy.attributes;
+    FileEntry {
+        path: path_to_text(&unit.root.join(copy.path.as_path())),
+        object: copy.object.as_deref().map(object_path),
+        quarantine: None,
+        blake3: copy.object.as_deref(),
+        size: copy.size,
+        modified: time(a.mtime_ns),
+        attributes: Some(AttributesEntry {
+            mode: format!("{:04o}", a.mode),
+            uid: a.uid,
+            gid: a.gid,
+            mtime_ns: a.mtime_ns,
+            atime_ns: a.atime_ns,
+            xattrs: &a.xattrs,
+        }),
+        absent: false,
+    }
+}
+
+/// Adds what a unit is about to do to `RESTORE.txt`; durable when this
+/// returns, and so before anything is touched.
+///
+/// # Errors
+/// The system's error.
+pub fn append_restore_text(state: &StateDir, dir: &Dir, run: &Run, unit: &UnitState) -> io::Result<()> {
+    let name = rel("RESTORE.txt")?;
+    let mut text = String::new();
+    let mut file = match dir.create_file(&name, 0o600) {
+        Ok(file) => {
+            let _ = write!(
+                text,
+                "# Run {} of shopmend: how to put everything back by hand.\n\
+                 # First try: shopmend undo {0}\n\
+                 # Close the app before you run any of these commands.\n",
+                run.begin.run
+            );
+            file
+        }
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => dir.append_file(&name)?,
+        Err(e) => return Err(e),
+    };
+    section(state, run, unit, &mut text);
+    write_all(&mut file, text.as_bytes())?;
+    sync_file(&file)?;
+    dir.sync()
+}
+
+fn section(state: &StateDir, run: &Run, state_of: &UnitState, text: &mut String) {
+    let unit = &state_of.unit;
+    let root = quoted(&unit.root);
+    let _ = write!(text, "\n# {} {} ({})\n", unit.op.as_str(), comment(&unit.store), comment(&unit.why));
+    let quarantine = state
+        .path()
+        .join(StateDir::run_path(&run.begin.run).as_path())
+        .join(format!("quarantine/{}", unit.number));
+    if state_of.copies.is_empty() {
+        let from = quoted(&quarantine.join("."));
+        let _ = writeln!(text, "# What was moved aside still has its names, times and owners:");
+        let _ = writeln!(text, "cp -a {from} {root}/");
+    }
+    for copy in &state_of.copies {
+        let to = unit.root.join(copy.path.as_path());
+        let to = quoted(&to);
+        match &copy.object {
+            Some(hash) => {
+                let from = quoted(&state.path().join(object_path(hash)));
+                let _ = writeln!(text, "cp {from} {to}");
+            }
+            None => {
+                let _ = writeln!(text, "mkdir -p {to}");
+            }
+        }
+        let _ = writeln!(text, "{}", attributes(&copy.attributes, &to));
+    }
+}
+
+fn attributes(a: &Attributes, to: &str) -> String {
+    let when = time(a.mtime_ns);
+    format!("chown {}:{} {to}; chmod {:04o} {to}; touch -d {when} {to}", a.uid, a.gid, a.mode)
+}
+
+/// A path for a shell, whatever its bytes.
+#[must_use]
+pub fn quoted(path: &Path) -> String {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(char::is_control) => format!("'{}'", text.replace('\'', r"'\''")),
+        _ => {
+            let mut out = String::from("$'");
+            for &b in bytes {
+                match b {
+                    b'\'' | b'\\' => {
+                        out.push('\\');
+                        out.push(char::from(b));
+                    }
+                    0x20..=0x7e => out.push(char::from(b)),
+                    _ => {
+                        let _ = write!(out, "\\x{b:02x}");
+                    }
+                }
+            }
+            out.push('\'');
+            out
+        }
+    }
+}
+
+fn comment(text: &str) -> Cow<'_, str> {
+    if text.chars().any(char::is_control) { crate::fsys::printable(text).into() } else { text.into() }
+}
+
+/// ISO 8601 in UTC with nanoseconds.
+fn time(ns: i128) -> String {
+    jiff::Timestamp::from_nanosecond(ns).map(|t| format!("{t:.9}")).unwrap_or_default()
+}
+
+/// The folder below the state folder that a base's paths are in.
+#[must_use]
+pub fn held_path(base: &Base) -> Option<RelPath> {
+    match base {
+        Base::Root => None,
+        Base::Held { run, unit } => {
+            let path: PathBuf = StateDir::run_path(run).as_path().join(format!("quarantine/{unit}"));
+            RelPath::new(path).ok()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    #[test]
+    fn quoted_names_come_through_a_shell_unchanged() {
+        for name in [
+            b"plain".as_slice(),
+            b"it's $HOME `x` \"q\" \\",
+            b"\xff\n\x1b[31m'\\",
+            "ümlaut \u{202e}".as_bytes(),
+        ] {
+            let path = Path::new(std::ffi::OsStr::from_bytes(name));
+            let out = std::process::Command::new("bash")
+                .arg("-c")
+                .arg(format!("printf %s {}", quoted(path)))
+                .output()
+                .unwrap();
+            assert_eq!(out.stdout, name);
+        }
+    }
+
+    #[test]
+    fn times_are_exact() {
+        assert_eq!(time(1_500_000_000_123_456_789), "2017-07-14T02:40:00.123456789Z");
+        assert_eq!(time(-1), "1969-12-31T23:59:59.999999999Z");
+    }
+}

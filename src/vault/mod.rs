@@ -1,0 +1,31 @@
+//! What is kept, and where: the state folder with its lock, the vault of
+//! verified copies, and for every run a journal, a manifest that a person can
+//! read, and whatever the run moved aside.
+//!
+//! ```text
+//! <state>/lock                       held by the one run that may change things
+//! <state>/vault/objects/ab/ab12…     copies, named by the BLAKE3 of their content
+//! <state>/runs/<id>/journal          what the run did; `undo` and crash recovery read nothing else
+//! <state>/runs/<id>/manifest.json    the same for a person
+//! <state>/runs/<id>/RESTORE.txt      how to put everything back without this program
+//! <state>/runs/<id>/quarantine/      what was moved aside, under its old names
+//! ```
+
+mod held;
+mod journal;
+mod manifest;
+mod objects;
+mod record;
+mod run;
+mod run_id;
+mod state;
+
+pub use held::needed_objects;
+pub use journal::{Damage, Journal, read_records};
+pub use manifest::{append_restore_text, held_path, quoted, write_manifest};
+pub use objects::{Objects, Put, Wrong, object_path};
+pub use record::{Base, Begin, Copied, Folder, Record, RunKind, Step, Unit, UnitOp};
+pub(crate) use run::damaged;
+pub use run::{Before, Run, Stage, UnitState};
+pub use run_id::{BadRunId, RunId};
+pub use state::{LockedState, StateDir};

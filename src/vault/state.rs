@@ -1,0 +1,382 @@
+//! The state folder: where it is, whose it is, and its lock.
+
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Seek as _};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use super::RunId;
+use crate::error::{Error, Kind, Result};
+use crate::fsys::{Dir, Ident, RelPath, sync_file, write_all};
+use crate::model::Platform;
+
+/// Its presence says that the folder is ours to keep things in.
+const MARKER: &str = "shopmend-state";
+const MARKER_TEXT: &str = "shopmend state 1\n\
+    Backups, journals and undo data of shopmend. `shopmend vault list` shows what is in here;\n\
+    runs/*/RESTORE.txt says how to put things back by hand. Do not delete it while you want to undo.\n";
+
+/// The folder that backups, journals and the baseline live in; private to
+/// this user.
+#[derive(Debug)]
+pub struct StateDir {
+    dir: Dir,
+}
+
+/// The state folder of the one process that may change things.
+#[derive(Debug)]
+pub struct LockedState {
+    state: StateDir,
+    /// Held until it is dropped; the system lets go of it when the process ends.
+    _lock: File,
+}
+
+impl Deref for LockedState {
+    type Target = StateDir;
+
+    fn deref(&self) -> &StateDir {
+        &self.state
+    }
+}
+
+impl StateDir {
+    /// Where it is when nothing else is said: `$XDG_STATE_HOME/shopmend` or
+    /// `~/.local/state/shopmend`; `~/Library/Application Support/shopmend` on
+    /// macOS; `%LOCALAPPDATA%\shopmend` on Windows.
+    ///
+    /// # Errors
+    /// `Usage` when the variable it needs is unset, empty or not absolute:
+    /// never a guess.
+    pub fn default_path(platform: Platform, var: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
+        let base = |name: &str| var(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let missing = |name: &str| {
+            Error::new(Kind::Usage, format!("{name} is not set, so there is no place to keep backups in"))
+                .hint("name a folder with --state-dir DIR")
+        };
+        Ok(match platform {
+            Platform::Windows => {
+                base("LOCALAPPDATA").ok_or_else(|| missing("LOCALAPPDATA"))?.join("shopmend")
+            }
+            Platform::Macos => {
+                let home = base("HOME").ok_or_else(|| missing("HOME"))?;
+                home.join("Library/Application Support/shopmend")
+            }
+            Platform::Linux | Platform::Android => match base("XDG_STATE_HOME") {
+                Some(state) => state.join("shopmend"),
+                None => base("HOME").ok_or_else(|| missing("HOME"))?.join(".local/state/shopmend"),
+            },
+        })
+    }
+
+    /// Opens the state folder, making it first where it is missing.
+    ///
+    /// # Errors
+    /// `Refused` when the folder is somebody else's or full of other things;
+    /// `Io` when it cannot be made or opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let path =
+            std::path::absolute(path).map_err(|e| Error::io("cannot find the state folder", path, e))?;
+        let made = make_all(&path).map_err(|e| Error::io("cannot make the state folder", &path, e))?;
+        let dir = Dir::open(&path).map_err(|e| {
+            Error::io("cannot open the state folder", &path, e).hint("it must be a folder, not a link to one")
+        })?;
+        let state = Self { dir };
+        state.claim(made).map_err(|e| match e {
+            Claim::Refused(why) => Error::new(Kind::Refused, why)
+                .on(&path)
+                .hint("name an empty or a new folder with --state-dir DIR"),
+            Claim::Io(e) => Error::io("cannot use the state folder", &path, e),
+        })?;
+        Ok(state)
+    }
+
+    /// Opens the state folder if there is one, for reading; makes nothing.
+    ///
+    /// # Errors
+    /// `Io` when it is there and cannot be opened.
+    pub fn existing(path: &Path) -> Result<Option<Self>> {
+        let path =
+            std::path::absolute(path).map_err(|e| Error::io("cannot find the state folder", path, e))?;
+        match Dir::open(&path) {
+            Ok(dir) => Ok(Some(Self { dir })),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("cannot open the state folder", &path, e)),
+        }
+    }
+
+    fn claim(&self, made: bool) -> Result<(), Claim> {
+        let meta = self.dir.meta()?;
+        if let Some(me) = crate::fsys::effective_user()
+            && meta.uid != me
+        {
+            return Err(Claim::Refused("the state folder belongs to another user".into()));
+        }
+        let marker = rel(MARKER)?;
+        if !self.dir.exists(&marker)? {
+            if !made && !self.dir.list()?.is_empty() {
+                return Err(Claim::Refused("the folder for the state is full of other things".into()));
+            }
+            match self.dir.create_file(&marker, 0o600) {
+                Ok(mut file) => write_all(&mut file, MARKER_TEXT.as_bytes())?,
+                // Another process was just as quick.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e.into()),
+            }
+            self.dir.sync()?;
+        }
+        if meta.mode & 0o077 != 0 {
+            self.dir.set_mode(0o700)?;
+        }
+        for inner in ["runs", "vault", "vault/objects", "vault/tmp"] {
+            self.dir.make_dirs(&rel(inner)?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the lock: from now on this process alone may change things.
+    ///
+    /// # Errors
+    /// `Locked` when another process has it, naming that process.
+    pub fn lock(self) -> Result<LockedState> {
+        let at = self.path().join("lock");
+        let io = |e| Error::io("cannot take the lock", &at, e);
+        let name = rel("lock").map_err(io)?;
+        let mut file = match self.dir.create_file(&name, 0o600) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.dir.append_file(&name).map_err(io)?,
+            Err(e) => return Err(io(e)),
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.rewind();
+                let _unreadable = (&mut file).take(64).read_to_string(&mut holder);
+                let holder = holder.lines().next().unwrap_or_default().trim();
+                let by = if holder.is_empty() { String::new() } else { format!(" ({holder})") };
+                return Err(Error::new(Kind::Locked, format!("another run holds the lock{by}"))
+                    .on(&at)
+                    .hint("wait until it ends, then try again"));
+            }
+            Err(TryLockError::Error(e)) => return Err(io(e)),
+        }
+        file.set_len(0).map_err(io)?;
+        write_all(&mut file, format!("process {}\n", std::process::id()).as_bytes()).map_err(io)?;
+        Ok(LockedState { state: self, _lock: file })
+    }
+
+    /// Refuses roots that hold the state folder or lie inside it: a repair
+    /// could then clear its own backups.
+    ///
+    /// # Errors
+    /// `Refused`, naming both; `Io` when a folder on the way cannot be looked at.
+    pub fn check_roots<'a>(&self, roots: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+        let io = |path: &Path, e| Error::io("cannot look at the folders above", path, e);
+        let mine = self.dir.ancestry().map_err(|e| io(self.path(), e))?;
+        for root in roots {
+            let dir = Dir::open(root).map_err(|e| Error::io("cannot open", root, e))?;
+            let theirs = dir.ancestry().map_err(|e| io(root, e))?;
+            let inside = |of: &[Ident], whom: &[Ident]| whom.first().is_some_and(|w| of.contains(w));
+            if inside(&mine, &theirs) || inside(&theirs, &mine) {
+                let state = crate::fsys::shown(self.path());
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("the state folder {state} and a folder to be repaired lie in each other"),
+                )
+                .on(root)
+                .hint("name another place with --state-dir DIR"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Where it is, for messages and by-hand commands.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// All runs, oldest first.
+    ///
+    /// # Errors
+    /// `Io` when they cannot be listed.
+    pub fn runs(&self) -> Result<Vec<RunId>> {
+        let list = || match self.dir.dir(&rel("runs")?) {
+            Ok(runs) => runs.list(),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(e),
+        };
+        let list = list().map_err(|e| Error::io("cannot list the runs", &self.path().join("runs"), e))?;
+        // Sorted by name, which is the order of runs.
+        Ok(list.iter().filter_map(|e| e.name.to_str()?.parse().ok()).collect())
+    }
+
+    /// The folder of a run, below the state folder.
+    #[must_use]
+    pub fn run_path(run: &RunId) -> RelPath {
+        // The name of a run is a plain name.
+        RelPath::new(Path::new("runs").join(run.as_str())).unwrap_or_default()
+    }
+
+    /// Opens the folder of a run.
+    ///
+    /// # Errors
+    /// `Usage` when there is no such run.
+    pub fn run_dir(&self, run: &RunId) -> Result<Dir> {
+        self.dir.dir(&Self::run_path(run)).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::new(Kind::Usage, format!("there is no run {run}"))
+                .hint("`shopmend vault list` shows the runs"),
+            _ => Error::io("cannot open the run", &self.path().join(Self::run_path(run).as_path()), e),
+        })
+    }
+}
+
+impl LockedState {
+    /// Makes the folder of a new run.
+    ///
+    /// # Errors
+    /// `Io` when it cannot be made.
+    pub fn new_run(&self) -> Result<(RunId, Dir)> {
+        let id = RunId::next(&self.runs()?);
+        let path = Self::run_path_of(&id);
+        let make = || {
+            let dir = self.dir().make_dir(&path, 0o700)?;
+            self.dir().dir(&rel("runs")?)?.sync()?;
+            Ok(dir)
+        };
+        let dir =
+            make().map_err(|e| Error::io("cannot begin a run", &self.path().join(path.as_path()), e))?;
+        Ok((id, dir))
+    }
+
+    fn run_path_of(run: &RunId) -> RelPath {
+        StateDir::run_path(run)
+    }
+}
+
+enum Claim {
+    Refused(String),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Claim {
+    fn from(e: io::Error) -> Self {
+        Self::Io(e)
+    }
+}
+
+/// A path below the state folder that this program makes up.
+pub(super) fn rel(path: impl AsRef<Path>) -> io::Result<RelPath> {
+    RelPath::new(path).map_err(io::Error::other)
+}
+
+/// Makes the folder and what is missing above it, private to this user; says
+/// whether the folder itself is new.
+fn make_all(path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let mut made = false;
+    let mut at = PathBuf::new();
+    for part in path.components() {
+        at.push(part);
+        match std::fs::DirBuilder::new().mode(0o700).create(&at) {
+            Ok(()) => made = true,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => made = false,
+            // A folder above that is there but may not be written.
+            Err(e) if at.symlink_metadata().is_ok() => {
+                made = false;
+                drop(e);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    if made && let Ok(file) = File::open(path.parent().unwrap_or(path)) {
+        let _unsynced_only_loses_an_empty_folder = sync_file(&file);
+    }
+    Ok(made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn it_is_made_private_and_taken_again() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().canonicalize().unwrap().join("a/b/state");
+        StateDir::open(&path).unwrap();
+        for inner in ["", "runs", "vault/objects"] {
+            assert_eq!(mode(&path.join(inner)), 0o700);
+        }
+        assert_eq!(mode(&path.join(MARKER)), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        StateDir::open(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+    }
+
+    #[test]
+    fn a_folder_of_other_things_is_refused_and_left_as_it_is() {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(tmp.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(tmp.path().join("thesis.txt"), "x").unwrap();
+        let e = StateDir::open(tmp.path()).unwrap_err();
+        assert_eq!(e.kind(), Kind::Refused);
+        assert_eq!(mode(tmp.path()), 0o755);
+        assert_eq!(tmp.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn one_holds_the_lock_and_is_named() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().canonicalize().unwrap().join("state");
+        let held = StateDir::open(&path).unwrap().lock().unwrap();
+        let e = StateDir::open(&path).unwrap().lock().unwrap_err();
+        assert_eq!(e.kind(), Kind::Locked);
+        assert!(e.to_string().contains(&format!("process {}", std::process::id())), "{e}");
+        drop(held);
+        StateDir::open(&path).unwrap().lock().unwrap();
+    }
+
+    #[test]
+    fn it_may_not_lie_in_a_root_nor_a_root_in_it() {
+        let tmp = tempfile::tempdir().unwrap();
+        let base = tmp.path().canonicalize().unwrap();
+        std::fs::create_dir_all(base.join("app/cache")).unwrap();
+        std::fs::create_dir_all(base.join("other")).unwrap();
+        let state = StateDir::open(&base.join("app/state")).unwrap();
+        let check = |root: &str| state.check_roots([base.join(root).as_path()]).map_err(|e| e.kind());
+        assert_eq!(check("app"), Err(Kind::Refused));
+        assert_eq!(check("app/state"), Err(Kind::Refused));
+        assert_eq!(check("app/state/runs"), Err(Kind::Refused));
+        assert_eq!(check("app/cache"), Ok(()));
+        assert_eq!(check("other"), Ok(()));
+        // Written differently, and through a link above.
+        std::os::unix::fs::symlink(base.join("app"), base.join("other/link")).unwrap();
+        assert_eq!(check("other/link/state/runs"), Err(Kind::Refused));
+        assert_eq!(check("other/../app"), Err(Kind::Refused));
+    }
+
+    #[test]
+    fn an_unset_variable_is_an_error() {
+        let none = |_: &str| None;
+        for platform in [Platform::Linux, Platform::Macos, Platform::Windows] {
+            assert_eq!(StateDir::default_path(platform, &none).unwrap_err().kind(), Kind::Usage);
+        }
+        let some = |name: &str| (name == "HOME").then(|| OsString::from("/home/ann"));
+        let path = StateDir::default_path(Platform::Linux, &some).unwrap();
+        assert_eq!(path, Path::new("/home/ann/.local/state/shopmend"));
+        let empty = |_: &str| Some(OsString::new());
+        assert!(StateDir::default_path(Platform::Linux, &empty).is_err());
+    }
+}
