@@ -242,6 +242,15 @@ fn whatever_sqlite_sees_is_seen() {
         match (sqlite_says(dir.path(), &db), errors) {
             (Some(_), true) => both += 1,
             (None, false) => none += 1,
+            // A damaged collation name reads as the app's own: said, but no damage.
+            (Some(message), false) if message.starts_with("no such collation sequence") => {
+                let open = check::bytes(&db, None, None, "", &Control::default()).unwrap().not_checked;
+                assert!(
+                    open.iter().any(|n| n.contains("collation is the app's own")),
+                    "seed {seed}: {open:?}"
+                );
+                none += 1;
+            }
             (Some(message), false) if found.is_empty() => {
                 failures.push(format!("seed {seed}, {how}: only SQLite: {message}"));
             }

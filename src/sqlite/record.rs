@@ -126,13 +126,18 @@ impl ValueRef<'_> {
 /// Big-endian two's complement of 1 to 8 bytes; by length, because every key of every index passes here.
 #[inline]
 fn integer(bytes: &[u8]) -> i64 {
-    match *bytes {
-        [a] => i64::from(a.cast_signed()),
-        [a, b] => i64::from(i16::from_be_bytes([a, b])),
-        [a, b, c] => i64::from(i32::from_be_bytes([a, b, c, 0]) >> 8),
-        [a, b, c, d] => i64::from(i32::from_be_bytes([a, b, c, d])),
-        [a, b, c, d, e, f] => i64::from_be_bytes([a, b, c, d, e, f, 0, 0]) >> 16,
-        [a, b, c, d, e, f, g, h] => i64::from_be_bytes([a, b, c, d, e, f, g, h]),
+    match bytes.len() {
+        1 => bytes.first().map_or(0, |b| i64::from(b.cast_signed())),
+        2 => bytes.try_into().map_or(0, |b| i64::from(i16::from_be_bytes(b))),
+        4 => bytes.try_into().map_or(0, |b| i64::from(i32::from_be_bytes(b))),
+        8 => bytes.try_into().map_or(0, i64::from_be_bytes),
+        n @ (3 | 5..=7) => {
+            let mut wide = [0; 8];
+            for (to, from) in wide.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            i64::from_be_bytes(wide) >> (8 * (8 - n))
+        }
         _ => 0,
     }
 }
