@@ -27,16 +27,25 @@
 //! | [`fsys`] | the only code that touches a target's disk |
 //! | [`model`] | the words that every room shares |
 
+pub mod cli;
+pub mod config;
+pub mod console;
 pub mod control;
 pub mod error;
 pub mod exit;
 pub mod fsys;
+pub mod guard;
+pub mod keep;
 pub mod model;
 pub mod place;
 pub mod plan;
+pub mod process;
 pub mod profile;
 pub mod repair;
+pub mod report;
+pub mod run;
 pub mod sample;
+pub mod scan;
 pub mod sqlite;
 pub mod store;
 pub mod vault;

@@ -4,11 +4,15 @@
 mod support;
 
 mod browsers;
+mod cli;
 mod crash;
+mod incidents;
 mod profiles;
 mod repair;
 mod salvage;
+mod salvage_traps;
 mod scripts;
 mod sqlite_check;
+mod stores;
 mod undo;
 mod vault;

@@ -67,7 +67,11 @@ impl Tree {
 
 #[test]
 fn the_built_in_profiles_are_valid() {
-    assert!(!profiles().apps().is_empty());
+    let proved = Profiles::prove_builtin().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(proved.apps().len(), profiles().apps().len());
+    for platform in [Platform::Windows, Platform::Macos, Platform::Linux, Platform::Android] {
+        assert!(proved.of(platform).count() > 3);
+    }
 }
 
 #[test]

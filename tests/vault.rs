@@ -191,7 +191,7 @@ fn pruning_frees_quarantine_and_keeps_the_newest_backup() {
     let would = prune(&open(&path), &Retention { dry_run: true, ..all }).unwrap();
     assert_eq!(would.stores, 3, "{would:?}");
     assert_eq!(StateDir::open(&path).unwrap().runs().unwrap().len(), 3);
-    let young = Retention { older_than: Some(Duration::from_secs(3600)), ..Retention::default() };
+    let young = Retention { older_than: Some(Duration::from_hours(1)), ..Retention::default() };
     assert_eq!(prune(&open(&path), &young).unwrap().stores, 0);
     let done = prune(&open(&path), &all).unwrap();
     assert!(done.bytes >= 50_000 && done.runs.len() == 2 && done.kept.len() == 2, "{done:?}");

@@ -76,6 +76,12 @@ pub struct Note {
     pub reason: String,
 }
 
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", crate::fsys::shown(&self.path), crate::fsys::printable(&self.reason))
+    }
+}
+
 /// One installed app found at one place, for one user.
 #[derive(Debug, Clone)]
 pub struct Target {

@@ -1,14 +1,10 @@
 //! The checks that make a profile safe to act on: what its rules cover, and
 //! what they may do there.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use super::model::{May, Rule, Shape, sidecars};
-use super::overlap::{Lang, TooComplex, common, outside};
+use super::model::{App, May, Rule, Shape, sidecars};
+use super::overlap::{Effort, Lang, TooComplex, common, outside};
 use super::pattern::{Pattern, Seg};
 use super::problem::{Problem, Source};
-use super::rules::RuleSet;
 use super::{Confidence, Never, raw};
 use crate::fsys::RelPath;
 use crate::model::{Class, StoreKind};
@@ -85,19 +81,19 @@ pub(crate) fn rules(ready: &[Ready], never: &[Never], fold: bool) -> Vec<Problem
     for (i, one) in ready.iter().enumerate() {
         if let Some(other) = ready.iter().take(i).find(|r| r.rule.id == one.rule.id) {
             let at = format!("{}:{}", other.rule.file, other.rule.line);
-            out.push(problem(one, format!("the rule `{}` is already defined at {at}", one.rule.id)));
+            out.push(problem(&one.rule, format!("the rule `{}` is already defined at {at}", one.rule.id)));
         }
     }
     let patterns: Vec<Pattern> = never.iter().map(|n| n.pattern(fold).as_ref().clone()).collect();
     let protected = Lang::excepted(&patterns, Some(StoreKind::Sqlite));
+    let mut effort = Effort::default();
     for one in ready.iter().filter(|r| r.rule.may_clear()) {
-        out.extend(clearable(one, &protected, never, fold));
+        out.extend(clearable(one, &protected, never, fold, &mut effort));
     }
     let langs: Vec<(Lang, Lang)> = ready
         .iter()
         .map(|r| (Lang::covered(&r.paths, r.rule.kind), Lang::excepted(&r.except, r.rule.kind)))
         .collect();
-    let nothing = Lang::default();
     for (i, (one, (covered, except))) in ready.iter().zip(&langs).enumerate() {
         for (other, (covered_2, except_2)) in ready.iter().zip(&langs).take(i) {
             let apart = one.rule.class == other.rule.class
@@ -106,15 +102,20 @@ pub(crate) fn rules(ready: &[Ready], never: &[Never], fold: bool) -> Vec<Problem
             if apart {
                 continue;
             }
-            // What is never cleared belongs to no rule of class `cache`.
-            let minus =
-                |r: &Rule| if r.class == Class::Cache && !r.is_opaque() { &protected } else { &nothing };
-            let not = [except, minus(&one.rule)];
-            let not_2 = [except_2, minus(&other.rule)];
-            match common(covered, &not, covered_2, &not_2) {
+            // What is never cleared belongs to no rule of class `cache`. The list
+            // is long, so it is only brought in when it makes the difference.
+            let open = |r: &Rule| r.class == Class::Cache && !r.is_opaque();
+            let mut found = common(covered, &[except], covered_2, &[except_2], &mut effort);
+            if let Ok(Some(path)) = &found
+                && (open(&one.rule) || open(&other.rule))
+                && why_never(path, never, fold).is_some()
+            {
+                found = common(covered, &[except, &protected], covered_2, &[except_2], &mut effort);
+            }
+            match found {
                 Ok(None) => {}
                 Ok(Some(path)) => out.push(problem(
-                    one,
+                    &one.rule,
                     format!(
                         "`{path}` would be class `{}` by this rule `{}` and class `{}` by the rule `{}` at {}:{}: \
                          add an `except`",
@@ -122,7 +123,7 @@ pub(crate) fn rules(ready: &[Ready], never: &[Never], fold: bool) -> Vec<Problem
                     ),
                 )),
                 Err(TooComplex) => out.push(problem(
-                    one,
+                    &one.rule,
                     format!("its patterns are too complex to compare with those of the rule `{}`", other.rule.id),
                 )),
             }
@@ -132,7 +133,13 @@ pub(crate) fn rules(ready: &[Ready], never: &[Never], fold: bool) -> Vec<Problem
 }
 
 /// Whether what may be cleared is a whole store that is nobody's data.
-fn clearable(one: &Ready, protected: &Lang, never: &[Never], fold: bool) -> Vec<Problem> {
+fn clearable(
+    one: &Ready,
+    protected: &Lang,
+    never: &[Never],
+    fold: bool,
+    effort: &mut Effort,
+) -> Vec<Problem> {
     let mut out = Vec::new();
     for pattern in &one.paths {
         for segs in pattern.alternatives() {
@@ -140,7 +147,7 @@ fn clearable(one: &Ready, protected: &Lang, never: &[Never], fold: bool) -> Vec<
             if let Some(part) = PARTS.iter().find(|p| last.has_literal() && last.matches(&fold_text(p, fold)))
             {
                 out.push(problem(
-                    one,
+                    &one.rule,
                     format!(
                         "`{}` covers `{part}`, which is a part of a store: a store is cleared as a whole or not at all",
                         pattern.as_str()
@@ -150,7 +157,7 @@ fn clearable(one: &Ready, protected: &Lang, never: &[Never], fold: bool) -> Vec<
             }
             if !last.has_literal() && one.rule.shape() != Shape::Folder {
                 out.push(problem(
-                    one,
+                    &one.rule,
                     format!(
                         "`{}` ends in a bare wildcard, so that parts of a store could be cleared alone: \
                          name the folder instead",
@@ -165,14 +172,14 @@ fn clearable(one: &Ready, protected: &Lang, never: &[Never], fold: bool) -> Vec<
             continue;
         }
         let own = Lang::own(std::slice::from_ref(pattern));
-        match outside(&own, &[protected]) {
+        match outside(&own, &[protected], effort) {
             Ok(None) => {
                 let why = why_never(&pattern.witness(), never, fold);
                 let why = why.map_or("it is on the never-clear list", |n| &n.reason);
-                out.push(problem(one, format!("`{}` is never cleared: {why}", pattern.as_str())));
+                out.push(problem(&one.rule, format!("`{}` is never cleared: {why}", pattern.as_str())));
             }
             Ok(Some(_)) => {}
-            Err(TooComplex) => out.push(problem(one, format!("`{}` is too complex", pattern.as_str()))),
+            Err(TooComplex) => out.push(problem(&one.rule, format!("`{}` is too complex", pattern.as_str()))),
         }
     }
     out
@@ -208,39 +215,34 @@ fn apart_at_once(a: &Ready, b: &Ready) -> bool {
 }
 
 /// Whether every rule covers the samples that it says it covers, and no other.
-pub(crate) fn samples(ready: &[Ready], sets: &BTreeMap<String, Arc<RuleSet>>) -> Vec<Problem> {
+pub(crate) fn samples(app: &App) -> Vec<Problem> {
     let mut out = Vec::new();
-    for one in ready {
-        for set in one.rule.roots.iter().filter_map(|root| sets.get(root)) {
+    for one in &app.rules {
+        for set in one.roots.iter().map(|root| app.rules_of(root)) {
             let found = |sample: &str| {
                 let path = RelPath::new(sample.trim_end_matches('/')).unwrap_or_default();
-                set.find(&path, sample.ends_with('/')).map(|m| m.rule)
+                set.find(&path, sample.ends_with('/')).map(|m| m.rule.id.clone())
             };
-            for sample in &one.rule.matches {
+            for sample in &one.matches {
                 match found(sample) {
-                    Some(rule) if rule.id == one.rule.id => {}
-                    Some(rule) => out.push(problem(
+                    Some(id) if id == one.id => {}
+                    Some(id) => out.push(problem(
                         one,
                         format!(
                             "the sample `{sample}` should match this rule `{}`, but the rule `{}` covers it",
-                            one.rule.id, rule.id
+                            one.id, id
                         ),
                     )),
                     None => out.push(problem(
                         one,
-                        format!(
-                            "the sample `{sample}` should match this rule `{}`, but does not",
-                            one.rule.id
-                        ),
+                        format!("the sample `{sample}` should match this rule `{}`, but does not", one.id),
                     )),
                 }
             }
-            for sample in &one.rule.not_matches {
-                if found(sample).is_some_and(|rule| rule.id == one.rule.id) {
-                    let reason = format!(
-                        "the sample `{sample}` should not match this rule `{}`, but does",
-                        one.rule.id
-                    );
+            for sample in &one.not_matches {
+                if found(sample).is_some_and(|id| id == one.id) {
+                    let reason =
+                        format!("the sample `{sample}` should not match this rule `{}`, but does", one.id);
                     out.push(problem(one, reason));
                 }
             }
@@ -249,8 +251,8 @@ pub(crate) fn samples(ready: &[Ready], sets: &BTreeMap<String, Arc<RuleSet>>) ->
     out
 }
 
-fn problem(one: &Ready, reason: String) -> Problem {
-    Problem { file: one.rule.file.clone(), line: one.rule.line, reason }
+fn problem(rule: &Rule, reason: String) -> Problem {
+    Problem { file: rule.file.clone(), line: rule.line, reason }
 }
 
 fn fold_text(text: &str, fold: bool) -> String {

@@ -1,25 +1,24 @@
 //! Reads profile files into apps and their rules. Everything that is wrong is
 //! collected, so that one run names every line to correct.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use toml::Spanned;
 
 use super::check;
-use super::model::{App, Identify, Install, RootTemplate, Rule};
+use super::model::{App, Identify, Install, Patterns, RootTemplate, Rule, RuleSetOf};
 use super::origin::Origins;
-use super::pattern::{Pattern, parameters};
+use super::pattern::{BadPattern, Pattern, parameters};
 use super::problem::{Problem, Problems, Source};
 use super::raw;
-use super::rules::RuleSet;
 use super::template::Template;
 use super::{Never, Profiles};
 use crate::error::{Error, Kind, Result};
-use crate::model::{Class, Platform};
+use crate::model::Platform;
 
 /// Largest profile file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -50,21 +49,42 @@ pub(crate) fn load(extra: &Extra) -> Result<Profiles> {
     for path in files(extra)? {
         sources.push(read(&path)?);
     }
-    Ok(assemble(&sources)?)
+    Ok(assemble(&sources, Prove::Own)?)
+}
+
+/// Which apps the proofs are done for, that no rules overlap and that samples
+/// hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Prove {
+    /// Those of a person's files: the built-in ones cannot change after this
+    /// program's tests have proved them.
+    Own,
+    All,
 }
 
 /// The files of this program.
 pub(crate) fn builtin() -> Vec<Source> {
     macro_rules! embedded {
         ($($name:literal),* $(,)?) => {
-            vec![$(Source {
-                file: concat!("profiles/", $name).to_owned(),
-                text: include_str!(concat!("../../profiles/", $name)).to_owned(),
-                builtin: true,
-            }),*]
+            vec![$(Source::new(
+                concat!("profiles/", $name),
+                include_str!(concat!("../../profiles/", $name)),
+                true,
+            )),*]
         };
     }
-    embedded!["never.toml", "origins.toml", "chromium.toml", "firefox.toml", "linux.toml"]
+    embedded![
+        "never.toml",
+        "origins.toml",
+        "chromium.toml",
+        "firefox.toml",
+        "bytedance.toml",
+        "desktop.toml",
+        "windows.toml",
+        "macos.toml",
+        "linux.toml",
+        "android.toml",
+    ]
 }
 
 /// The files of a person, in the order in which they are read.
@@ -118,7 +138,7 @@ pub(crate) fn read(path: &Path) -> Result<Source> {
     }
     let name = path.display().to_string();
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Source { file: name, text, builtin: false }),
+        Ok(text) => Ok(Source::new(name, text, false)),
         Err(e) => {
             let good = e.utf8_error().valid_up_to();
             let line = e.as_bytes().get(..good).unwrap_or_default().split(|b| *b == b'\n').count();
@@ -136,11 +156,13 @@ struct Assembly<'a> {
     never: Vec<Never>,
     origins: Origins,
     apps: Vec<(App, bool)>,
+    /// Patterns that were read before: apps share their layouts'.
+    patterns: HashMap<(String, bool), Pattern>,
 }
 
 /// Puts the files together; a person's app replaces the built-in one of the
 /// same id and platform.
-pub(crate) fn assemble(sources: &[Source]) -> Result<Profiles, Problems> {
+pub(crate) fn assemble(sources: &[Source], prove: Prove) -> Result<Profiles, Problems> {
     let mut parsed = Vec::new();
     let mut out = Assembly::default();
     for source in sources {
@@ -160,7 +182,7 @@ pub(crate) fn assemble(sources: &[Source]) -> Result<Profiles, Problems> {
     }
     for (source, file) in &parsed {
         for app in &file.app {
-            out.take_app(source, app);
+            out.take_app(source, app, prove == Prove::All || !source.builtin);
         }
     }
     let Assembly { mut problems, never, origins, apps, .. } = out;
@@ -227,7 +249,7 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    fn take_app(&mut self, source: &Source, spanned: &Spanned<raw::App>) {
+    fn take_app(&mut self, source: &Source, spanned: &Spanned<raw::App>, prove: bool) {
         let raw = spanned.as_ref();
         let before = self.problems.len();
         self.check_id(source, &raw.id);
@@ -237,7 +259,7 @@ impl<'a> Assembly<'a> {
         let mut rules = Vec::new();
         for rule in &raw.rule {
             let with = BTreeMap::new();
-            let whole = Taken { layout: None, with: &with, cap: raw.confidence };
+            let whole = Taken { layout: None, with: &with, prefix: "", cap: raw.confidence };
             rules.extend(self.rule(source, rule.as_ref(), raw.platform, &roots, &whole));
         }
         for taken in &raw.r#use {
@@ -248,24 +270,32 @@ impl<'a> Assembly<'a> {
         // Rules that cannot be read cannot be compared either.
         if self.problems.len() == before {
             let fold = raw.platform.ignores_case();
-            let ready: Vec<check::Ready> = rules;
-            self.problems.extend(check::rules(&ready, &self.never, fold));
-            let rule_sets = rule_sets(&ready, &roots, &self.never, fold);
-            self.problems.extend(check::samples(&ready, &rule_sets));
+            if prove {
+                self.problems.extend(check::rules(&rules, &self.never, fold));
+            }
+            let (rules, patterns): (Vec<Rule>, Vec<Patterns>) =
+                rules.into_iter().map(|r| (r.rule, (r.paths, r.except))).unzip();
             let app = App {
                 id: raw.id.as_ref().clone(),
                 name: raw.name.as_ref().clone(),
                 platform: raw.platform,
-                rules: ready.into_iter().map(|r| r.rule).collect(),
+                rule_sets: rule_sets(&rules, &Arc::new(patterns), &roots, &self.never_patterns(fold)),
+                rules,
                 installs,
                 processes: raw.processes.iter().map(|p| p.as_ref().clone()).collect(),
                 running_markers: markers,
                 file: source.file.clone(),
                 line: source.line(&spanned.span()),
-                rule_sets,
             };
+            if prove {
+                self.problems.extend(check::samples(&app));
+            }
             self.put_app(source, raw, app);
         }
+    }
+
+    fn never_patterns(&self, fold: bool) -> Arc<Vec<Arc<Pattern>>> {
+        Arc::new(self.never.iter().map(|n| Arc::clone(n.pattern(fold))).collect())
     }
 
     fn put_app(&mut self, source: &Source, raw: &raw::App, app: App) {
@@ -394,6 +424,10 @@ impl<'a> Assembly<'a> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        let prefix = taken.prefix.as_ref().map_or("", |p| p.as_ref().as_str());
+        if let Some(prefix) = &taken.prefix {
+            self.check_id(source, prefix);
+        }
         let mut out = Vec::new();
         for rule in &layout.rule {
             let rule = rule.as_ref();
@@ -403,7 +437,7 @@ impl<'a> Assembly<'a> {
             {
                 continue;
             }
-            let how = Taken { layout: Some(layout), with: &taken.with, cap };
+            let how = Taken { layout: Some(layout), with: &taken.with, prefix, cap };
             out.extend(self.rule(from, rule, app.platform, roots, &how));
         }
         out
@@ -466,7 +500,7 @@ impl<'a> Assembly<'a> {
         }
         let confidence = how.cap.map_or(raw.confidence, |cap| cap.min(raw.confidence));
         let rule = Rule {
-            id: raw.id.as_ref().clone(),
+            id: format!("{}{}", how.prefix, raw.id.as_ref()),
             name: raw.name.as_ref().clone(),
             kind: raw.kind,
             class: raw.class,
@@ -499,7 +533,7 @@ impl<'a> Assembly<'a> {
         let (mut patterns, mut texts) = (Vec::new(), Vec::new());
         for text in list.iter().take(MAX_LIST) {
             for filled in self.filled(source, text, how, |value| Some(value.to_owned())) {
-                match Pattern::parse(&filled, fold) {
+                match self.pattern(&filled, fold) {
                     Ok(pattern) => patterns.push(pattern),
                     Err(e) => {
                         let reason = format!("the pattern `{filled}` is refused: {e}");
@@ -515,6 +549,16 @@ impl<'a> Assembly<'a> {
             }
         }
         (patterns, texts)
+    }
+
+    fn pattern(&mut self, text: &str, fold: bool) -> Result<Pattern, BadPattern> {
+        let key = (text.to_owned(), fold);
+        if let Some(pattern) = self.patterns.get(&key) {
+            return Ok(pattern.clone());
+        }
+        let pattern = Pattern::parse(text, fold)?;
+        self.patterns.insert(key, pattern.clone());
+        Ok(pattern)
     }
 
     fn samples(&mut self, source: &Source, list: &[Spanned<String>], how: &Taken<'_>) -> Vec<String> {
@@ -618,25 +662,26 @@ impl<'a> Assembly<'a> {
 struct Taken<'a> {
     layout: Option<&'a raw::Layout>,
     with: &'a BTreeMap<String, Vec<Spanned<String>>>,
+    /// Put before the rule's id.
+    prefix: &'a str,
     /// No rule is surer than this.
     cap: Option<super::Confidence>,
 }
 
 fn rule_sets(
-    rules: &[check::Ready],
+    rules: &[Rule],
+    patterns: &Arc<Vec<Patterns>>,
     roots: &BTreeSet<&str>,
-    never: &[Never],
-    fold: bool,
-) -> BTreeMap<String, Arc<RuleSet>> {
-    let never: Vec<Arc<Pattern>> = never.iter().map(|n| Arc::clone(n.pattern(fold))).collect();
-    roots
-        .iter()
-        .map(|root| {
-            let own = rules.iter().filter(|r| r.rule.roots.iter().any(|id| id == root));
-            let own: Vec<_> = own.map(|r| (r.rule.clone(), r.paths.clone(), r.except.clone())).collect();
-            let cache = own.iter().any(|(rule, ..)| rule.class == Class::Cache);
-            let never: &[Arc<Pattern>] = if cache { &never } else { &[] };
-            ((*root).to_owned(), Arc::new(RuleSet::new(own, never, fold)))
-        })
-        .collect()
+    never: &Arc<Vec<Arc<Pattern>>>,
+) -> BTreeMap<String, RuleSetOf> {
+    let of = |root: &str| {
+        let own = rules.iter().enumerate().filter(|(_, r)| r.roots.iter().any(|id| id == root));
+        RuleSetOf {
+            rules: own.map(|(i, _)| i).collect(),
+            patterns: Arc::clone(patterns),
+            never: Arc::clone(never),
+            made: OnceLock::new(),
+        }
+    };
+    roots.iter().map(|root| ((*root).to_owned(), of(root))).collect()
 }

@@ -1,10 +1,11 @@
 //! What a profile says, after it was read and found valid.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::pattern::Pattern;
 use super::rules::RuleSet;
 use super::template::Template;
 use crate::model::{Class, Platform, StoreKind};
@@ -239,15 +240,35 @@ pub struct App {
     pub file: String,
     /// Line in that file, from 1.
     pub line: usize,
-    /// The rules of each root, ready to match, by root id.
-    pub(crate) rule_sets: BTreeMap<String, Arc<RuleSet>>,
+    /// The rules of each root, by root id, made ready to match when asked for.
+    pub(crate) rule_sets: BTreeMap<String, RuleSetOf>,
+}
+
+/// The patterns of a rule, read: its paths and its exceptions.
+pub(crate) type Patterns = (Vec<Pattern>, Vec<Pattern>);
+
+/// A rule set that is made when it is first needed: most apps are not there.
+#[derive(Debug, Clone)]
+pub(crate) struct RuleSetOf {
+    /// Which of the app's rules, in their order.
+    pub rules: Vec<usize>,
+    /// The patterns of all rules of the app.
+    pub patterns: Arc<Vec<Patterns>>,
+    pub never: Arc<Vec<Arc<Pattern>>>,
+    pub made: OnceLock<Arc<RuleSet>>,
 }
 
 impl App {
     /// The rules of one root, ready to match; none when no rule is about it.
     #[must_use]
     pub fn rules_of(&self, root: &str) -> Arc<RuleSet> {
-        self.rule_sets.get(root).cloned().unwrap_or_default()
+        let Some(of) = self.rule_sets.get(root) else { return Arc::default() };
+        let make = || {
+            let own =
+                of.rules.iter().filter_map(|i| Some((self.rules.get(*i)?.clone(), of.patterns.get(*i)?)));
+            Arc::new(RuleSet::new(own, &of.never, self.platform.ignores_case()))
+        };
+        Arc::clone(of.made.get_or_init(make))
     }
 
     /// The ids of its roots, each once.

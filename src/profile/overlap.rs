@@ -10,8 +10,16 @@ use super::model::{Shape, sidecars};
 use super::pattern::{Pattern, Seg, Tok};
 use crate::model::StoreKind;
 
-/// Most steps of one search; patterns that need more are refused.
-const MAX_STATES: usize = 20_000;
+/// How many steps the searches for one app may take in all; what needs more is
+/// refused.
+#[derive(Debug)]
+pub(crate) struct Effort(usize);
+
+impl Default for Effort {
+    fn default() -> Self {
+        Self(200_000)
+    }
+}
 
 /// The path is a file.
 const FILE: u8 = 1;
@@ -114,17 +122,17 @@ impl Lang {
             self.enter((i as u16, 0, false), &mut out);
         }
         out.sort_unstable();
+        out.dedup();
         out
     }
 
     /// Adds a place and those that are reached from it without reading.
     fn enter(&self, item: Item, out: &mut Vec<Item>) {
-        if out.contains(&item) {
-            return;
-        }
+        let mut item = item;
         out.push(item);
-        if !item.2 && matches!(self.op(item), Some(Op::Many | Op::Deep)) {
-            self.enter((item.0, item.1 + 1, false), out);
+        while !item.2 && matches!(self.op(item), Some(Op::Many | Op::Deep)) {
+            item = (item.0, item.1 + 1, false);
+            out.push(item);
         }
     }
 
@@ -144,6 +152,7 @@ impl Lang {
             }
         }
         out.sort_unstable();
+        out.dedup();
         out
     }
 
@@ -161,6 +170,7 @@ impl Lang {
             }
         }
         out.sort_unstable();
+        out.dedup();
         out
     }
 
@@ -197,10 +207,11 @@ pub(crate) fn common(
     not_a: &[&Lang],
     b: &Lang,
     not_b: &[&Lang],
+    effort: &mut Effort,
 ) -> Result<Option<String>, TooComplex> {
     let langs: Vec<&Lang> = [a, b].into_iter().chain(not_a.iter().chain(not_b).copied()).collect();
     let split = 2 + not_a.len();
-    search(&langs, 2, |masks| {
+    search(&langs, 2, effort, |masks| {
         let union = |range: &[u8]| range.iter().fold(0, |all, one| all | one);
         let without_a = union(masks.get(2..split).unwrap_or_default());
         let without_b = union(masks.get(split..).unwrap_or_default());
@@ -213,9 +224,9 @@ pub(crate) fn common(
 
 /// A shortest path that is in `a` but in none of `not`; `None` proves that `a`
 /// lies wholly within them.
-pub(crate) fn outside(a: &Lang, not: &[&Lang]) -> Result<Option<String>, TooComplex> {
+pub(crate) fn outside(a: &Lang, not: &[&Lang], effort: &mut Effort) -> Result<Option<String>, TooComplex> {
     let langs: Vec<&Lang> = std::iter::once(a).chain(not.iter().copied()).collect();
-    search(&langs, 1, |masks| {
+    search(&langs, 1, effort, |masks| {
         masks.split_first().is_some_and(|(a, not)| a & !not.iter().fold(0, |all, one| all | one) != 0)
     })
 }
@@ -225,6 +236,7 @@ pub(crate) fn outside(a: &Lang, not: &[&Lang]) -> Result<Option<String>, TooComp
 fn search(
     langs: &[&Lang],
     needed: usize,
+    effort: &mut Effort,
     wanted: impl Fn(&[u8]) -> bool,
 ) -> Result<Option<String>, TooComplex> {
     // A character that no pattern gives stands for all others.
@@ -268,9 +280,7 @@ fn search(
             if state.0.len() < langs.len() || seen.contains(&state) {
                 continue;
             }
-            if seen.len() >= MAX_STATES {
-                return Err(TooComplex);
-            }
+            effort.0 = effort.0.checked_sub(1).ok_or(TooComplex)?;
             queue.push_back((state.0.clone(), state.1, format!("{path}{c}")));
             seen.insert(state);
         }
@@ -289,8 +299,14 @@ mod tests {
 
     fn overlap(a: &[&str], not_a: &[&str], b: &[&str], kind: Option<StoreKind>) -> Option<String> {
         let (a, not_a, b) = (patterns(a), patterns(not_a), patterns(b));
-        common(&Lang::covered(&a, kind), &[&Lang::excepted(&not_a, kind)], &Lang::covered(&b, kind), &[])
-            .unwrap()
+        common(
+            &Lang::covered(&a, kind),
+            &[&Lang::excepted(&not_a, kind)],
+            &Lang::covered(&b, kind),
+            &[],
+            &mut Effort::default(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -319,7 +335,7 @@ mod tests {
         let file = patterns(&["x"]);
         let a = Lang::covered(&file, Some(StoreKind::Json));
         let b = Lang::covered(&file, Some(StoreKind::Leveldb));
-        assert_eq!(common(&a, &[], &b, &[]), Ok(None));
+        assert_eq!(common(&a, &[], &b, &[], &mut Effort::default()), Ok(None));
     }
 
     #[test]
@@ -334,7 +350,7 @@ mod tests {
             ("a/*", false),
             ("cache", false),
         ] {
-            let found = outside(&Lang::own(&patterns(&[own])), &[&never]).unwrap();
+            let found = outside(&Lang::own(&patterns(&[own])), &[&never], &mut Effort::default()).unwrap();
             assert_eq!(found.is_none(), within, "{own}: {found:?}");
         }
     }
@@ -375,7 +391,7 @@ mod tests {
             let kind = Some(StoreKind::Leveldb);
             let one = std::slice::from_ref;
             let found = common(
-                &Lang::covered(one(&a), kind), &[&Lang::excepted(one(&not), kind)], &Lang::covered(one(&b), kind), &[],
+                &Lang::covered(one(&a), kind), &[&Lang::excepted(one(&not), kind)], &Lang::covered(one(&b), kind), &[], &mut Effort::default(),
             ).unwrap();
             let holds = |path: &[&str]| covers(&a, path) && !covers(&not, path) && covers(&b, path);
             let tried = all_paths().into_iter().find(|p| holds(p));

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Longest pattern, in bytes.
 const MAX_LEN: usize = 512;
@@ -193,11 +194,11 @@ pub(crate) enum Seg {
     Name(NameGlob),
 }
 
-/// A pattern, its braces spread out.
+/// A pattern, its braces spread out; cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
-    text: String,
-    alternatives: Vec<Vec<Seg>>,
+    text: Arc<str>,
+    alternatives: Arc<[Vec<Seg>]>,
 }
 
 impl Pattern {
@@ -219,7 +220,7 @@ impl Pattern {
                 alternatives.push(segs);
             }
         }
-        Ok(Self { text: text.to_owned(), alternatives })
+        Ok(Self { text: text.into(), alternatives: alternatives.into() })
     }
 
     /// As it was written.

@@ -57,13 +57,20 @@ pub(crate) struct Source {
     pub text: String,
     /// Part of this program, as against a person's own.
     pub builtin: bool,
+    /// Where each line after the first begins.
+    breaks: Vec<usize>,
 }
 
 impl Source {
+    pub(crate) fn new(file: impl Into<String>, text: impl Into<String>, builtin: bool) -> Self {
+        let text = text.into();
+        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1).collect();
+        Self { file: file.into(), text, builtin, breaks }
+    }
+
     /// The line, from 1, of a place in the text.
     pub(crate) fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or(self.text.as_bytes());
-        before.split(|b| *b == b'\n').count()
+        1 + self.breaks.partition_point(|start| *start <= span.start)
     }
 
     pub(crate) fn problem(&self, span: &Range<usize>, reason: impl Into<String>) -> Problem {

@@ -83,6 +83,8 @@ pub(crate) struct Use {
     /// pattern.
     #[serde(default)]
     pub with: BTreeMap<String, Vec<Text>>,
+    /// Put before the rules' ids, where two layouts have one of the same id.
+    pub prefix: Option<Text>,
     /// No rule of the layout is surer than this here.
     pub confidence: Option<Confidence>,
     /// Rules of the layout that do not apply here.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use super::model::{Rule, Shape, sidecars};
+use super::model::{Patterns, Rule, Shape, sidecars};
 use super::pattern::{NameGlob, Pattern, Seg, prepared};
 use crate::fsys::RelPath;
 use crate::model::Class;
@@ -198,13 +198,13 @@ pub struct RuleSet {
 impl RuleSet {
     /// Merges the rules, in their order. `never` are patterns of what is not to
     /// be cleared whatever a rule says; `fold` where case does not matter.
-    pub(crate) fn new(
-        rules: Vec<(Rule, Vec<Pattern>, Vec<Pattern>)>,
+    pub(crate) fn new<'a>(
+        rules: impl Iterator<Item = (Rule, &'a Patterns)>,
         never: &[Arc<Pattern>],
         fold: bool,
     ) -> Self {
         let mut out = Self { fold, ..Self::default() };
-        for (i, (rule, paths, except)) in rules.into_iter().enumerate() {
+        for (i, (rule, (paths, except))) in rules.enumerate() {
             let Ok(i) = u16::try_from(i) else { break };
             for (patterns, role) in [(paths, Role::Store), (except, Role::Except)] {
                 for segs in patterns.iter().flat_map(Pattern::alternatives) {
@@ -212,6 +212,9 @@ impl RuleSet {
                 }
             }
             out.rules.push(rule);
+        }
+        if !out.rules.iter().any(|r| r.class == Class::Cache) {
+            return out;
         }
         for segs in never.iter().flat_map(|p| p.alternatives()) {
             out.never.add(segs, (0, Role::Except));
@@ -327,8 +330,10 @@ impl<'a> Position<'a> {
     #[must_use]
     pub fn file(&self, name: &OsStr) -> Option<RuleMatch<'a>> {
         let set = self.set;
-        if self.hits.is_empty() && self.active.is_empty() {
-            return None;
+        match self.below() {
+            Below::Nothing => return None,
+            Below::All(hit) => return Some(hit),
+            Below::Mixed => {}
         }
         let name = prepared(name, set.fold);
         let mut dead: Vec<u16> = Vec::new();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{android, disk_lru};
 use crate::model::StoreKind;
+use crate::sqlite::format::{DbHeader, be16};
 
 /// Where an app's data lies in an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,6 +242,29 @@ pub fn overwrite(path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
         file.seek(SeekFrom::Start(at))?;
         file.write_all(bytes)
     })
+}
+
+/// Changes a key in the first index of a closed sample database, so that the
+/// index no longer fits its table; no row is touched.
+///
+/// # Errors
+/// The system's error; `InvalidData` where the database has no filled index.
+pub fn break_index(path: &Path) -> io::Result<()> {
+    let none = || io::Error::new(io::ErrorKind::InvalidData, "the sample database has no filled index");
+    let bytes = fs::read(path)?;
+    let header = DbHeader::parse(&bytes).ok_or_else(none)?;
+    let size = header.page_size.ok_or_else(none)? as usize;
+    for (number, page) in bytes.chunks_exact(size).enumerate().skip(1) {
+        let cells = be16(page, 3).unwrap_or(0);
+        if page.first() == Some(&10) && cells > 1 {
+            let first = usize::from(be16(page, 8).ok_or_else(none)?);
+            let text = page.get(first..).ok_or_else(none)?;
+            let letter = text.iter().position(u8::is_ascii_lowercase).ok_or_else(none)?;
+            let at = (number * size + first + letter) as u64;
+            return overwrite(path, at, b"~");
+        }
+    }
+    Err(none())
 }
 
 /// Cuts a file to half of its length.

@@ -18,7 +18,7 @@ use crate::control::Control;
 /// What the connection is for; decides what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Look at a private copy: `SELECT` and `PRAGMA` only.
+    /// Look at a private copy, open for reading only.
     Read,
     /// Change a private copy: `REINDEX`, `VACUUM INTO`, recovery of a hot
     /// journal or write-ahead log.
@@ -124,7 +124,12 @@ fn harden(
             | AuthAction::Read { .. }
             | AuthAction::Pragma { .. }
             | AuthAction::Function { .. }
-            | AuthAction::Recursive => Authorization::Allow,
+            | AuthAction::Recursive
+            // Full-text and R-Tree tables prepare these when they are opened
+            // to be checked; the file is open for reading only.
+            | AuthAction::Insert { .. }
+            | AuthAction::Update { .. }
+            | AuthAction::Delete { .. } => Authorization::Allow,
             _ => Authorization::Deny,
         }))?;
     }

@@ -19,8 +19,20 @@ mod tests;
 mod unique;
 mod virtuals;
 
-#[allow(unused_imports)] // the door of salvage uses it
 pub(crate) use blank::{seal, sync_parent};
+
+/// Serves the app's own collations and functions on a connection that only
+/// reads a rebuilt database, as they were served while it was written.
+pub(crate) fn serve_stand_ins(db: &Connection, names: &[String]) -> rusqlite::Result<()> {
+    for name in names {
+        if let Some(name) = name.strip_prefix("collation ") {
+            model::stand_in_collation(db, name)?;
+        } else if let Some(name) = name.strip_prefix("function ") {
+            model::stand_in_function(db, name)?;
+        }
+    }
+    Ok(())
+}
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -32,6 +44,7 @@ use self::fill::{Fill, TextWay};
 use self::model::{Model, Table};
 use self::side::Side;
 use super::connect::{self, Access};
+use super::ddl::Affinity;
 use super::format::Encoding;
 use super::salvaged::{
     Doubt, ObjectKind, Orphan, PlacedBy, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError, Value,
@@ -57,6 +70,8 @@ pub struct WriterOptions {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableCount {
     pub name: String,
+    /// Its number among the schema objects given to [`Sink::begin`].
+    pub object: usize,
     /// In the table, whole, and nothing contradicts them.
     pub recovered: u64,
     /// In the table, whole, but something contradicts a value.
@@ -88,8 +103,9 @@ pub struct Written {
     pub doubtful: Option<String>,
     /// Schema objects that could not be made, with the reason.
     pub dropped: Vec<(String, String)>,
-    /// Collations and functions of the app that stand-ins served: the indexes
-    /// that use them must be rebuilt by the app (`REINDEX`).
+    /// Collations and functions of the app that stand-ins served, as
+    /// `collation NAME` and `function NAME`: the indexes that use them must be
+    /// rebuilt by the app (`REINDEX`).
     pub stand_ins: Vec<String>,
     /// Sentences for a person.
     pub notes: Vec<String>,
@@ -235,9 +251,20 @@ impl State {
     /// schema order, so that root pages lie at the start of the file.
     fn plan(&mut self, schema: &[SchemaObject]) -> Result<(), SinkError> {
         let refusals = self.refusals(schema);
+        for name in self.model.functions() {
+            model::stand_in_function(&self.db, name)?;
+        }
+        let functions = self.model.functions().iter().map(|n| format!("function {n}"));
+        let collations = self.model.collations()?;
+        for name in &collations {
+            model::stand_in_collation(&self.db, name)?;
+        }
+        let collations = collations.into_iter().map(|n| format!("collation {n}"));
+        self.written.stand_ins = functions.chain(collations).collect();
         for (at, (object, refusal)) in schema.iter().zip(refusals).enumerate() {
             let mut count = TableCount {
                 name: object.name.clone(),
+                object: self.objects.len(),
                 made: refusal.is_none(),
                 origin: Some(object.origin),
                 ..TableCount::default()
@@ -274,16 +301,6 @@ impl State {
             }
             self.objects.push(Object { given, place, count });
         }
-        for name in self.model.functions() {
-            model::stand_in_function(&self.db, name)?;
-        }
-        let functions = self.model.functions().iter().map(|n| format!("function {n}"));
-        let collations = self.model.collations()?;
-        for name in &collations {
-            model::stand_in_collation(&self.db, name)?;
-        }
-        let collations = collations.into_iter().map(|n| format!("collation {n}"));
-        self.written.stand_ins = functions.chain(collations).collect();
         Ok(())
     }
 
@@ -422,14 +439,17 @@ impl State {
             Verdict::Stands => {}
             Verdict::Cannot(reason) => return self.aside(&row, &reason),
             Verdict::Breaks(reason) => match row.rowid {
-                Some(rowid) if row.doubts.is_empty() && self.breakers.len() < MAX_BREAKERS => {
-                    self.breakers.push(Breaker {
-                        object: row.object,
-                        rowid,
-                        page: row.page,
-                        offset: row.offset,
-                        reason,
-                    });
+                // Beyond the bound they stay in the table: so many are no accident.
+                Some(rowid) if row.doubts.is_empty() => {
+                    if self.breakers.len() < MAX_BREAKERS {
+                        self.breakers.push(Breaker {
+                            object: row.object,
+                            rowid,
+                            page: row.page,
+                            offset: row.offset,
+                            reason,
+                        });
+                    }
                 }
                 _ => return self.aside(&row, &reason),
             },
@@ -605,11 +625,33 @@ fn examine(row: &mut Row, table: &Table, has_rowid: bool, way: TextWay) -> Verdi
                     Verdict::Breaks(format!("NULL in {}, which must not be NULL", column.name))
                 };
             }
+        } else if !fits_affinity(column.affinity, value, way) {
+            return Verdict::Breaks(format!("the type of {} does not suit its column", column.name));
         } else if table.strict && !strict_allows(&column.declared, value) {
             return Verdict::Breaks(format!("{} does not hold {}", column.name, column.declared));
         }
     }
     Verdict::Stands
+}
+
+/// Whether SQLite could have stored the value there: a column of TEXT affinity
+/// holds no number, one of numeric affinity no text that reads as a number
+/// (datatype3.html, 3.).
+fn fits_affinity(affinity: Affinity, value: &Value, way: TextWay) -> bool {
+    match (affinity, value) {
+        (Affinity::Text, Value::Integer(_) | Value::Real(_)) => false,
+        (Affinity::Numeric | Affinity::Integer | Affinity::Real, Value::Text(bytes)) => {
+            // In UTF-16 every second byte of a number is zero.
+            let ascii: Vec<u8> = match way {
+                TextWay::Bind => bytes.clone(),
+                TextWay::Cast => bytes.iter().copied().filter(|b| *b != 0).collect(),
+            };
+            let number = std::str::from_utf8(&ascii).ok().map(str::trim);
+            let starts = |t: &str| t.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+            !number.is_some_and(|t| starts(t) && t.parse::<f64>().is_ok())
+        }
+        _ => true,
+    }
 }
 
 /// What a STRICT table may hold in a column of that type

@@ -139,6 +139,7 @@ pub fn entries(kind: StoreKind, subject: Subject<'_>, control: &Control) -> Resu
 /// or the kind cannot be rebuilt.
 pub fn rebuild(kind: StoreKind, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     match kind {
+        StoreKind::Sqlite => crate::sqlite::mend::rebuild(request),
         StoreKind::Leveldb => leveldb::rebuild(request),
         StoreKind::Mmkv => mmkv::rebuild(request),
         _ => Err(StoreError::CannotRebuild {

@@ -17,6 +17,7 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::fill::{Bound, TextWay};
+use crate::sqlite::ddl::Affinity;
 use crate::sqlite::salvaged::Value;
 
 /// One column of a table as stored: virtual generated columns are left out.
@@ -27,6 +28,7 @@ pub(super) struct Column {
     pub number: usize,
     /// Must not hold NULL; never set for the rowid alias.
     pub not_null: bool,
+    pub affinity: Affinity,
     /// Computed by SQLite and stored.
     pub generated: bool,
     /// Declared type, upper case, for STRICT tables.
@@ -169,6 +171,11 @@ impl Model {
                 number: row.get::<_, i64>(0)?.try_into().unwrap_or(usize::MAX),
                 not_null: row.get(3)?,
                 generated: hidden == 3,
+                // ANY converts nothing in a STRICT table.
+                affinity: match row.get::<_, String>(2)?.as_str() {
+                    "ANY" if strict => Affinity::None,
+                    declared => Affinity::of_type(declared),
+                },
                 declared: row.get(2)?,
             });
         }

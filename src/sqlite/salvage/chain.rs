@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::cells::{Cell, zero_sectors};
 use super::pages::{Pages, Readable};
-use super::scan::{NOBODY, PageKind, Scan};
+use super::scan::{NOBODY, OverflowRef, PageKind, Scan};
 use crate::sqlite::format::be32;
 
 /// How a payload could be read.
@@ -22,8 +22,21 @@ pub struct Assembled {
 pub struct Chains {
     used: Vec<bool>,
     contested: HashMap<u32, Vec<Claim>>,
-    /// Chain links that are known better than the page itself says: page to next.
-    pub links: HashMap<u32, u32>,
+    /// What helps to mend chains; only when some are broken.
+    mending: Option<Mending>,
+}
+
+/// What is known of all overflow pages when some chains are broken.
+#[derive(Debug, Default)]
+struct Mending {
+    /// By page: how many pages its chain runs from there to its natural end; 0 when it does not end.
+    runs: Vec<u32>,
+    /// By page: the page whose link leads to it; 0 for none.
+    before: Vec<u32>,
+    /// Pages of overflow content that no link leads to, by the length of their run.
+    heads: HashMap<u32, Vec<u32>>,
+    /// Links by the pointer map: page to next.
+    mapped: HashMap<u32, u32>,
 }
 
 /// One chain's claim on a page that others claim too.
@@ -80,23 +93,162 @@ impl Chains {
         me
     }
 
+    /// Finds out how many chains are broken, and if any are, what could mend
+    /// them. `free` are the pages of the free list, `mapped` the links by the
+    /// pointer map.
+    pub fn prepare_mending(
+        &mut self,
+        scan: &Scan,
+        live: &dyn Fn(u32) -> bool,
+        free: &HashSet<u32>,
+        mapped: impl FnOnce() -> HashMap<u32, u32>,
+    ) {
+        let whole = |o: &OverflowRef| {
+            let (mut at, mut left) = (o.first, o.pages);
+            while left > 0 && at != 0 && (at as usize) < scan.infos.len() {
+                at = scan.info(at).next;
+                left -= 1;
+            }
+            left == 0 && at == 0
+        };
+        let broken = scan.overflows.iter().filter(|o| live(o.page)).any(|o| !whole(o));
+        if !broken && self.contested.is_empty() {
+            return;
+        }
+        let n = scan.infos.len();
+        let content = |p: u32| {
+            let info = scan.info(p);
+            p > 1
+                && info.owner == NOBODY
+                && !free.contains(&p)
+                && !matches!(info.kind, PageKind::Zero | PageKind::Gone)
+        };
+        let mut m = Mending { runs: vec![0; n], before: vec![0; n], mapped: mapped(), ..Mending::default() };
+        // Lengths of runs, each page looked at once; `u32::MAX` while it is on the way.
+        for start in 2..n as u32 {
+            let mut path = Vec::new();
+            let mut at = start;
+            let mut tail = 0;
+            while at != 0 {
+                match m.runs.get_mut(at as usize) {
+                    Some(run) if *run == 0 && content(at) => {
+                        *run = u32::MAX;
+                        path.push(at);
+                        at = scan.info(at).next;
+                    }
+                    Some(run) if *run != 0 && *run != u32::MAX => {
+                        tail = *run;
+                        break;
+                    }
+                    _ => {
+                        tail = u32::MAX;
+                        break;
+                    }
+                }
+            }
+            for page in path.into_iter().rev() {
+                tail = if tail == u32::MAX { u32::MAX } else { tail + 1 };
+                if let Some(run) = m.runs.get_mut(page as usize) {
+                    *run = tail;
+                }
+            }
+        }
+        for run in m.runs.iter_mut().filter(|r| **r == u32::MAX) {
+            *run = 0;
+        }
+        let mut led_to = vec![false; n];
+        for chain in scan.overflows.iter().filter(|o| live(o.page)) {
+            if let Some(slot) = led_to.get_mut(chain.first as usize) {
+                *slot = true;
+            }
+        }
+        for page in 2..n as u32 {
+            let next = scan.info(page).next;
+            if self.uses(page) && content(page) && next != 0 {
+                if let Some(slot) = led_to.get_mut(next as usize) {
+                    *slot = true;
+                }
+                if let Some(slot) = m.before.get_mut(next as usize) {
+                    *slot = page;
+                }
+            }
+        }
+        // Unused pages link to each other, too: only the first of each row is a head.
+        for page in 2..n as u32 {
+            let next = scan.info(page).next;
+            let row = !self.uses(page) && content(page) && m.runs.get(page as usize).is_some_and(|r| *r > 0);
+            if row
+                && next != 0
+                && let Some(slot) = led_to.get_mut(next as usize)
+            {
+                *slot = true;
+            }
+        }
+        for page in 2..n as u32 {
+            let run = m.runs.get(page as usize).copied().unwrap_or(0);
+            let typed = matches!(scan.info(page).kind, PageKind::Sound(_));
+            if run > 0 && !typed && !self.uses(page) && !led_to.get(page as usize).copied().unwrap_or(true) {
+                m.heads.entry(run).or_default().push(page);
+            }
+        }
+        self.mending = Some(m);
+    }
+
+    /// The page that follows `before` in a chain which still needs `left`
+    /// pages, when `stated` cannot be it, and whether that is certain.
+    fn mend(&self, scan: &Scan, before: u32, stated: u32, left: u32) -> Option<(u32, bool)> {
+        let m = self.mending.as_ref()?;
+        if before == 0 || left == 0 {
+            return None;
+        }
+        if let Some(&next) = m.mapped.get(&before) {
+            return (next != stated).then_some((next, true));
+        }
+        let beside = before + 1;
+        if stated == beside {
+            return None;
+        }
+        let run = |p: u32| m.runs.get(p as usize).copied().unwrap_or(0);
+        let led_by = |p: u32| m.before.get(p as usize).copied().unwrap_or(0);
+        let is_content = |p: u32| {
+            let info = scan.info(p);
+            info.owner == NOBODY && run(p) > 0 && !matches!(info.kind, PageKind::Sound(_))
+        };
+        let by = led_by(beside);
+        let free_beside = is_content(beside) && (by == 0 || by + 1 != beside) && by != before;
+        let stated_fits = stated != 0 && run(stated) == left;
+        if free_beside && run(beside) == left {
+            // Crossed links: the neighbour fits, and what is stated has a neighbour of its own.
+            let robbed = stated > 1 && led_by(stated) == before && {
+                let natural = stated - 1;
+                natural != before
+                    && run(natural) > 0
+                    && scan.info(natural).next != stated
+                    && self.uses(natural)
+            };
+            if !stated_fits || robbed {
+                return Some((beside, false));
+            }
+        }
+        if stated_fits {
+            return None;
+        }
+        if let Some(heads) = m.heads.get(&left) {
+            if let [only] = heads.as_slice() {
+                return Some((*only, false));
+            }
+            if let Some(near) = heads.iter().find(|h| **h > before && **h <= before + 8) {
+                return Some((*near, false));
+            }
+        }
+        // The rest may be broken once more further on.
+        (stated == 0 && free_beside && by == 0 && run(beside) < left).then_some((beside, false))
+    }
+
     /// Whether a chain uses `page`.
     #[must_use]
     pub fn uses(&self, page: u32) -> bool {
         self.used.get(page as usize).copied().unwrap_or(false)
-    }
-
-    /// Marks the pages of one more chain as used.
-    pub fn claim(&mut self, scan: &Scan, first: u32, pages: u32) {
-        let (mut at, mut left) = (first, pages);
-        while left > 0 && at != 0 {
-            match self.used.get_mut(at as usize) {
-                Some(used) if !*used => *used = true,
-                _ => break,
-            }
-            at = scan.info(at).next;
-            left -= 1;
-        }
     }
 
     /// Whether the chain's claim on a contested page holds: `Some(true)` it is
@@ -163,6 +315,13 @@ pub fn assemble(
     let mut steps = 0_u32;
     let mut seen: HashSet<u32> = HashSet::new();
     while left > 0 {
+        if let Some((next, certain)) = chains.mend(scan, before, at, to_come) {
+            at = next;
+            if !certain {
+                let from = out.len() as u64;
+                how.unsure.push((from, cell.payload, format!("overflow chain mended after page {before}")));
+            }
+        }
         let info = scan.info(at);
         if at == 0 || at > pages.count || at == pages.lock_page() {
             how.cut = Some(if before == 0 {
@@ -219,7 +378,7 @@ pub fn assemble(
         }
         before = at;
         to_come = to_come.saturating_sub(1);
-        at = chains.links.get(&at).copied().unwrap_or(next);
+        at = next;
         steps += 1;
         if steps > pages.count {
             break;

@@ -7,7 +7,7 @@
 //! | step | module |
 //! |---|---|
 //! | where the file begins, page size, reserve | `probe` |
-//! | pages by number, logs laid over them | `pages` |
+//! | pages by number, logs laid over them, shifted grids | `pages`, `logs`, `grid` |
 //! | what each page is by itself | `scan` |
 //! | the schema, and its mending | `schema`, `mend` |
 //! | which pages each tree reaches | `tree` |
@@ -16,6 +16,7 @@
 
 pub mod cells;
 pub mod chain;
+pub mod grid;
 pub mod logs;
 pub mod mend;
 pub mod pages;
@@ -151,6 +152,8 @@ pub struct Salvager {
     report: ReadReport,
     /// Logs that are not yet laid over the file.
     logs: Vec<(Layer, Arc<dyn ReadAt>, Origin)>,
+    /// Whether the database has pointer maps.
+    auto_vacuum: bool,
 }
 
 /// All that is known of the structure before rows are read.
@@ -190,7 +193,7 @@ impl Salvager {
         };
         let pages = Pages::new(input.main.clone(), len, probe.base, probe.page_size, probe.reserved);
         let report = ReadReport { notes: probe.notes.clone(), ..ReadReport::default() };
-        let mut me = Self { pages, probe, options, report, logs: Vec::new() };
+        let mut me = Self { pages, probe, options, report, logs: Vec::new(), auto_vacuum: false };
         if let (Some((page_size, layer)), Some(src)) = (wal, &input.wal) {
             if page_size == me.pages.page_size {
                 me.logs.push((layer, src.clone(), Origin::Wal));
@@ -298,6 +301,10 @@ impl Salvager {
     /// Finds out which page belongs where.
     fn structure(&mut self, control: &Control) -> Result<Structure, ReadError> {
         let mut scan = scan::scan(&self.pages, control)?;
+        if let Some(note) = grid::resync(&mut self.pages, &scan, self.probe.header.as_ref(), control)? {
+            self.report.notes.push(note);
+            scan = scan::scan(&self.pages, control)?;
+        }
         let (rows, encoding, incomplete) = schema::read_rows(&self.pages, &mut scan);
         let mut schema = schema::build(rows, &self.options.schema_from, self.pages.count, incomplete);
         schema.encoding = encoding;
@@ -311,19 +318,35 @@ impl Salvager {
         verify::verify(&self.pages, &mut scan, &mut trees, control)?;
         let header = self.probe.header;
         let (trunk, count) = header.map_or((0, 0), |h| (h.freelist_trunk, h.freelist_count));
-        let (free, mut free_whole) = tree::free_list(&self.pages, &scan, trunk, count);
+        let (mut free, mut free_whole) = tree::free_list(&self.pages, &scan, trunk, count);
         free_whole &= header.is_some();
+        if !free_whole {
+            free.extend(place::loose_free_pages(&self.pages, &scan));
+        }
+        let mapped = header.is_some_and(|h| h.largest_root != 0)
+            || (header.is_none() && place::has_pointer_map(&self.pages));
+        self.auto_vacuum = mapped;
         let chains = Chains::new(&scan, &|p| scan.info(p).owner != NOBODY);
-        let parents = match header {
-            Some(h) if h.largest_root != 0 && trees.iter().any(|t| !t.holes.is_empty()) => {
-                place::pointer_map(&self.pages)
-            }
-            _ => HashMap::new(),
+        let parents = if mapped && trees.iter().any(|t| !t.holes.is_empty()) {
+            place::pointer_map(&self.pages, 5)
+        } else {
+            HashMap::new()
         };
         let evidence =
             Evidence { pages: &self.pages, chains: &chains, free: &free, free_whole, parents: &parents };
         let homeless = place::place(&evidence, &mut scan, &mut trees, control)?;
-        let chains = Chains::new(&scan, &|p| scan.info(p).owner != NOBODY);
+        let live = |p: u32| scan.info(p).owner != NOBODY;
+        let mut chains = Chains::new(&scan, &live);
+        chains.prepare_mending(&scan, &live, &free, || {
+            if mapped {
+                place::pointer_map(&self.pages, 4).into_iter().map(|(page, before)| (before, page)).collect()
+            } else {
+                HashMap::new()
+            }
+        });
+        if schema.encoding.is_none() && header.and_then(|h| h.text_encoding()).is_none() {
+            schema.encoding = self.guess_encoding(&scan);
+        }
         Ok(Structure { scan, schema, trees, chains, free, homeless })
     }
 
@@ -483,6 +506,7 @@ impl Salvager {
         let h = header.as_ref();
         let auto_vacuum = match h {
             Some(h) if h.largest_root != 0 => 1 + u8::from(h.incremental_vacuum != 0),
+            _ if self.auto_vacuum => 1,
             _ => 0,
         };
         Settings {
@@ -496,6 +520,40 @@ impl Salvager {
             schema_format: h.map_or(4, |h| h.schema_format).clamp(1, 4),
             wal_mode: h.is_some_and(|h| h.write_version == 2),
         }
+    }
+
+    /// The text encoding by the texts of some leaf pages, when nothing says it.
+    fn guess_encoding(&self, scan: &Scan) -> Option<Encoding> {
+        let mut votes: HashMap<Encoding, usize> = HashMap::new();
+        let mut reader = PageReader::default();
+        let leaves = (2..=self.pages.count).filter(|p| {
+            matches!(scan.info(*p).kind, PageKind::Sound(t) if t.is_leaf()) && scan.info(*p).cells > 0
+        });
+        for page in leaves.take(200) {
+            self.pages.read(page, &mut reader.buf);
+            let (buf, cells, slots) = (&reader.buf, &mut reader.cells, &mut reader.slots);
+            if cells::strict(buf, 0, self.pages.usable(), cells, slots).is_none() {
+                continue;
+            }
+            for cell in cells.iter() {
+                let local = cell.local_bytes(buf);
+                if record::decode(local, cell.payload, slots).is_err() {
+                    continue;
+                }
+                for slot in slots.iter() {
+                    if let Some(record::ValueRef::Text(b)) = record::slot_value(slot, local)
+                        && b.len() >= 4
+                        && let Some(e) = text::guess(b)
+                    {
+                        *votes.entry(e).or_default() += 1;
+                    }
+                }
+            }
+        }
+        [Encoding::Utf8, Encoding::Utf16le, Encoding::Utf16be]
+            .into_iter()
+            .filter(|e| votes.contains_key(e))
+            .max_by_key(|e| votes.get(e).copied())
     }
 
     fn count_pages(&mut self, at: &Structure) {

@@ -60,6 +60,10 @@ pub struct Pages {
     pub overlay: HashMap<u32, Overlay>,
     /// Pages of which only an older version is left.
     pub stale: HashSet<u32>,
+    /// Pages near which bytes are missing or too many.
+    pub near_break: HashSet<u32>,
+    /// Pages that were put together from parts.
+    pub patches: HashMap<u32, Vec<u8>>,
     /// Number of pages.
     pub count: u32,
     main_len: u64,
@@ -81,6 +85,8 @@ impl Pages {
             segments: vec![Segment { first: 1, offset: base }],
             overlay: HashMap::new(),
             stale: HashSet::new(),
+            patches: HashMap::new(),
+            near_break: HashSet::new(),
             count: u32::try_from(count).unwrap_or(u32::MAX - 1),
             main_len,
         }
@@ -147,8 +153,10 @@ impl Pages {
     /// checksum does not vouch for it, or should have come from there.
     #[must_use]
     pub fn unvouched(&self, page: u32) -> Option<&'static str> {
-        if self.overlay.is_empty() && self.stale.is_empty() {
+        if self.overlay.is_empty() && self.stale.is_empty() && self.near_break.is_empty() {
             None
+        } else if self.near_break.contains(&page) {
+            Some("bytes are missing or too many near its page")
         } else if self.stale.contains(&page) {
             Some("an older version of its page: the newer one is destroyed in the log")
         } else if self.overlay.get(&page).is_some_and(|o| !o.vouched) {
@@ -161,6 +169,10 @@ impl Pages {
     /// Reads page `page` into `buf`, which is set to the page size.
     pub fn read(&self, page: u32, buf: &mut Vec<u8>) -> Readable {
         buf.resize(self.page_size as usize, 0);
+        if let Some(patch) = self.patches.get(&page) {
+            buf.clone_from(patch);
+            return Readable::Partly;
+        }
         let Some((origin, offset)) = (page != 0 && page <= self.count).then(|| self.place(page)).flatten()
         else {
             buf.fill(0);
@@ -195,6 +207,7 @@ impl Pages {
             return false;
         };
         if b != a + (u64::from(pages) - 1) * u64::from(self.page_size)
+            || (!self.patches.is_empty() && (first..first + pages).any(|p| self.patches.contains_key(&p)))
             || (!self.overlay.is_empty() && (first..first + pages).any(|p| self.overlay.contains_key(&p)))
         {
             return false;

@@ -179,23 +179,25 @@ impl Placer {
                 _ => {}
             }
         }
-        let mut votes: HashMap<usize, (usize, f64)> = HashMap::new();
+        // By tree: pages that fit, share of usual records, likelihood.
+        let mut votes: HashMap<usize, (usize, usize, f64)> = HashMap::new();
         for &page in &some {
             for fit in self.fits(evidence, scan, trees, page, false) {
                 if trees.get(fit.tree).is_some_and(|t| !t.holes.is_empty()) {
                     let vote = votes.entry(fit.tree).or_default();
                     vote.0 += 1;
-                    vote.1 += fit.likelihood;
+                    vote.1 += fit.usual * 16 / fit.records.max(1);
+                    vote.2 += fit.likelihood;
                 }
             }
         }
         let by_map = evidence.parents.get(&top).and_then(|p| root_or_owner(scan, trees, *p));
         let best = votes
             .iter()
-            .filter(|(_, (n, _))| n * 10 >= some.len() * 9)
-            .map(|(t, (n, l))| (*t, *l / (*n).max(1) as f64))
-            .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
-            .map(|(t, _)| t);
+            .filter(|(_, (n, _, _))| n * 10 >= some.len() * 9)
+            .map(|(t, (n, usual, l))| (*t, usual / (*n).max(1), *l / (*n).max(1) as f64))
+            .max_by(|a, b| a.1.cmp(&b.1).then(a.2.total_cmp(&b.2)).then(b.0.cmp(&a.0)))
+            .map(|(t, _, _)| t);
         let Some(number) = by_map.filter(|t| votes.contains_key(t)).or(best) else { return };
         let Some(tree) = trees.get_mut(number) else { return };
         let range = tree
@@ -353,8 +355,9 @@ fn root_or_owner(scan: &Scan, trees: &[Tree], page: u32) -> Option<usize> {
     trees.iter().position(|t| t.root == page || t.holes.iter().any(|h| h.page == page && page != 0))
 }
 
-/// Parents of b-tree pages by the pointer map of an auto-vacuum database.
-pub fn pointer_map(pages: &Pages) -> HashMap<u32, u32> {
+/// What the pointer map of an auto-vacuum database says, by page: for b-tree
+/// pages (kind 5) their parent, for overflow pages (kind 4) the page before.
+pub fn pointer_map(pages: &Pages, kind_wanted: u8) -> HashMap<u32, u32> {
     let mut out = HashMap::new();
     let per_page = pages.usable() / 5;
     let mut map = 2_u32;
@@ -366,7 +369,7 @@ pub fn pointer_map(pages: &Pages) -> HashMap<u32, u32> {
             let entry = i as usize * 5;
             let (Some(kind), Some(parent)) = (buf.get(entry), be32(&buf, entry + 1)) else { break };
             let page = at + 1 + i;
-            if *kind == 5 && parent > 1 && parent <= pages.count && page <= pages.count {
+            if *kind == kind_wanted && parent > 1 && parent <= pages.count && page <= pages.count {
                 out.insert(page, parent);
             }
         }
@@ -376,4 +379,47 @@ pub fn pointer_map(pages: &Pages) -> HashMap<u32, u32> {
         };
     }
     out
+}
+
+/// Whether page 2 is a pointer map: nearly all its entries are such as one holds.
+pub fn has_pointer_map(pages: &Pages) -> bool {
+    let mut buf = Vec::new();
+    pages.read(2, &mut buf);
+    let entries = (pages.usable() / 5).min(pages.count.saturating_sub(2)) as usize;
+    let good = (0..entries)
+        .filter(|i| {
+            let (kind, parent) = (buf.get(i * 5).copied(), be32(&buf, i * 5 + 1).unwrap_or(u32::MAX));
+            match kind {
+                Some(1 | 2) => parent == 0,
+                Some(3..=5) => parent > 0 && parent <= pages.count,
+                _ => false,
+            }
+        })
+        .count();
+    entries > 2 && good * 10 >= entries * 9
+}
+
+/// Pages of the free list when its head is lost: found by what a trunk page
+/// looks like, a count and that many page numbers which nothing else uses.
+pub fn loose_free_pages(pages: &Pages, scan: &Scan) -> HashSet<u32> {
+    let mut free = HashSet::new();
+    let mut buf = Vec::new();
+    for page in 2..=pages.count {
+        let info = scan.info(page);
+        if info.kind != PageKind::Unknown || info.owner != NOBODY || info.next > pages.count {
+            continue;
+        }
+        pages.read(page, &mut buf);
+        let n = be32(&buf, 4).unwrap_or(0);
+        if n == 0 || n > pages.usable() / 4 - 2 {
+            continue;
+        }
+        let leaves: HashSet<u32> = (0..n as usize).map_while(|i| be32(&buf, 8 + 4 * i)).collect();
+        let fits = |p: &u32| *p > 1 && *p <= pages.count && *p != page && scan.info(*p).owner == NOBODY;
+        if leaves.len() == n as usize && leaves.iter().all(fits) {
+            free.insert(page);
+            free.extend(leaves);
+        }
+    }
+    free
 }

@@ -552,3 +552,66 @@ fn hot_journals_are_rolled_back_past_damage() {
         assert_eq!((got.wrong, got.exact), (0, before.len()), "{name}");
     }
 }
+
+#[test]
+fn shifted_grids_are_found_again() {
+    for page_size in [512, 4096] {
+        let r = Recipe { page_size, ..PLAIN };
+        let s = sample(r);
+        let size = page_size as usize;
+        for at in [s.bytes.len() / 3 / size * size, s.bytes.len() / 2 / size * size + 512 * 3] {
+            let mut db = s.bytes.clone();
+            db.splice(at..at, (0..512).map(|i| (i * 7 + 13) as u8));
+            let got = report_class(&format!("F8 inserted {page_size}"), &s, db, &r);
+            assert_eq!(got.wrong, 0);
+            assert!(got.exact * 100 >= s.truth.len() * 98, "{got:?}");
+            let mut db = s.bytes.clone();
+            db.drain(at..at + 512);
+            let got = report_class(&format!("F9 missing {page_size}"), &s, db, &r);
+            assert_eq!(got.wrong, 0);
+            assert!(got.exact * 100 >= s.truth.len() * 97, "{got:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_first_page_costs_no_row_when_the_schema_is_given() {
+    for auto_vacuum in [0, 1] {
+        for encoding in ["UTF-8", "UTF-16le"] {
+            let r = Recipe { auto_vacuum, encoding, ..PLAIN };
+            let s = sample(r);
+            let (healthy, _) = salvage(s.bytes.clone(), None, None);
+            let options = Options { schema_from: healthy.schema.clone() };
+            let mut db = s.bytes.clone();
+            db[..4096].fill(0);
+            let (mem, report) = salvage_with(db.clone(), None, None, options);
+            let got = score(&mem, &s.truth, encoding);
+            println!("E1 {auto_vacuum} {encoding}: of {} {got:?} {:?}", s.truth.len(), report.pages);
+            assert_eq!(got.wrong, 0);
+            assert!(got.exact * 1000 >= s.truth.len() * 995, "{got:?}");
+            assert_eq!(mem.settings.unwrap().encoding, healthy.settings.unwrap().encoding);
+            // Without a schema the rows come out without a table.
+            let (mem, _) = salvage(db, None, None);
+            assert!(mem.orphans.len() >= s.truth.len() * 99 / 100, "{}", mem.orphans.len());
+        }
+    }
+}
+
+#[test]
+fn a_wrong_encoding_or_page_size_in_the_header_is_overruled() {
+    let s = sample(PLAIN);
+    for (at, byte) in [(59, 3), (59, 2), (16, 0x04), (17, 0x01)] {
+        let mut db = s.bytes.clone();
+        db[at] = byte;
+        let got = report_class(&format!("F byte {at}"), &s, db, &PLAIN);
+        assert_eq!((got.wrong, got.exact), (0, s.truth.len()));
+    }
+    let mut db = s.bytes.clone();
+    db[..100].fill(0);
+    let got = report_class("E2", &s, db, &PLAIN);
+    assert_eq!((got.wrong, got.exact), (0, s.truth.len()));
+    let mut db = vec![0x5a; 1000];
+    db.extend_from_slice(&s.bytes);
+    let got = report_class("F7", &s, db, &PLAIN);
+    assert_eq!((got.wrong, got.exact), (0, s.truth.len()));
+}

@@ -30,6 +30,8 @@ pub struct Score {
     pub wrong: usize,
     /// Rows that read as the damaged bytes now say; nothing in the row tells.
     pub excused: usize,
+    /// 1 when rows were lost and the report says that all is well.
+    pub silent: usize,
     /// Not `ok` for integrity_check.
     pub unsound: Option<String>,
     /// The first few wrong or lost rows, for a person.
@@ -47,6 +49,7 @@ impl Score {
         self.bonus += other.bonus;
         self.wrong += other.wrong;
         self.excused += other.excused;
+        self.silent += other.silent;
         if self.unsound.is_none() {
             self.unsound.clone_from(&other.unsound);
         }

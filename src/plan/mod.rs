@@ -1,12 +1,16 @@
 //! What would be done: one immutable, hashed list that preview, confirmation,
 //! execution and report all use.
 
+mod make;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::fsys::{Kind, Meta, RelPath};
 use crate::model::{Class, Platform, Remedy, StoreKind};
+
+pub use make::{Choice, Only, Skipped, make};
 
 /// A file or folder as it was when the plan was made; what differs at the act
 /// is skipped and said.

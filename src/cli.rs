@@ -1,0 +1,371 @@
+//! The command line: what can be asked for, and its help. No logic.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::Platform;
+use crate::plan::Only;
+
+/// Checks and repairs the local data of TikTok Shop (Seller Center), TikTok
+/// and the browsers they run in, without losing anything.
+///
+/// Without a command it scans this machine and, on a terminal, offers the
+/// repair. Nothing is changed before you agree, and every repair can be undone
+/// with `shopmend undo`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "shopmend",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 healthy or repaired · 1 findings · 3 some things skipped · 4 rolled back · 5 failed ·\n\
+                  10 another run is active · 11 the app is running · 12 no device · 13 bad profile · 64 usage · 130 interrupted"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Folder for backups, journals and the baseline
+    #[arg(long, value_name = "DIR", global = true, env = "SHOPMEND_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
+    pub color: Color,
+    /// Print less: only problems and the result
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Print more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Append what happens to a file, one JSON object a line
+    #[arg(long, value_name = "FILE", global = true)]
+    pub log: Option<PathBuf>,
+    /// Configuration file instead of the one in the configuration folder
+    #[arg(long, value_name = "FILE", global = true, env = "SHOPMEND_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    Always,
+    Never,
+}
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+    Html,
+}
+
+/// Where to look.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Where")]
+pub struct Where {
+    /// Only this app; see `shopmend profile list` (may be repeated)
+    #[arg(long = "app", value_name = "ID")]
+    pub apps: Vec<String>,
+    /// The platform of the files in --image
+    #[arg(long, value_name = "PLATFORM", requires = "image")]
+    pub platform: Option<Platform>,
+    /// A mounted disk, a copied tree or an extracted backup instead of this machine
+    #[arg(long, value_name = "DIR")]
+    pub image: Option<PathBuf>,
+    /// A folder of profiles that add to or replace the built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub profiles: Option<PathBuf>,
+}
+
+/// How to report.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Report")]
+pub struct Report {
+    /// Format of the report
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// Write the report to a file; the terminal shows the summary
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// How closely to look.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Depth {
+    /// Verify every checksum and page, and have SQLite check its files as well
+    #[arg(long)]
+    pub deep: bool,
+    /// Read every file again, also those that have not changed since the last scan
+    #[arg(long)]
+    pub rehash: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look for damaged and stale data; changes nothing
+    Scan {
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        depth: Depth,
+        #[command(flatten)]
+        report: Report,
+    },
+    /// Back up, clear stale cache, rebuild damaged stores, verify
+    Repair(Box<Repair>),
+    /// Bring back what a repair changed
+    Undo {
+        /// The run to undo, as printed by `repair`; the newest one if left out
+        run: Option<String>,
+        /// Only this store
+        #[arg(long, value_name = "ID")]
+        store: Option<String>,
+        /// Work as root on folders that belong to another user
+        #[arg(long)]
+        allow_root: bool,
+    },
+    /// Copy the stores into the vault without repairing anything
+    Backup {
+        #[command(flatten)]
+        place: Where,
+        /// Only this store (may be repeated)
+        #[arg(long = "store", value_name = "ID")]
+        stores: Vec<String>,
+        /// Caches as well, not only state and user data
+        #[arg(long)]
+        caches: bool,
+        /// Ask the app to end instead of refusing while it runs
+        #[arg(long)]
+        stop_app: bool,
+    },
+    /// Look after the backups
+    #[command(subcommand)]
+    Vault(Vault),
+    /// Bring back the rows of a damaged SQLite database into a new one
+    Salvage {
+        /// The damaged database; it is never written
+        damaged: PathBuf,
+        /// The new database; must not exist yet
+        #[arg(short, long, value_name = "OUT")]
+        output: PathBuf,
+        /// A healthy database of the same app, to take a lost schema from
+        #[arg(long, value_name = "HEALTHY")]
+        schema_from: Option<PathBuf>,
+        /// Keep rows with missing or doubtful values out of their tables
+        #[arg(long)]
+        no_doubtful: bool,
+        /// Format of the report
+        #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+        format: String,
+    },
+    /// Check loose files or folders of any app: what they are, whether they are sound
+    Check {
+        /// Files or folders
+        #[arg(required = true, value_name = "FILE_OR_DIR")]
+        paths: Vec<PathBuf>,
+        /// Verify every checksum and page, and have SQLite check its files as well
+        #[arg(long)]
+        deep: bool,
+        /// Format of the report
+        #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+        format: String,
+    },
+    /// What apps and stores are known, and what may be done to them
+    #[command(subcommand)]
+    Profile(Profile),
+    /// Build a damaged sample device in a temporary folder, then scan, repair, verify and undo it
+    Demo {
+        /// Keep the sample device and say where it is
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// What `repair` takes.
+#[derive(Debug, Args)]
+pub struct Repair {
+    #[command(flatten)]
+    pub place: Where,
+    #[command(flatten)]
+    pub depth: Depth,
+    #[command(flatten)]
+    pub report: Report,
+    /// Show the plan and do nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// Do the plan without asking
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// Only clear stale cache, or only rebuild damaged stores
+    #[arg(long, value_name = "WHAT")]
+    pub only: Option<Only>,
+    /// Leave what matches this pattern alone (may be repeated)
+    #[arg(long, value_name = "GLOB")]
+    pub keep: Vec<String>,
+    /// Only this store (may be repeated)
+    #[arg(long = "store", value_name = "ID")]
+    pub stores: Vec<String>,
+    /// Clear cache entries unused for longer than this, such as 14d, 12h or 2w
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    pub older_than: Option<Age>,
+    /// Free the space of cleared caches for good; they cannot be undone then
+    #[arg(long)]
+    pub reclaim: bool,
+    /// Ask the app to end instead of refusing while it runs
+    #[arg(long)]
+    pub stop_app: bool,
+    /// Work as root on folders that belong to another user
+    #[arg(long)]
+    pub allow_root: bool,
+}
+
+/// The vault's commands.
+#[derive(Debug, Subcommand)]
+pub enum Vault {
+    /// List the runs and what they hold
+    List {
+        /// Format of the list
+        #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+        format: String,
+    },
+    /// Read every backup and compare it with its hash
+    Verify,
+    /// Write a run's backups to a folder, or back to where they were
+    Restore {
+        /// The run
+        run: String,
+        /// Only this store
+        #[arg(long, value_name = "ID")]
+        store: Option<String>,
+        /// A folder to write them to, instead of their old place
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
+    /// Delete old backups; the newest verified copy of a store always stays
+    Prune {
+        /// Keep this many runs
+        #[arg(long, value_name = "N")]
+        keep_last: Option<usize>,
+        /// Only runs older than this, such as 90d
+        #[arg(long, value_name = "AGE", value_parser = parse_age)]
+        older_than: Option<Age>,
+        /// Delete the oldest until the vault is no larger than this, such as 2GB
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        max_size: Option<u64>,
+        /// Show what would be deleted and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Copy a run with its manifest to a folder that needs no shopmend to read
+    Export {
+        /// The run
+        run: String,
+        /// The folder; must not exist yet or be empty
+        dir: PathBuf,
+    },
+}
+
+/// The profile commands.
+#[derive(Debug, Subcommand)]
+pub enum Profile {
+    /// List the apps that are known
+    List {
+        /// Only of this platform
+        #[arg(long, value_name = "PLATFORM")]
+        platform: Option<Platform>,
+        /// A folder of profiles that add to or replace the built-in ones
+        #[arg(long, value_name = "DIR")]
+        profiles: Option<PathBuf>,
+    },
+    /// Show an app's folders and rules
+    Show {
+        /// The app's id
+        app: String,
+        /// Only of this platform
+        #[arg(long, value_name = "PLATFORM")]
+        platform: Option<Platform>,
+        /// A folder of profiles that add to or replace the built-in ones
+        #[arg(long, value_name = "DIR")]
+        profiles: Option<PathBuf>,
+    },
+    /// Check a profile file
+    Validate {
+        /// The file
+        file: PathBuf,
+    },
+    /// Which rule covers a path, and what would be done to it
+    Explain {
+        /// The path
+        path: PathBuf,
+        #[command(flatten)]
+        place: Where,
+    },
+}
+
+/// A time span in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age(pub i128);
+
+/// Reads `14d`, `12h`, `2w`, `30m`.
+///
+/// # Errors
+/// When it is no positive whole number with a unit.
+pub fn parse_age(text: &str) -> Result<Age, String> {
+    let bad = || format!("{text:?} is no age: write a whole number and a unit, such as 14d, 12h, 2w or 30m");
+    let unit = text.chars().last().ok_or_else(bad)?;
+    let seconds: i128 = match unit {
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        'w' => 7 * 86_400,
+        _ => return Err(bad()),
+    };
+    let number: u32 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| bad())?;
+    if number == 0 {
+        return Err(format!("{text:?} would take everything: an age must be more than nothing"));
+    }
+    Ok(Age(i128::from(number) * seconds * 1_000_000_000))
+}
+
+/// Reads `2GB`, `500MiB`, `1000`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    text.parse::<bytesize::ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|_| format!("{text:?} is no size: write a number and a unit, such as 2GB or 500MiB"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ages() {
+        assert_eq!(parse_age("14d"), Ok(Age(14 * 86_400 * 1_000_000_000)));
+        for bad in ["", "d", "0d", "-1d", "14", "14y", "1.5d", "99999999999d", "14é"] {
+            assert!(parse_age(bad).is_err(), "{bad}");
+        }
+    }
+}

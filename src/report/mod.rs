@@ -1,0 +1,29 @@
+//! One result, several formats. Every format is made from the same
+//! [`Document`], so that none can say what another does not.
+
+mod document;
+mod html;
+mod json;
+mod text;
+
+pub use document::{Document, Phase, StoreDoc, Summary, TargetDoc};
+pub use html::html;
+pub use json::json;
+pub use text::{Style, finding_lines, outcome, plan, text};
+
+/// A size for people: `312.4 MiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    bytesize::ByteSize::b(bytes).display().iec().to_string()
+}
+
+/// A number with its noun: `1 file`, `2 files`.
+#[must_use]
+pub fn count(n: u64, noun: &str) -> String {
+    let plural = match noun {
+        "entry" => "entries".to_owned(),
+        "copy" => "copies".to_owned(),
+        other => format!("{other}s"),
+    };
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {plural}") }
+}

@@ -1,0 +1,416 @@
+//! `scan`, `repair` and the plain call: one inspection, then what was asked.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Session;
+use crate::cli;
+use crate::control::Control;
+use crate::error::{Error, Kind, Result};
+use crate::exit::Exit;
+use crate::fsys::{Dir, RelPath};
+use crate::guard::Guard;
+use crate::keep::Keep;
+use crate::model::{Platform, Severity, StoreKind};
+use crate::place::{self, Filter, locate};
+use crate::plan::{self, Choice, Plan, Skipped};
+use crate::process::{Processes, stop};
+use crate::profile::{Extra, Profiles};
+use crate::repair;
+use crate::report::{self, Document, Phase};
+use crate::scan::{Baseline, Options, Scan};
+use crate::store::{self, Level, RebuildRequest, registry};
+use crate::vault::{LockedState, RunId};
+
+/// How long an app is given to end by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A scan and where it was made.
+pub(super) struct Inspection {
+    pub(super) scan: Scan,
+    pub(super) platform: Platform,
+    /// Whether the files belong to this machine's running system.
+    pub(super) live: bool,
+    /// `this machine`, or the image's folder.
+    pub(super) label: String,
+    pub(super) homes: Vec<PathBuf>,
+}
+
+impl Inspection {
+    fn exit(&self) -> Exit {
+        if self.scan.has_findings() { Exit::Findings } else { Exit::Ok }
+    }
+
+    fn document(&self, command: Phase, exit: Exit) -> Document {
+        Document::new(&self.scan, command, self.platform, &self.label, exit)
+    }
+}
+
+/// The profiles that a command works with.
+pub(super) fn profiles(session: &Session, given: Option<&Path>) -> Result<Profiles> {
+    let folder = given.map(Path::to_path_buf).or_else(|| session.config.profiles.clone());
+    Profiles::load(&Extra { config_dir: crate::config::folder(), dirs: folder.into_iter().collect() })
+}
+
+fn inspect(
+    session: &Session,
+    wanted: &cli::Where,
+    options: &Options,
+    baseline: Option<&mut Baseline>,
+) -> Result<Inspection> {
+    let place = place::open(wanted.image.as_deref(), wanted.platform)?;
+    let profiles = profiles(session, wanted.profiles.as_deref())?;
+    let located = locate(&profiles, place.as_ref(), &Filter { apps: wanted.apps.clone() })?;
+    let mut scan = crate::scan::scan(located.targets, place.live(), options, baseline, &session.control)?;
+    session.quiet_bars();
+    scan.notes.extend(located.notes.iter().map(ToString::to_string));
+    let scopes = place.scopes();
+    Ok(Inspection {
+        scan,
+        platform: scopes.first().map_or_else(Platform::host, |s| s.platform),
+        live: place.live(),
+        label: place.name(),
+        homes: scopes.iter().filter_map(|s| s.bases.get("HOME")).flatten().map(|b| b.path.clone()).collect(),
+    })
+}
+
+fn options(session: &Session, depth: cli::Depth, older_than: Option<cli::Age>) -> Options {
+    Options {
+        level: if depth.deep { Level::Deep } else { Level::Fast },
+        rehash: depth.rehash,
+        older_than_ns: older_than.or(session.config.older_than).map(|age| age.0),
+        now_ns: Session::now_ns(),
+    }
+}
+
+/// The baseline, or a remark why the scan goes without.
+fn baseline(session: &Session) -> (Option<Baseline>, Option<String>) {
+    match session.state().and_then(|state| Baseline::open(state.path())) {
+        Ok(baseline) => (Some(baseline), None),
+        Err(e) => (None, Some(format!("the scan works without a memory of earlier ones: {e}"))),
+    }
+}
+
+pub(super) fn scan(
+    session: &Session,
+    wanted: &cli::Where,
+    depth: cli::Depth,
+    report: &cli::Report,
+) -> Result<Exit> {
+    let (mut memory, remark) = baseline(session);
+    let mut found = inspect(session, wanted, &options(session, depth, None), memory.as_mut())?;
+    found.scan.notes.extend(remark);
+    let exit = found.exit();
+    output(session, &found.document(Phase::Scan, exit), report)?;
+    Ok(exit)
+}
+
+/// Writes the report where and how it was asked for.
+fn output(session: &Session, document: &Document, wanted: &cli::Report) -> Result<()> {
+    let style = session.console.style;
+    let made = match wanted.format {
+        cli::Format::Text => {
+            let plain = report::Style { color: style.color && wanted.report.is_none(), ..style };
+            report::text(document, plain)
+        }
+        cli::Format::Json => report::json(document).map_err(|e| unmade(&e))?,
+        cli::Format::Html => report::html(document).map_err(|e| unmade(&e))?,
+    };
+    let Some(path) = &wanted.report else { return session.console.print(&made) };
+    std::fs::write(path, made).map_err(|e| {
+        Error::io("the report cannot be written", path, e).hint("give a path in a folder that exists")
+    })?;
+    session.console.print(&report::text(document, style))?;
+    session.console.say(&format!("Report written to {}", crate::fsys::shown(path)))
+}
+
+fn unmade(e: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Io, "the report could not be made").because(e.to_string())
+}
+
+/// What `shopmend repair` does.
+pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
+    let state = session.locked_state()?;
+    let mut job = Job::new(session, &state, wanted.place.clone())?;
+    job.options = options(session, wanted.depth, wanted.older_than);
+    job.choice.only = wanted.only;
+    job.choice.stores.clone_from(&wanted.stores);
+    job.choice.keep = Keep::new(session.config.keep.iter().chain(&wanted.keep).cloned())?;
+    job.how = How {
+        ask: !wanted.yes,
+        dry_run: wanted.dry_run,
+        reclaim: wanted.reclaim,
+        stop_app: wanted.stop_app,
+        allow_root: wanted.allow_root,
+    };
+    job.report = Some(wanted.report.clone());
+    let found = job.scan()?;
+    if let Some(unknown) = wanted.stores.iter().find(|id| !found.scan.stores().any(|(_, s)| s.id == **id)) {
+        return Err(Error::new(Kind::Usage, format!("no store has the id {unknown:?}"))
+            .hint("`shopmend scan -v` shows the ids"));
+    }
+    let (exit, _) = job.repair(&found)?;
+    Ok(exit)
+}
+
+/// `shopmend` alone: scan, and on a terminal offer the repair.
+pub(super) fn offer(session: &Session) -> Result<Exit> {
+    let everywhere = cli::Where::default();
+    if !session.console.interactive {
+        let report = cli::Report { format: cli::Format::Text, report: None };
+        return scan(session, &everywhere, cli::Depth::default(), &report);
+    }
+    let state = session.locked_state()?;
+    let mut job = Job::new(session, &state, everywhere)?;
+    job.how.ask = true;
+    let found = job.scan()?;
+    session.console.print(&job.scan_text(&found))?;
+    if found.exit() == Exit::Ok {
+        return Ok(Exit::Ok);
+    }
+    session.console.print("\n")?;
+    let (exit, _) = job.repair(&found)?;
+    Ok(exit)
+}
+
+/// How a repair is to be done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct How {
+    ask: bool,
+    dry_run: bool,
+    reclaim: bool,
+    stop_app: bool,
+    allow_root: bool,
+}
+
+/// One place, looked at and repaired under one lock.
+pub(super) struct Job<'a> {
+    session: &'a Session,
+    state: &'a LockedState,
+    memory: Baseline,
+    wanted: cli::Where,
+    options: Options,
+    choice: Choice,
+    how: How,
+    /// Where the report goes; `None` when only the terminal is used.
+    report: Option<cli::Report>,
+}
+
+impl<'a> Job<'a> {
+    /// A job with the configuration's wishes, to be done without asking.
+    pub(super) fn new(session: &'a Session, state: &'a LockedState, wanted: cli::Where) -> Result<Self> {
+        Ok(Self {
+            session,
+            state,
+            memory: Baseline::open(state.path())?,
+            wanted,
+            options: options(session, cli::Depth::default(), None),
+            choice: Choice { keep: Keep::new(session.config.keep.iter().cloned())?, ..Choice::default() },
+            how: How::default(),
+            report: None,
+        })
+    }
+
+    pub(super) fn scan(&mut self) -> Result<Inspection> {
+        inspect(self.session, &self.wanted, &self.options, Some(&mut self.memory))
+    }
+
+    /// The scan for the terminal.
+    pub(super) fn scan_text(&self, found: &Inspection) -> String {
+        report::text(&found.document(Phase::Scan, found.exit()), self.session.console.style)
+    }
+
+    /// Whether the terminal shows plan and outcome; else only a report in
+    /// another format is printed there.
+    fn talks(&self) -> bool {
+        self.report.as_ref().is_none_or(|r| r.format == cli::Format::Text || r.report.is_some())
+    }
+
+    /// Plans, asks where wanted, and executes; the run's id when there was one.
+    pub(super) fn repair(&self, found: &Inspection) -> Result<(Exit, Option<RunId>)> {
+        let guard = Guard { own: vec![self.state.path().to_path_buf()], homes: found.homes.clone() };
+        let (mut plan, skipped) = plan::make(&found.scan, found.platform, found.live, &self.choice, &guard);
+        let console = self.session.console;
+        if self.talks() {
+            console.print(&preview(&plan, &skipped, console.style))?;
+        }
+        let shortcoming = skipped.iter().any(|s| !s.by_choice);
+        if self.how.dry_run {
+            let exit = if plan.actions.is_empty() { Exit::Ok } else { Exit::Findings };
+            self.finish(&found.document(Phase::Preview, exit).with_plan(&plan, &skipped))?;
+            if self.talks() {
+                console.say("Nothing was changed.")?;
+            }
+            return Ok((exit, None));
+        }
+        if plan.actions.is_empty() {
+            let exit = if shortcoming { Exit::Skipped } else { Exit::Ok };
+            self.finish(&found.document(Phase::Repair, exit).with_plan(&plan, &skipped))?;
+            return Ok((exit, None));
+        }
+        if self.how.ask && !agreed(self.session, &mut plan)? {
+            console.say("Nothing was changed.")?;
+            return Ok((Exit::Findings, None));
+        }
+        end_apps(self.session, found, &plan, self.how.stop_app)?;
+        let outcome = self.execute(found, &plan, &guard)?;
+        self.session.quiet_bars();
+        let mut exit = outcome.exit();
+        if exit == Exit::Ok && shortcoming {
+            exit = Exit::Skipped;
+        }
+        if self.talks() {
+            console.print(&report::outcome(&outcome, console.style))?;
+        }
+        let run = outcome.run.clone();
+        let mut document = found.document(Phase::Repair, exit).with_plan(&plan, &skipped);
+        document.repair = Some(outcome);
+        self.finish(&document)?;
+        Ok((exit, Some(run)))
+    }
+
+    fn execute(&self, found: &Inspection, plan: &Plan, guard: &Guard) -> Result<repair::Outcome> {
+        let target_of = |id: &str| found.scan.targets.iter().find(|t| t.target.id == id).map(|t| &t.target);
+        let allows = |action: &plan::Action, item: &plan::Item| {
+            let target = target_of(&action.target).ok_or_else(|| "its app is gone".to_owned())?;
+            guard.item(target, action, &item.path)
+        };
+        let rebuild = |kind: StoreKind, request: &RebuildRequest<'_>| registry::rebuild(kind, request);
+        let verify = |kind: StoreKind, path: &Path| verified(kind, path, &self.session.control);
+        let hooks =
+            repair::Hooks { rebuild: &rebuild, verify: &verify, guard: &allows, running: &still_down };
+        let options = repair::ExecuteOptions { reclaim: self.how.reclaim, allow_root: self.how.allow_root };
+        repair::execute(plan, self.state, &options, &hooks, &self.session.control)
+    }
+
+    /// Brings back what `run` changed.
+    pub(super) fn undo(&self, run: &RunId) -> Result<Exit> {
+        super::upkeep::undo_run(self.session, self.state, Some(run), &repair::UndoOptions::default())
+    }
+
+    /// Writes the report file, or the report in another format.
+    fn finish(&self, document: &Document) -> Result<()> {
+        match &self.report {
+            Some(wanted) if wanted.format != cli::Format::Text || wanted.report.is_some() => {
+                output(self.session, document, wanted)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn preview(plan: &Plan, skipped: &[Skipped], style: report::Style) -> String {
+    let mut out = String::new();
+    if plan.actions.is_empty() {
+        out.push_str("Nothing is to be done.\n");
+    } else {
+        let bytes: u64 = plan.actions.iter().map(plan::Action::bytes).sum();
+        let actions = report::count(plan.actions.len() as u64, "action");
+        out.push_str(&format!(
+            "{} ({actions}, {}, id {})\n",
+            style.bold("Plan"),
+            report::size(bytes),
+            &plan.hash()[..12]
+        ));
+        out.push_str(&report::plan(&plan.actions, style));
+    }
+    for skip in skipped {
+        out.push_str(&format!("  - {}: {}\n", crate::fsys::printable(&skip.path), skip.reason));
+    }
+    out
+}
+
+/// Asks; numbers untick single actions before asking again.
+fn agreed(session: &Session, plan: &mut Plan) -> Result<bool> {
+    if !session.console.interactive {
+        return Err(Error::new(Kind::Usage, "there is no terminal to ask on")
+            .hint("add --yes to do the plan, or --dry-run to see it"));
+    }
+    loop {
+        let question = "Do this? Everything is backed up first. [y]es, [n]o, or numbers to leave out: ";
+        let Some(answer) = session.console.ask(question)? else { return Ok(false) };
+        let answer = answer.to_lowercase();
+        match answer.as_str() {
+            "y" | "yes" => return Ok(true),
+            "" | "n" | "no" => return Ok(false),
+            _ => {}
+        }
+        let numbers: Option<Vec<usize>> =
+            answer.split([' ', ',']).filter(|w| !w.is_empty()).map(|w| w.parse().ok()).collect();
+        match numbers {
+            Some(numbers) if numbers.iter().all(|n| (1..=plan.actions.len()).contains(n)) => {
+                let mut at = 0;
+                plan.actions.retain(|_| {
+                    at += 1;
+                    !numbers.contains(&at)
+                });
+                if plan.actions.is_empty() {
+                    return Ok(false);
+                }
+                session.console.print(&preview(plan, &[], session.console.style))?;
+            }
+            _ => session.console.print("Please answer y, n, or numbers from the plan.\n")?,
+        }
+    }
+}
+
+/// Makes sure that no app in the plan is running, or says which one is.
+fn end_apps(session: &Session, found: &Inspection, plan: &Plan, stop_app: bool) -> Result<()> {
+    if !found.live {
+        return Ok(());
+    }
+    let processes = Processes::look()?;
+    for scanned in &found.scan.targets {
+        if !plan.actions.iter().any(|a| a.target == scanned.target.id) {
+            continue;
+        }
+        let running = processes.holding(&scanned.target);
+        let Some(first) = running.first() else { continue };
+        if !stop_app {
+            return Err(app_runs(&first.name, first.pid));
+        }
+        session.console.say(&format!("Asking {} to end", scanned.target.app.name))?;
+        let stopped = stop(&scanned.target, running, PATIENCE)?;
+        if let Some(left) = stopped.remaining.first() {
+            return Err(app_runs(&left.name, left.pid));
+        }
+        session.console.say(&format!("{} has ended", scanned.target.app.name))?;
+    }
+    Ok(())
+}
+
+/// An error when a process has files below the root open.
+pub(super) fn still_down(affected: &repair::Affected<'_>) -> Result<()> {
+    if !affected.live {
+        return Ok(());
+    }
+    match Processes::look()?.holding_below(&[affected.root], &HashSet::new()).first() {
+        Some(running) => Err(app_runs(&running.name, running.pid)),
+        None => Ok(()),
+    }
+}
+
+/// A new store, still private, must be sound by its own full check.
+fn verified(kind: StoreKind, path: &Path, control: &Control) -> std::result::Result<(), String> {
+    let look = |path: &Path| -> std::result::Result<store::Check, String> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err("it has no folder".to_owned());
+        };
+        let dir = Dir::open(parent).map_err(|e| e.to_string())?;
+        let name = RelPath::new(name).map_err(|e| e.to_string())?;
+        registry::check(kind, store::Subject { dir: &dir, path: &name }, Level::Deep, control)
+            .map_err(|e| e.to_string())
+    };
+    let check = look(path)?;
+    match check.findings.iter().find(|f| f.severity == Severity::Error) {
+        Some(finding) => Err(finding.message.clone()),
+        None => Ok(()),
+    }
+}
+
+fn app_runs(name: &str, pid: u32) -> Error {
+    let name = crate::fsys::printable(name);
+    Error::new(Kind::AppRunning, format!("{name} (process {pid}) is using the files; nothing was changed"))
+        .hint("close it and try again, add --stop-app to have it asked to end, or leave it out with --app")
+}

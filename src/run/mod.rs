@@ -1,0 +1,179 @@
+//! The run: parse, set up, do the command, print, exit.
+
+mod check;
+mod demo;
+mod inspect;
+mod upkeep;
+
+use std::sync::Arc;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::cli::{Cli, Command, Global};
+use crate::config::Config;
+use crate::console::{Bars, Console};
+use crate::control::Control;
+use crate::error::{Error, Kind, Result};
+use crate::exit::Exit;
+use crate::model::Platform;
+use crate::repair;
+use crate::vault::{LockedState, StateDir};
+
+/// What every command needs.
+pub(crate) struct Session {
+    pub(crate) console: Console,
+    pub(crate) control: Control,
+    pub(crate) config: Config,
+    pub(crate) global: Global,
+    bars: Arc<Bars>,
+}
+
+impl Session {
+    /// Removes the progress bar, so that output can follow.
+    pub(crate) fn quiet_bars(&self) {
+        self.bars.clear();
+    }
+
+    /// The present, in nanoseconds since 1970.
+    pub(crate) fn now_ns() -> i128 {
+        jiff::Timestamp::now().as_nanosecond()
+    }
+
+    /// The state folder: as asked for, or where it is by default.
+    pub(crate) fn state(&self) -> Result<StateDir> {
+        let asked = self.global.state_dir.clone().or_else(|| self.config.state_dir.clone());
+        let path = match asked {
+            Some(path) => path,
+            None => StateDir::default_path(Platform::host(), &|name| std::env::var_os(name))?,
+        };
+        StateDir::open(&path)
+    }
+
+    /// The state folder under the lock, after what an earlier run left
+    /// unfinished was set in order.
+    pub(crate) fn locked_state(&self) -> Result<LockedState> {
+        let state = self.state()?.lock()?;
+        for run in repair::recover(&state, &inspect::still_down)? {
+            let stores = |list: &[String]| crate::report::count(list.len() as u64, "store");
+            self.console.print(&format!(
+                "The run {} was cut off: {} taken back, {} finished\n",
+                run.run,
+                stores(&run.taken_back),
+                stores(&run.finished)
+            ))?;
+            for note in &run.notes {
+                self.console.print(&format!("  {}\n", crate::fsys::printable(note)))?;
+            }
+        }
+        Ok(state)
+    }
+}
+
+/// Runs the program with the arguments of this process.
+#[must_use]
+pub fn run() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no errors; everything else is one of usage.
+            let failed = e.use_stderr();
+            let printed = e.print().is_ok();
+            return match (failed, printed) {
+                (true, _) => Exit::Usage,
+                (false, true) => Exit::Ok,
+                (false, false) => Exit::Interrupted,
+            };
+        }
+    };
+    let console = Console::new(&cli.global);
+    let bars = console.progress();
+    let control = Control::new(bars.clone());
+    let outcome = prepare(&cli.global, &control).and_then(|config| {
+        let session = Session {
+            console,
+            control: control.clone(),
+            config,
+            global: cli.global.clone(),
+            bars: bars.clone(),
+        };
+        dispatch(&session, cli.command)
+    });
+    bars.clear();
+    match outcome {
+        Ok(exit) if control.is_cancelled() => exit.worst(Exit::Interrupted),
+        Ok(exit) => exit,
+        Err(e) => {
+            report_error(&e);
+            e.kind().exit()
+        }
+    }
+}
+
+/// Logging, signals and the configuration.
+fn prepare(global: &Global, control: &Control) -> Result<Config> {
+    start_log(global)?;
+    let on_signal = control.clone();
+    ctrlc::set_handler(move || on_signal.cancel())
+        .map_err(|e| Error::new(Kind::Failed, "signals cannot be caught").because(e))?;
+    Config::load(global.config.as_deref())
+}
+
+fn start_log(global: &Global) -> Result<()> {
+    let Some(path) = &global.log else { return Ok(()) };
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map_err(|e| Error::io("the log cannot be written", path, e))?;
+    let level = if global.verbose > 1 { tracing::Level::TRACE } else { tracing::Level::INFO };
+    tracing_subscriber::fmt().json().with_max_level(level).with_writer(std::sync::Mutex::new(file)).init();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), arguments = ?std::env::args_os().collect::<Vec<_>>(), "start");
+    Ok(())
+}
+
+/// The failure on stderr: what, where, why, and what to do next.
+pub(crate) fn report_error(e: &Error) {
+    tracing::error!(error = %e, "failed");
+    // A closed stderr leaves the exit code, which says it as well.
+    use std::io::Write as _;
+    let mut err = std::io::stderr().lock();
+    let _ = writeln!(err, "shopmend: {e}");
+    if let Some(hint) = e.hint_text() {
+        let _ = writeln!(err, "  {hint}");
+    }
+}
+
+fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
+    match command {
+        None => inspect::offer(session),
+        Some(Command::Scan { place, depth, report }) => inspect::scan(session, &place, depth, &report),
+        Some(Command::Repair(wanted)) => inspect::repair(session, &wanted),
+        Some(Command::Demo { keep }) => demo::demo(session, keep),
+        Some(Command::Undo { run, store, allow_root }) => {
+            upkeep::undo(session, run.as_deref(), store, allow_root)
+        }
+        Some(Command::Check { paths, deep, format }) => check::check(session, &paths, deep, &format),
+        Some(Command::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "shopmend", &mut script);
+            session.console.print(&String::from_utf8_lossy(&script))?;
+            Ok(Exit::Ok)
+        }
+
+        Some(Command::Man) => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(|e| Error::new(Kind::Io, "the manual page could not be made").because(e))?;
+            session.console.print(&String::from_utf8_lossy(&page))?;
+            Ok(Exit::Ok)
+        }
+        Some(_) => Ok(Exit::Ok),
+    }
+}
+
+impl From<crate::control::Cancelled> for Error {
+    fn from(e: crate::control::Cancelled) -> Self {
+        Self::new(Kind::Interrupted, "the run was interrupted; nothing was left half-done").because(e)
+    }
+}

@@ -1,0 +1,259 @@
+//! What earlier scans remembered, in a SQLite database of our own: it lets a
+//! scan skip what has not changed, notice what changed silently, and tell a
+//! salvage what a database held while it was healthy.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{FileRecord, Options, Store, hash};
+use crate::error::{Error, Kind, Result};
+use crate::fsys::RelPath;
+use crate::model::Verdict;
+use crate::store::{Check, Level, SqliteFacts};
+
+/// Version of the tables below, kept in `user_version`.
+const SCHEMA: i32 = 1;
+
+const TABLES: &str = "
+CREATE TABLE store(
+    target TEXT NOT NULL, store TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,      -- of paths, sizes, times and inodes at the last scan
+    level INTEGER NOT NULL,         -- 0 fast, 1 deep
+    result TEXT NOT NULL,           -- the check's outcome, JSON
+    scanned_ns TEXT NOT NULL,
+    facts TEXT,                     -- of the last healthy scan, JSON
+    healthy_ns TEXT,
+    PRIMARY KEY(target, store)
+) WITHOUT ROWID;
+CREATE TABLE file(                  -- files of the last healthy scan
+    target TEXT NOT NULL, store TEXT NOT NULL, path TEXT NOT NULL,
+    size INTEGER NOT NULL, mtime_ns TEXT NOT NULL, ino INTEGER NOT NULL, hash BLOB NOT NULL,
+    PRIMARY KEY(target, store, path)
+) WITHOUT ROWID;
+";
+
+/// The state database, open.
+#[derive(Debug)]
+pub struct Baseline {
+    conn: Connection,
+    path: PathBuf,
+}
+
+/// What the last scan said of a store.
+#[derive(Debug, Clone)]
+pub struct Remembered {
+    /// See [`fingerprint`].
+    pub fingerprint: [u8; 32],
+    pub level: Level,
+    pub check: Check,
+}
+
+/// A file as the last healthy scan saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RememberedFile {
+    size: u64,
+    mtime_ns: i128,
+    ino: u64,
+    /// BLAKE3 of its content.
+    pub hash: [u8; 32],
+}
+
+impl RememberedFile {
+    /// Whether nothing that the file system shows has changed.
+    #[must_use]
+    pub fn same_as(&self, file: &FileRecord) -> bool {
+        self.size == file.size && self.mtime_ns == file.mtime_ns && self.ino == file.ino
+    }
+}
+
+/// BLAKE3 over path, size, modification time and inode of every file, and the
+/// version of this program: a newer one may see more.
+pub(super) fn fingerprint(store: &Store) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
+    for file in &store.files {
+        let path = file.path.as_path().as_os_str().as_encoded_bytes();
+        hasher.update(&(path.len() as u64).to_le_bytes());
+        hasher.update(path);
+        hasher.update(&file.size.to_le_bytes());
+        hasher.update(&file.mtime_ns.to_le_bytes());
+        hasher.update(&file.ino.to_le_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}
+
+impl Baseline {
+    /// Opens or makes `state.db` in the state folder, which must exist.
+    ///
+    /// # Errors
+    /// When it is damaged or from a newer version; the hint says what to do.
+    pub fn open(state_dir: &Path) -> Result<Self> {
+        let path = state_dir.join("state.db");
+        let fail = |e: rusqlite::Error| {
+            Error::new(Kind::Failed, "the state database cannot be used").on(&path).because(e).hint(
+                "move the file away; the next scan makes a new one and reads everything again (backups are not affected)",
+            )
+        };
+        let conn = Connection::open(&path).map_err(fail)?;
+        let setup = || -> rusqlite::Result<i32> {
+            conn.busy_timeout(std::time::Duration::from_secs(10))?;
+            conn.pragma_update(None, "journal_mode", "WAL")?;
+            conn.pragma_update(None, "synchronous", "NORMAL")?;
+            conn.pragma_update(None, "trusted_schema", false)?;
+            let version = conn.pragma_query_value(None, "user_version", |r| r.get::<_, i32>(0))?;
+            if version == 0 {
+                conn.execute_batch(&format!(
+                    "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={SCHEMA}; COMMIT;"
+                ))
+                .or_else(|e| {
+                    // Another scan may have made the tables meanwhile.
+                    let now = conn.pragma_query_value(None, "user_version", |r| r.get::<_, i32>(0))?;
+                    if now == SCHEMA { conn.execute_batch("ROLLBACK;").or(Ok(())) } else { Err(e) }
+                })?;
+                return Ok(SCHEMA);
+            }
+            Ok(version)
+        };
+        let version = setup().map_err(fail)?;
+        if version != SCHEMA {
+            return Err(Error::new(
+                Kind::Failed,
+                format!("the state database has version {version}, this program knows {SCHEMA}"),
+            )
+            .on(&path)
+            .hint("use the newer shopmend that wrote it, or another --state-dir"));
+        }
+        Ok(Self { conn, path })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the last scan said of a store. What cannot be read back counts as
+    /// not remembered: it only costs a new look.
+    #[must_use]
+    pub fn recall(&self, target: &str, store: &str) -> Option<Remembered> {
+        let sql = "SELECT fingerprint, level, result FROM store WHERE target=?1 AND store=?2";
+        let mut statement = self.conn.prepare_cached(sql).ok()?;
+        let (fingerprint, level, result) = statement
+            .query_row(params![target, store], |r| {
+                Ok((r.get::<_, [u8; 32]>(0)?, r.get::<_, i64>(1)?, r.get::<_, String>(2)?))
+            })
+            .optional()
+            .ok()??;
+        let level = if level == 0 { Level::Fast } else { Level::Deep };
+        Some(Remembered { fingerprint, level, check: serde_json::from_str(&result).ok()? })
+    }
+
+    /// The files of a store at its last healthy scan.
+    #[must_use]
+    pub fn files(&self, target: &str, store: &str) -> HashMap<RelPath, RememberedFile> {
+        let read = || -> rusqlite::Result<HashMap<RelPath, RememberedFile>> {
+            let sql = "SELECT path, size, mtime_ns, ino, hash FROM file WHERE target=?1 AND store=?2";
+            let mut statement = self.conn.prepare_cached(sql)?;
+            let rows = statement.query_map(params![target, store], |r| {
+                let mtime: String = r.get(2)?;
+                Ok((
+                    r.get::<_, String>(0)?,
+                    RememberedFile {
+                        size: r.get::<_, i64>(1)? as u64,
+                        mtime_ns: mtime.parse().unwrap_or(i128::MIN),
+                        ino: r.get::<_, i64>(3)? as u64,
+                        hash: r.get(4)?,
+                    },
+                ))
+            })?;
+            let mut out = HashMap::new();
+            for row in rows {
+                let (path, file) = row?;
+                if let Ok(path) = RelPath::from_text(&path) {
+                    out.insert(path, file);
+                }
+            }
+            Ok(out)
+        };
+        read().unwrap_or_default()
+    }
+
+    /// Schema and row counts of a database when it was last healthy.
+    #[must_use]
+    pub fn facts(&self, target: &str, store: &str) -> Option<SqliteFacts> {
+        let facts: String = self
+            .conn
+            .query_row("SELECT facts FROM store WHERE target=?1 AND store=?2", params![target, store], |r| {
+                r.get(0)
+            })
+            .ok()?;
+        serde_json::from_str(&facts).ok()
+    }
+
+    /// Records what a scan found. Hashes and facts are taken only from stores
+    /// that are sound, so that damage never becomes the new normal.
+    pub(super) fn remember<'a>(
+        &mut self,
+        target: &str,
+        stores: impl Iterator<Item = (&'a Store, &'a [u8; 32])>,
+        options: &Options,
+    ) -> rusqlite::Result<()> {
+        let tx = self.conn.transaction()?;
+        for (store, fingerprint) in stores {
+            // What could not be read, or moved under the scan, is looked at again.
+            let passing =
+                [super::check::UNREADABLE, super::check::UNKNOWN, super::check::BUSY, hash::CHANGING];
+            if passing.iter().any(|code| store.has(code)) {
+                tx.execute("DELETE FROM store WHERE target=?1 AND store=?2", params![target, store.id])?;
+                continue;
+            }
+            let check = Check {
+                kind: store.kind,
+                findings: store.findings.clone(),
+                coverage: store.coverage,
+                method: store.method.clone(),
+                not_checked: store.not_checked.clone(),
+                facts: serde_json::Value::Null,
+            };
+            let sound = matches!(store.verdict, Verdict::Healthy | Verdict::Stale);
+            let facts = (sound && !store.facts.is_null()).then(|| store.facts.to_string());
+            let result = serde_json::to_string(&check).unwrap_or_default();
+            let now = options.now_ns.to_string();
+            tx.prepare_cached(
+                "INSERT INTO store VALUES(?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT(target,store) DO UPDATE SET
+                 fingerprint=excluded.fingerprint, level=excluded.level, result=excluded.result,
+                 scanned_ns=excluded.scanned_ns, facts=coalesce(excluded.facts, facts),
+                 healthy_ns=coalesce(excluded.healthy_ns, healthy_ns)",
+            )?
+            .execute(params![
+                target,
+                store.id,
+                fingerprint,
+                i64::from(options.level == Level::Deep),
+                result,
+                now,
+                facts,
+                sound.then_some(&now)
+            ])?;
+            if sound {
+                tx.execute("DELETE FROM file WHERE target=?1 AND store=?2", params![target, store.id])?;
+                let mut insert = tx.prepare_cached("INSERT INTO file VALUES(?1,?2,?3,?4,?5,?6,?7)")?;
+                for file in &store.files {
+                    let Some(hash) = file.hash else { continue };
+                    insert.execute(params![
+                        target,
+                        store.id,
+                        file.path.to_text(),
+                        file.size as i64,
+                        file.mtime_ns.to_string(),
+                        file.ino as i64,
+                        hash
+                    ])?;
+                }
+            }
+        }
+        tx.commit()
+    }
+}

@@ -1,0 +1,118 @@
+//! Runs the check of each store's kind and takes its outcome over.
+
+use rayon::prelude::*;
+
+use super::Store;
+use crate::control::{Cancelled, Control};
+use crate::fsys::{Dir, RelPath};
+use crate::model::{Finding, Remedy, Severity, StoreKind};
+use crate::store::{self, Check, Coverage, Level, StoreError, Subject};
+
+/// A file or folder of the store could not be read.
+pub(super) const UNREADABLE: &str = "store.unreadable";
+/// The store is no kind that can be checked, though its rule says it is one.
+pub(super) const UNKNOWN: &str = "store.unknown";
+/// Another program kept changing the store.
+pub(super) const BUSY: &str = "store.busy";
+
+/// Checks every store that the baseline does not vouch for.
+pub(super) fn check(
+    dir: &Dir,
+    stores: &mut [Store],
+    level: Level,
+    control: &Control,
+) -> Result<(), Cancelled> {
+    control.progress().stage("Checking", stores.len() as u64);
+    stores.par_iter_mut().filter(|s| !s.unchanged).try_for_each(|store| {
+        control.safe_point()?;
+        control.progress().item(&store.path.to_string());
+        let outcome = check_one(dir, store, level, control)?;
+        adopt(store, outcome);
+        control.progress().advance(1);
+        Ok(())
+    })
+}
+
+/// Takes over what a check, now or at an earlier scan, had to say.
+pub(super) fn adopt(store: &mut Store, check: Check) {
+    store.kind = check.kind;
+    store.findings.extend(check.findings);
+    store.coverage = check.coverage;
+    store.method = check.method;
+    store.not_checked = check.not_checked;
+    store.facts = check.facts;
+}
+
+fn check_one(dir: &Dir, store: &Store, level: Level, control: &Control) -> Result<Check, Cancelled> {
+    let subject = Subject { dir, path: &store.path };
+    let kind = match actual_kind(subject, store) {
+        Ok(kind) => kind,
+        Err(e) => {
+            return Ok(nothing(store, UNREADABLE, Severity::Error, format!("it could not be read: {e}")));
+        }
+    };
+    if kind == StoreKind::Files {
+        return Ok(Check {
+            kind,
+            findings: Vec::new(),
+            coverage: Coverage { bytes_seen: store.bytes(), bytes_verified: 0 },
+            method: "read and hashed".to_owned(),
+            not_checked: vec!["the files have no format of their own that could be checked".to_owned()],
+            facts: serde_json::Value::Null,
+        });
+    }
+    Ok(match store::registry::check(kind, subject, level, control) {
+        Ok(mut check) => {
+            for finding in &mut check.findings {
+                rebase(finding, store);
+            }
+            check
+        }
+        Err(StoreError::Cancelled(e)) => return Err(e),
+        Err(e @ StoreError::Busy { .. }) => nothing(store, BUSY, Severity::Info, e.to_string()),
+        Err(e @ StoreError::Read { .. }) => nothing(store, UNREADABLE, Severity::Error, e.to_string()),
+        Err(e) => nothing(store, UNKNOWN, Severity::Info, e.to_string()),
+    })
+}
+
+/// The rule's kind, unless the content is plainly another cache format or the
+/// rule leaves the kind to the content.
+fn actual_kind(subject: Subject<'_>, store: &Store) -> std::io::Result<StoreKind> {
+    let ruled = store.rule.as_ref().and_then(|r| r.kind);
+    let browser_cache =
+        |k| matches!(k, StoreKind::SimpleCache | StoreKind::BlockfileCache | StoreKind::SqlCache);
+    match ruled {
+        Some(kind) if browser_cache(kind) => {
+            Ok(store::registry::recognise(subject)?.filter(|k| browser_cache(*k)).unwrap_or(kind))
+        }
+        Some(kind) => Ok(kind),
+        None if store.kind == StoreKind::Sqlite => Ok(StoreKind::Sqlite),
+        None => Ok(store::registry::recognise(subject)?.unwrap_or(StoreKind::Files)),
+    }
+}
+
+/// A check names files relative to the store; the report names them relative
+/// to the root, as the store's own path is.
+fn rebase(finding: &mut Finding, store: &Store) {
+    let is_folder = store.folders.iter().any(|f| f.path == store.path);
+    let base = if is_folder { store.path.clone() } else { store.path.parent().unwrap_or_default() };
+    finding.evidence.file = Some(match finding.evidence.file.take() {
+        Some(file) if is_folder => base.join_rel(&file),
+        Some(file) if file.is_root() => store.path.clone(),
+        Some(file) => base.join_rel(&file),
+        None => store.path.clone(),
+    });
+}
+
+fn nothing(store: &Store, code: &str, severity: Severity, message: String) -> Check {
+    Check {
+        kind: store.kind,
+        findings: vec![
+            Finding::new(code, severity, Remedy::Report, message).in_file(RelPath::clone(&store.path)),
+        ],
+        coverage: Coverage::default(),
+        method: String::new(),
+        not_checked: Vec::new(),
+        facts: serde_json::Value::Null,
+    }
+}

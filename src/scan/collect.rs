@@ -1,0 +1,269 @@
+//! Walks one root and gathers its files into stores.
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::sync::Arc;
+
+use super::{FileRecord, Store};
+use crate::control::{Cancelled, Control};
+use crate::fsys::{Dir, Kind, Meta, RelPath};
+use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
+use crate::place::{Root, Target};
+use crate::profile::Rule;
+use crate::sqlite::format::{MAGIC, SIDECARS};
+use crate::store::Coverage;
+
+/// A folder of a store as the walk met it.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    /// Relative to the target's root.
+    pub path: RelPath,
+    pub meta: Meta,
+    /// Direct children of every kind, whether the store's or not.
+    pub children: u64,
+}
+
+/// What one root holds.
+pub(super) struct Collected {
+    pub(super) stores: Vec<Store>,
+    pub(super) notes: Vec<String>,
+}
+
+pub(super) fn collect(
+    dir: &Dir,
+    root: &Root,
+    target: &Target,
+    index: usize,
+    control: &Control,
+) -> Result<Collected, Cancelled> {
+    let mut gather =
+        Gather { dir, target, index, by_path: HashMap::new(), stores: Vec::new(), rules: HashMap::new() };
+    let mut notes = Vec::new();
+    let mut children: HashMap<RelPath, u64> = HashMap::new();
+    let mut loose = HashMap::new();
+    let mut unreadable = Vec::new();
+    let mut above = vec![root.rules.top()];
+    for (count, step) in dir.walk(|_| true).enumerate() {
+        if count % 1024 == 0 {
+            control.safe_point()?;
+        }
+        let walked = match step {
+            Ok(walked) => walked,
+            Err(e) => {
+                unreadable.push((e.path, e.source));
+                continue;
+            }
+        };
+        count_child(&mut children, &walked.path);
+        let Some(name) = walked.path.file_name() else { continue };
+        // Parents come before children, so the folder that holds this is the
+        // last one of its depth.
+        above.truncate(walked.path.components().count());
+        let Some(holder) = above.last() else { continue };
+        let found = if walked.meta.kind == Kind::Dir {
+            let folder = holder.folder(name);
+            let found = folder.here();
+            above.push(folder);
+            found
+        } else {
+            holder.file(name)
+        };
+        match (found, walked.meta.kind) {
+            (Some(found), kind) => {
+                let store = gather.store(&found.store_path(&walked.path), Some(found.rule));
+                match kind {
+                    Kind::Dir => {
+                        store.folders.push(Folder { path: walked.path, meta: walked.meta, children: 0 });
+                    }
+                    Kind::File => store.files.push(record(walked.path, &walked.meta)),
+                    // A link is never the store's content; being counted as a
+                    // child, it keeps its folder from being moved as a whole.
+                    Kind::Link | Kind::Other => {}
+                }
+            }
+            (None, Kind::File) => {
+                loose.insert(walked.path, walked.meta);
+            }
+            (None, _) => {}
+        }
+    }
+    gather.databases_without_rule(loose, control)?;
+    gather.split_mixed_folders(control)?;
+    for (path, source) in unreadable {
+        gather.unreadable(&path, &source, &mut notes);
+    }
+    let mut stores = gather.stores;
+    stores.retain(|s| !s.files.is_empty() || !s.folders.is_empty() || !s.findings.is_empty());
+    for store in &mut stores {
+        store.files.sort_by(|a, b| a.path.cmp(&b.path));
+        store.files.shrink_to_fit();
+        for folder in &mut store.folders {
+            folder.children = children.get(&folder.path).copied().unwrap_or(0);
+        }
+    }
+    stores.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Collected { stores, notes })
+}
+
+fn count_child(children: &mut HashMap<RelPath, u64>, path: &RelPath) {
+    if let Some(parent) = path.parent() {
+        if let Some(count) = children.get_mut(&parent) {
+            *count += 1;
+        } else {
+            children.insert(parent, 1);
+        }
+    }
+}
+
+struct Gather<'a> {
+    dir: &'a Dir,
+    target: &'a Target,
+    index: usize,
+    by_path: HashMap<RelPath, usize>,
+    stores: Vec<Store>,
+    rules: HashMap<String, Arc<Rule>>,
+}
+
+impl Gather<'_> {
+    fn store(&mut self, path: &RelPath, rule: Option<&Rule>) -> &mut Store {
+        let at = if let Some(&at) = self.by_path.get(path) {
+            at
+        } else {
+            let rule = rule
+                .map(|r| Arc::clone(self.rules.entry(r.id.clone()).or_insert_with(|| Arc::new(r.clone()))));
+            self.stores.push(self.empty(path.clone(), rule));
+            self.by_path.insert(path.clone(), self.stores.len() - 1);
+            self.stores.len() - 1
+        };
+        &mut self.stores[at]
+    }
+
+    fn empty(&self, path: RelPath, rule: Option<Arc<Rule>>) -> Store {
+        Store {
+            id: store_id(&self.target.id, &self.target.roots[self.index].id, &path),
+            kind: rule.as_ref().and_then(|r| r.kind).unwrap_or(StoreKind::Files),
+            class: rule.as_ref().map_or(Class::User, |r| r.class),
+            root: self.index,
+            path,
+            rule,
+            verdict: Verdict::Unknown,
+            files: Vec::new(),
+            folders: Vec::new(),
+            findings: Vec::new(),
+            coverage: Coverage::default(),
+            method: String::new(),
+            not_checked: Vec::new(),
+            stale: Vec::new(),
+            facts: serde_json::Value::Null,
+            unchanged: false,
+        }
+    }
+
+    /// Databases that no rule covers are checked and reported, never touched.
+    fn databases_without_rule(
+        &mut self,
+        mut loose: HashMap<RelPath, Meta>,
+        control: &Control,
+    ) -> Result<(), Cancelled> {
+        let mut bases = Vec::new();
+        for (count, (path, meta)) in loose.iter().enumerate() {
+            if count % 256 == 0 {
+                control.safe_point()?;
+            }
+            if meta.size >= MAGIC.len() as u64 && is_sqlite(self.dir, path) {
+                bases.push(path.clone());
+            }
+        }
+        bases.sort();
+        for base in bases {
+            let members: Vec<FileRecord> = with_sidecars(&base)
+                .into_iter()
+                .filter_map(|path| loose.remove(&path).map(|meta| record(path, &meta)))
+                .collect();
+            let store = self.store(&base, None);
+            store.kind = StoreKind::Sqlite;
+            store.files = members;
+        }
+        Ok(())
+    }
+
+    /// In a folder of mixed files that is not cache, each database is a store
+    /// of its own, under the same rule.
+    fn split_mixed_folders(&mut self, control: &Control) -> Result<(), Cancelled> {
+        for at in 0..self.stores.len() {
+            control.safe_point()?;
+            let mixed = self.stores[at].class != Class::Cache
+                && self.stores[at].rule.as_ref().is_some_and(|r| r.kind.is_none());
+            if !mixed {
+                continue;
+            }
+            let files = std::mem::take(&mut self.stores[at].files);
+            let rule = self.stores[at].rule.clone();
+            let own = self.stores[at].path.clone();
+            let bases: Vec<RelPath> = files
+                .iter()
+                .filter(|f| f.size >= MAGIC.len() as u64 && is_sqlite(self.dir, &f.path))
+                .map(|f| f.path.clone())
+                .collect();
+            let mut rest: HashMap<RelPath, FileRecord> =
+                files.into_iter().map(|f| (f.path.clone(), f)).collect();
+            for base in bases {
+                let members: Vec<FileRecord> =
+                    with_sidecars(&base).iter().filter_map(|p| rest.remove(p)).collect();
+                if base == own {
+                    self.stores[at].kind = StoreKind::Sqlite;
+                    self.stores[at].files = members;
+                } else {
+                    let mut store = self.empty(base, rule.clone());
+                    store.kind = StoreKind::Sqlite;
+                    store.files = members;
+                    self.stores.push(store);
+                }
+            }
+            self.stores[at].files.extend(rest.into_values());
+        }
+        Ok(())
+    }
+
+    /// What could not be listed makes every store that it is part of, or that
+    /// lies below it, unreadable: nothing is concluded from what is missing.
+    fn unreadable(&mut self, path: &RelPath, source: &std::io::Error, notes: &mut Vec<String>) {
+        let mut told = false;
+        for store in &mut self.stores {
+            if path.starts_with(&store.path) || store.path.starts_with(path) {
+                let message = format!("{path} could not be read: {source}");
+                let finding =
+                    Finding::new(super::check::UNREADABLE, Severity::Error, Remedy::Report, message);
+                store.findings.push(finding.in_file(path.clone()));
+                told = true;
+            }
+        }
+        if !told {
+            notes.push(format!("{path} could not be read: {source}; what is in it is unknown"));
+        }
+    }
+}
+
+/// The database's path and those its sidecars would have.
+fn with_sidecars(base: &RelPath) -> Vec<RelPath> {
+    std::iter::once(base.clone()).chain(SIDECARS.iter().map(|s| base.with_suffix(s))).collect()
+}
+
+fn record(path: RelPath, meta: &Meta) -> FileRecord {
+    FileRecord { path, size: meta.size, mtime_ns: meta.mtime_ns, dev: meta.dev, ino: meta.ino, hash: None }
+}
+
+fn is_sqlite(dir: &Dir, path: &RelPath) -> bool {
+    let mut magic = [0; MAGIC.len()];
+    dir.open_file(path).and_then(|mut f| f.read_exact(&mut magic)).is_ok() && &magic == MAGIC
+}
+
+/// Eight hex digits that name a store on the command line.
+fn store_id(target: &str, root: &str, path: &RelPath) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in [target, root, &path.to_text()] {
+        hasher.update(part.as_bytes());
+        hasher.update(&[0]);
+    }
+    hasher.finalize().to_hex()[..8].to_owned()
+}

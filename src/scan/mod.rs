@@ -1,0 +1,312 @@
+//! Looks at targets without changing them: walk, hash, check, compare with the
+//! baseline, judge. What it returns is all that planning and reporting use.
+
+mod baseline;
+mod check;
+mod collect;
+mod device;
+mod hash;
+mod loose;
+mod stale;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+pub use baseline::{Baseline, Remembered};
+pub use collect::Folder;
+pub use device::{Volume, volumes};
+pub use loose::{Loose, LooseReport, check_paths};
+pub use stale::{DAY_NS, StaleEntry, Why};
+
+use crate::control::{Cancelled, Control};
+use crate::fsys::{Dir, RelPath};
+use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
+use crate::place::{Root, Target};
+use crate::process::{Processes, Running};
+use crate::profile::Rule;
+use crate::store::{Coverage, Level};
+
+/// What a scan is asked to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How much a check looks at.
+    pub level: Level,
+    /// Read every file again, also those that the baseline knows unchanged.
+    pub rehash: bool,
+    /// Replaces the age limit of every rule, in nanoseconds.
+    pub older_than_ns: Option<i128>,
+    /// The present, in nanoseconds since 1970.
+    pub now_ns: i128,
+}
+
+/// A file of a store.
+#[derive(Debug, Clone)]
+pub struct FileRecord {
+    /// Relative to the target's root.
+    pub path: RelPath,
+    pub size: u64,
+    pub mtime_ns: i128,
+    pub dev: u64,
+    pub ino: u64,
+    /// BLAKE3, when it was read or the baseline knows it.
+    pub hash: Option<[u8; 32]>,
+}
+
+/// The unit of checking and of repair.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// Short and stable for the same target, root and path.
+    pub id: String,
+    pub kind: StoreKind,
+    pub class: Class,
+    /// Index into the target's roots.
+    pub root: usize,
+    /// Relative to that root.
+    pub path: RelPath,
+    /// The rule that covers it; without one nothing may be done to it.
+    pub rule: Option<Arc<Rule>>,
+    pub verdict: Verdict,
+    /// Every file of it, sidecars included, sorted by path.
+    pub files: Vec<FileRecord>,
+    /// Folders of a folder store, itself included.
+    pub folders: Vec<Folder>,
+    pub findings: Vec<Finding>,
+    pub coverage: Coverage,
+    /// What proved the verdict.
+    pub method: String,
+    pub not_checked: Vec<String>,
+    /// Entries of a cache that may go, and why.
+    pub stale: Vec<StaleEntry>,
+    /// What a later rebuild wants to know of it while it is healthy.
+    pub facts: serde_json::Value,
+    /// Whether the baseline vouched for it, so that nothing was read.
+    pub unchanged: bool,
+}
+
+impl Store {
+    /// Bytes of all its files.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.size).sum()
+    }
+
+    /// Bytes of its stale entries.
+    #[must_use]
+    pub fn stale_bytes(&self) -> u64 {
+        self.stale.iter().map(|e| e.bytes).sum()
+    }
+
+    /// The strongest remedy that its findings ask for.
+    #[must_use]
+    pub fn remedy(&self) -> Remedy {
+        self.findings.iter().map(|f| f.remedy).max().unwrap_or(Remedy::None)
+    }
+
+    /// Whether a finding with this code was made.
+    #[must_use]
+    pub fn has(&self, code: &str) -> bool {
+        self.findings.iter().any(|f| f.code == code)
+    }
+
+    /// Draws the verdict from findings and stale entries.
+    fn judge(&mut self) {
+        let worst = self.findings.iter().filter(|f| f.code != check::UNREADABLE).map(|f| f.severity).max();
+        self.verdict = if worst == Some(Severity::Error) {
+            Verdict::Damaged
+        } else if self.has(check::UNREADABLE) {
+            Verdict::Unreadable
+        } else if self.has(check::UNKNOWN) || self.has(check::BUSY) {
+            Verdict::Unknown
+        } else if worst == Some(Severity::Warning) || !self.stale.is_empty() {
+            Verdict::Stale
+        } else {
+            Verdict::Healthy
+        };
+    }
+}
+
+/// A target and what was found in it.
+#[derive(Debug)]
+pub struct ScannedTarget {
+    pub target: Target,
+    /// Processes that have its files open.
+    pub running: Vec<Running>,
+    pub stores: Vec<Store>,
+    /// What could not be looked at, and other remarks.
+    pub notes: Vec<String>,
+}
+
+/// How much work a scan was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Effort {
+    pub files: u64,
+    pub bytes: u64,
+    /// Files whose content was read and hashed.
+    pub hashed_files: u64,
+    pub hashed_bytes: u64,
+    /// Stores that the baseline knew unchanged.
+    pub unchanged_stores: u64,
+    pub walk_ms: u64,
+    pub hash_ms: u64,
+    pub check_ms: u64,
+    pub save_ms: u64,
+}
+
+/// The outcome of a scan.
+#[derive(Debug, Default)]
+pub struct Scan {
+    pub targets: Vec<ScannedTarget>,
+    pub volumes: Vec<Volume>,
+    pub notes: Vec<String>,
+    pub effort: Effort,
+}
+
+impl Scan {
+    /// Every store of every target.
+    pub fn stores(&self) -> impl Iterator<Item = (&ScannedTarget, &Store)> {
+        self.targets.iter().flat_map(|t| t.stores.iter().map(move |s| (t, s)))
+    }
+
+    /// Whether anything was found that a person should know as a problem.
+    #[must_use]
+    pub fn has_findings(&self) -> bool {
+        self.stores()
+            .any(|(_, s)| matches!(s.verdict, Verdict::Damaged | Verdict::Stale | Verdict::Unreadable))
+    }
+
+    /// Number of stores by verdict.
+    #[must_use]
+    pub fn by_verdict(&self) -> BTreeMap<Verdict, u64> {
+        let mut out = BTreeMap::new();
+        for (_, store) in self.stores() {
+            *out.entry(store.verdict).or_default() += 1;
+        }
+        out
+    }
+}
+
+/// Scans targets, one after the other; the work inside one is parallel.
+///
+/// `live` says that they belong to this machine's running system.
+///
+/// # Errors
+/// Only [`Cancelled`]: whatever cannot be read is part of the outcome.
+pub fn scan(
+    targets: Vec<Target>,
+    live: bool,
+    options: &Options,
+    baseline: Option<&mut Baseline>,
+    control: &Control,
+) -> Result<Scan, Cancelled> {
+    let mut scanner = Scanner { options, baseline, control, effort: Effort::default() };
+    let mut out = Scan::default();
+    let processes = match if live { Processes::look() } else { Ok(Processes::default()) } {
+        Ok(processes) => processes,
+        Err(e) => {
+            out.notes.push(e.to_string());
+            Processes::default()
+        }
+    };
+    for target in targets {
+        control.safe_point()?;
+        let running = processes.holding(&target);
+        out.targets.push(scanner.target(target, running)?);
+    }
+    out.effort = scanner.effort;
+    let roots = out.targets.iter().flat_map(|t| t.target.roots.iter().map(|r| r.path.as_path()));
+    out.volumes = device::volumes(roots);
+    Ok(out)
+}
+
+struct Scanner<'a> {
+    options: &'a Options,
+    baseline: Option<&'a mut Baseline>,
+    control: &'a Control,
+    effort: Effort,
+}
+
+impl Scanner<'_> {
+    fn target(&mut self, target: Target, running: Vec<Running>) -> Result<ScannedTarget, Cancelled> {
+        let mut out = ScannedTarget { target, running, stores: Vec::new(), notes: Vec::new() };
+        for index in 0..out.target.roots.len() {
+            let root = &out.target.roots[index];
+            self.control.progress().item(&format!("{} ({})", out.target.app.name, root.id));
+            match root.open() {
+                Ok(dir) => {
+                    let stores = self.root(&dir, &out.target, index, root, &mut out.notes)?;
+                    out.stores.extend(stores);
+                }
+                Err(e) => {
+                    out.notes.push(format!("{} could not be opened: {e}", crate::fsys::shown(&root.path)));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn root(
+        &mut self,
+        dir: &Dir,
+        target: &Target,
+        index: usize,
+        root: &Root,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<Store>, Cancelled> {
+        let clock = Instant::now();
+        let collected = collect::collect(dir, root, target, index, self.control)?;
+        notes.extend(collected.notes);
+        let mut stores = collected.stores;
+        self.effort.walk_ms += millis(clock);
+        self.effort.files += stores.iter().map(|s| s.files.len() as u64).sum::<u64>();
+        self.effort.bytes += stores.iter().map(Store::bytes).sum::<u64>();
+
+        let fingerprints: Vec<[u8; 32]> = stores.iter().map(baseline::fingerprint).collect();
+        for (store, print) in stores.iter_mut().zip(&fingerprints) {
+            let Some(baseline) = &self.baseline else { break };
+            let Some(known) = baseline.recall(&target.id, &store.id) else { continue };
+            if known.fingerprint == *print && known.level >= self.options.level && !self.options.rehash {
+                check::adopt(store, known.check);
+                store.unchanged = true;
+                self.effort.unchanged_stores += 1;
+                continue;
+            }
+            let files = baseline.files(&target.id, &store.id);
+            for file in &mut store.files {
+                file.hash = files.get(&file.path).filter(|was| was.same_as(file)).map(|was| was.hash);
+            }
+        }
+
+        let clock = Instant::now();
+        let hashed = hash::hash(dir, &mut stores, self.options.rehash, self.control)?;
+        self.effort.hashed_files += hashed.files;
+        self.effort.hashed_bytes += hashed.bytes;
+        self.effort.hash_ms += millis(clock);
+
+        let clock = Instant::now();
+        check::check(dir, &mut stores, self.options.level, self.control)?;
+        self.effort.check_ms += millis(clock);
+
+        for store in &mut stores {
+            stale::judge(dir, store, target.updated_ns, self.options, self.control);
+            store.judge();
+        }
+        let clock = Instant::now();
+        if let Some(baseline) = self.baseline.as_deref_mut() {
+            let fresh = stores.iter().zip(&fingerprints).filter(|(s, _)| !s.unchanged);
+            if let Err(e) = baseline.remember(&target.id, fresh, self.options) {
+                notes.push(format!(
+                    "the baseline could not be saved: {e}; the next scan reads everything again"
+                ));
+            }
+        }
+        self.effort.save_ms += millis(clock);
+        Ok(stores)
+    }
+}
+
+fn millis(clock: Instant) -> u64 {
+    u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,412 @@
+//! Judges which entries of a cache may go: unused for long, left over, older
+//! than the app itself, failing their own check, or above the size budget.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+
+use super::{FileRecord, Options, Store};
+use crate::control::Control;
+use crate::fsys::{Dir, RelPath};
+use crate::model::{Class, Remedy};
+use crate::profile::May;
+use crate::sqlite::format::SIDECARS;
+use crate::store::entries::{CacheEntries, CacheEntry, Clearable};
+use crate::store::{Subject, registry};
+
+/// A day in nanoseconds.
+pub const DAY_NS: i128 = 24 * 60 * 60 * 1_000_000_000;
+
+/// A temporary file younger than this may still be in use.
+const LEFTOVER_NS: i128 = 30 * 60 * 1_000_000_000;
+
+/// Why an entry may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// It fails its own check.
+    Damaged,
+    /// A temporary or doomed file that nobody reads.
+    Leftover,
+    /// Not used for longer than the limit.
+    Age,
+    /// Written before the app's last update.
+    BeforeUpdate,
+    /// The cache is over its budget and this is among the oldest.
+    Budget,
+}
+
+impl Why {
+    /// For a person: `12 entries {phrase}`.
+    #[must_use]
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Self::Damaged => "damaged",
+            Self::Leftover => "left over",
+            Self::Age => "unused for long",
+            Self::BeforeUpdate => "older than the app's last update",
+            Self::Budget => "over the size budget",
+        }
+    }
+}
+
+/// A part of a cache that may go; its files go together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaleEntry {
+    /// Relative to the target's root.
+    pub files: Vec<RelPath>,
+    pub bytes: u64,
+    pub last_used_ns: i128,
+    pub why: Why,
+}
+
+/// Fills [`Store::stale`]. Only caches whose rule allows clearing have any.
+pub(super) fn judge(
+    dir: &Dir,
+    store: &mut Store,
+    updated_ns: Option<i128>,
+    options: &Options,
+    control: &Control,
+) {
+    let Some(rule) = store.rule.clone() else { return };
+    if store.class != Class::Cache || !rule.may_clear() || store.files.is_empty() {
+        return;
+    }
+    if store.findings.iter().any(|f| f.code == super::check::UNREADABLE) {
+        // What could not be listed might be needed by what could.
+        return;
+    }
+    let sizes: HashMap<&RelPath, &FileRecord> = store.files.iter().map(|f| (&f.path, f)).collect();
+    let clearable = match registry::entries(store.kind, Subject { dir, path: &store.path }, control) {
+        Ok(Clearable::ByEntry(entries)) => Clearable::ByEntry(rooted(store, entries)),
+        Ok(Clearable::WholeOnly) => Clearable::WholeOnly,
+        Err(_) => Clearable::ByEntry(plain_files(store)),
+    };
+    let limit = options.older_than_ns.or_else(|| rule.max_age_days.map(|d| i128::from(d) * DAY_NS));
+    let whole_wanted = store.remedy() == Remedy::ClearStore;
+    store.stale = match clearable {
+        Clearable::ByEntry(entries) if rule.may_clear_entries_of(store.kind) => {
+            let everything = rule.may(May::ClearStore) || whole_wanted;
+            by_entry(store, entries, &sizes, limit, updated_ns, rule.budget_bytes, options.now_ns, everything)
+        }
+        _ => whole(store, limit, updated_ns, rule.budget_bytes, options.now_ns),
+    };
+}
+
+fn by_entry(
+    store: &Store,
+    entries: CacheEntries,
+    known: &HashMap<&RelPath, &FileRecord>,
+    limit: Option<i128>,
+    updated_ns: Option<i128>,
+    budget: Option<u64>,
+    now_ns: i128,
+    may_clear_store: bool,
+) -> Vec<StaleEntry> {
+    if store.remedy() == Remedy::ClearStore && may_clear_store {
+        return vec![everything(store, Why::Damaged)];
+    }
+    let damaged: HashSet<&RelPath> = store
+        .findings
+        .iter()
+        .filter(|f| f.remedy == Remedy::ClearEntry)
+        .filter_map(|f| f.evidence.file.as_ref())
+        .collect();
+    let mut stale = Vec::new();
+    let mut kept = Vec::new();
+    let take = |entry: CacheEntry, why| StaleEntry {
+        files: entry.files,
+        bytes: entry.bytes,
+        last_used_ns: entry.last_used_ns,
+        why,
+    };
+    for entry in entries.leftovers {
+        if now_ns - entry.last_used_ns > LEFTOVER_NS {
+            stale.push(take(entry, Why::Leftover));
+        }
+    }
+    for entry in entries.entries {
+        let why = if entry.files.iter().any(|f| damaged.contains(f)) {
+            Some(Why::Damaged)
+        } else if limit.is_some_and(|limit| now_ns - entry.last_used_ns > limit) {
+            Some(Why::Age)
+        } else if updated_ns.is_some_and(|at| newest(&entry.files, known) < at) {
+            Some(Why::BeforeUpdate)
+        } else {
+            None
+        };
+        match why {
+            Some(why) => stale.push(take(entry, why)),
+            None => kept.push(entry),
+        }
+    }
+    if let Some(budget) = budget {
+        let mut total: u64 = kept.iter().map(|e| e.bytes).sum();
+        if total > budget {
+            kept.sort_by(|a, b| a.last_used_ns.cmp(&b.last_used_ns).then_with(|| a.files.cmp(&b.files)));
+            let mut rest = kept.into_iter();
+            while total > budget {
+                let Some(entry) = rest.next() else { break };
+                total -= entry.bytes;
+                stale.push(take(entry, Why::Budget));
+            }
+            kept = rest.collect();
+        }
+    }
+    // With no entry left, the index that lists them is stale as well, and the
+    // folder can go as a whole.
+    if kept.is_empty() && !stale.is_empty() && entries.unknown.is_empty() && !entries.control.is_empty() {
+        let last_used_ns = stale.iter().map(|e| e.last_used_ns).max().unwrap_or(now_ns);
+        let why = stale.iter().map(|e| e.why).max().unwrap_or(Why::Age);
+        let files: Vec<RelPath> = entries.control.into_iter().filter(|f| known.contains_key(f)).collect();
+        let bytes = files.iter().filter_map(|f| known.get(f)).map(|f| f.size).sum();
+        stale.push(StaleEntry { files, bytes, last_used_ns, why });
+    }
+    stale
+}
+
+fn newest(files: &[RelPath], known: &HashMap<&RelPath, &FileRecord>) -> i128 {
+    files.iter().filter_map(|f| known.get(f)).map(|f| f.mtime_ns).max().unwrap_or(i128::MAX)
+}
+
+/// A cache that goes only as a whole: when its newest file is too old, it is
+/// over budget, or damaged.
+fn whole(
+    store: &Store,
+    limit: Option<i128>,
+    updated_ns: Option<i128>,
+    budget: Option<u64>,
+    now_ns: i128,
+) -> Vec<StaleEntry> {
+    let newest = store.files.iter().map(|f| f.mtime_ns).max().unwrap_or(now_ns);
+    let damaged = store.findings.iter().any(|f| matches!(f.remedy, Remedy::ClearStore | Remedy::ClearEntry));
+    let why = if damaged {
+        Why::Damaged
+    } else if limit.is_some_and(|limit| now_ns - newest > limit) {
+        Why::Age
+    } else if updated_ns.is_some_and(|at| newest < at) {
+        Why::BeforeUpdate
+    } else if budget.is_some_and(|budget| store.bytes() > budget) {
+        Why::Budget
+    } else {
+        return Vec::new();
+    };
+    vec![everything(store, why)]
+}
+
+fn everything(store: &Store, why: Why) -> StaleEntry {
+    StaleEntry {
+        files: store.files.iter().map(|f| f.path.clone()).collect(),
+        bytes: store.bytes(),
+        last_used_ns: store.files.iter().map(|f| f.mtime_ns).max().unwrap_or(0),
+        why,
+    }
+}
+
+/// A kind lists its entries relative to the store; the plan wants them
+/// relative to the root.
+fn rooted(store: &Store, mut entries: CacheEntries) -> CacheEntries {
+    let base = &store.path;
+    for entry in entries.entries.iter_mut().chain(&mut entries.leftovers) {
+        for file in &mut entry.files {
+            *file = base.join_rel(file);
+        }
+    }
+    for file in entries.control.iter_mut().chain(&mut entries.unknown) {
+        *file = base.join_rel(file);
+    }
+    entries
+}
+
+/// Files without a format: each is an entry, a database with its sidecars.
+fn plain_files(store: &Store) -> CacheEntries {
+    let mut out = CacheEntries::default();
+    let mut by_base: HashMap<RelPath, CacheEntry> = HashMap::new();
+    let names: HashSet<&RelPath> = store.files.iter().map(|f| &f.path).collect();
+    for file in &store.files {
+        let base = base_of(&file.path, &names);
+        let entry = by_base.entry(base).or_insert_with(|| CacheEntry {
+            files: Vec::new(),
+            last_used_ns: i128::MIN,
+            bytes: 0,
+        });
+        entry.files.push(file.path.clone());
+        entry.bytes += file.size;
+        entry.last_used_ns = entry.last_used_ns.max(file.mtime_ns);
+    }
+    for (base, mut entry) in by_base {
+        entry.files.sort();
+        if is_leftover(&base) { out.leftovers.push(entry) } else { out.entries.push(entry) }
+    }
+    out.entries.sort_by(|a, b| a.files.cmp(&b.files));
+    out.leftovers.sort_by(|a, b| a.files.cmp(&b.files));
+    out
+}
+
+/// The file that `path` is a sidecar of, when that exists, else `path` itself.
+fn base_of(path: &RelPath, names: &HashSet<&RelPath>) -> RelPath {
+    let text = path.as_path().as_os_str().as_encoded_bytes();
+    for suffix in SIDECARS {
+        if let Some(stem) = text.strip_suffix(suffix.as_bytes())
+            && let Ok(stem) = std::str::from_utf8(stem)
+            && let Ok(base) = RelPath::new(stem)
+            && names.contains(&base)
+        {
+            return base;
+        }
+    }
+    path.clone()
+}
+
+/// Names that writers give to files that they rename when done.
+fn is_leftover(path: &RelPath) -> bool {
+    let name = path.file_name().map(|n| n.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    [".tmp", ".temp", ".crdownload", ".part", ".dbtmp"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{StoreKind, Verdict};
+    use crate::profile::{Confidence, Rule};
+    use crate::store::{Coverage, Level};
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    fn rule(class: Class, confidence: Confidence, may: &[May]) -> Rule {
+        Rule {
+            id: "r".into(),
+            name: "r".into(),
+            kind: None,
+            class,
+            roots: Vec::new(),
+            paths: Vec::new(),
+            except: Vec::new(),
+            may: may.to_vec(),
+            budget_bytes: Some(1000),
+            max_age_days: Some(30),
+            reason: String::new(),
+            source: String::new(),
+            confidence,
+            matches: Vec::new(),
+            not_matches: Vec::new(),
+            file: String::new(),
+            line: 1,
+        }
+    }
+
+    fn store(rule: Rule, files: &[(&str, u64, i128)]) -> Store {
+        let files = files
+            .iter()
+            .enumerate()
+            .map(|(i, (path, size, days))| FileRecord {
+                path: RelPath::new(path).unwrap(),
+                size: *size,
+                mtime_ns: -days * DAY_NS,
+                dev: 1,
+                ino: i as u64,
+                hash: None,
+            })
+            .collect();
+        Store {
+            id: "id".into(),
+            kind: StoreKind::Files,
+            class: rule.class,
+            root: 0,
+            path: RelPath::new("c").unwrap(),
+            rule: Some(Arc::new(rule)),
+            verdict: Verdict::Healthy,
+            files,
+            folders: Vec::new(),
+            findings: Vec::new(),
+            coverage: Coverage::default(),
+            method: String::new(),
+            not_checked: Vec::new(),
+            stale: Vec::new(),
+            facts: serde_json::Value::Null,
+            unchanged: false,
+        }
+    }
+
+    fn judged(store: &mut Store, updated_ns: Option<i128>) -> Vec<(String, Why)> {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(&tmp.path().canonicalize().unwrap()).unwrap();
+        let options = Options { level: Level::Fast, rehash: false, older_than_ns: None, now_ns: 0 };
+        judge(&dir, store, updated_ns, &options, &Control::default());
+        store.stale.iter().flat_map(|e| e.files.iter().map(|f| (f.to_text(), e.why))).collect()
+    }
+
+    const BOTH: [May; 2] = [May::ClearEntries, May::ClearStore];
+
+    #[test]
+    fn old_entries_go_and_young_ones_stay() {
+        let files = [("c/old", 1, 31), ("c/young", 1, 29), ("c/x.tmp", 1, 1), ("c/new.tmp", 1, 0)];
+        let mut s = store(rule(Class::Cache, Confidence::Confirmed, &BOTH), &files);
+        assert_eq!(
+            judged(&mut s, None),
+            [("c/x.tmp".to_owned(), Why::Leftover), ("c/old".to_owned(), Why::Age)]
+        );
+    }
+
+    #[test]
+    fn the_oldest_go_first_until_the_budget_holds() {
+        let files = [("c/a", 600, 3), ("c/b", 600, 2), ("c/d", 600, 1)];
+        let mut s = store(rule(Class::Cache, Confidence::Confirmed, &BOTH), &files);
+        assert_eq!(judged(&mut s, None), [("c/a".to_owned(), Why::Budget), ("c/b".to_owned(), Why::Budget)]);
+    }
+
+    #[test]
+    fn a_database_goes_with_its_sidecars_by_their_newest_time() {
+        let files = [("c/d.db", 1, 90), ("c/d.db-wal", 1, 2), ("c/e.db", 1, 90), ("c/e.db-wal", 1, 80)];
+        let mut s = store(rule(Class::Cache, Confidence::Confirmed, &BOTH), &files);
+        assert_eq!(
+            judged(&mut s, None),
+            [("c/e.db".to_owned(), Why::Age), ("c/e.db-wal".to_owned(), Why::Age)]
+        );
+    }
+
+    #[test]
+    fn what_is_older_than_the_app_is_stale() {
+        let mut s = store(rule(Class::Cache, Confidence::Confirmed, &BOTH), &[("c/a", 1, 5), ("c/b", 1, 1)]);
+        assert_eq!(judged(&mut s, Some(-2 * DAY_NS)), [("c/a".to_owned(), Why::BeforeUpdate)]);
+    }
+
+    #[test]
+    fn only_a_cache_of_more_than_a_guess_that_may_be_cleared_is_stale() {
+        for rule in [
+            rule(Class::State, Confidence::Confirmed, &BOTH),
+            rule(Class::User, Confidence::Confirmed, &BOTH),
+            rule(Class::Cache, Confidence::Guess, &BOTH),
+            rule(Class::Cache, Confidence::Confirmed, &[May::Rebuild]),
+        ] {
+            assert_eq!(judged(&mut store(rule, &[("c/a", 9999, 900)]), None), []);
+        }
+    }
+
+    #[test]
+    fn a_cache_that_goes_as_a_whole_stays_while_one_file_is_young() {
+        let whole = rule(Class::Cache, Confidence::Confirmed, &[May::ClearStore]);
+        assert_eq!(judged(&mut store(whole.clone(), &[("c/a", 1, 90), ("c/b", 1, 1)]), None), []);
+        assert_eq!(judged(&mut store(whole, &[("c/a", 1, 90), ("c/b", 1, 40)]), None).len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn an_entry_is_taken_once_and_the_rest_fits_the_budget(
+            sizes in prop::collection::vec((0_u64..2000, 0_i128..60), 0..40)
+        ) {
+            let names: Vec<String> = (0..sizes.len()).map(|i| format!("c/{i:03}")).collect();
+            let files: Vec<_> = names.iter().zip(&sizes).map(|(n, (s, d))| (n.as_str(), *s, *d)).collect();
+            let mut s = store(rule(Class::Cache, Confidence::Likely, &BOTH), &files);
+            let gone = judged(&mut s, None);
+            let unique: HashSet<_> = gone.iter().map(|(f, _)| f.clone()).collect();
+            prop_assert_eq!(unique.len(), gone.len());
+            let left: u64 = files.iter().filter(|(n, _, _)| !unique.contains(*n)).map(|(_, s, _)| s).sum();
+            prop_assert!(left <= 1000);
+            for (file, why) in &gone {
+                let (_, _, days) = files.iter().find(|(n, _, _)| n == file).unwrap();
+                prop_assert_eq!(*days > 30, *why == Why::Age);
+            }
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! Repairs a private copy of a database by the first way that brings
+//! everything back:
+//!
+//! | way | for |
+//! |---|---|
+//! | `recovery` | a hot journal or write-ahead log that only has to be applied |
+//! | `reindex` | index damage; no row is touched |
+//! | `vacuum` | counters, free list, pointer map; every row is readable |
+//! | `salvage` | everything else |
+//!
+//! A way counts only when the result is sound and holds at least the rows that
+//! can be read from the bytes of the copy.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::connect::{self, Access};
+use super::rebuild::seal;
+use super::recover::{self, SalvageError, SalvageOptions, beside, salvage};
+use super::report::SalvageReport;
+use super::salvage::{Input, Options, Salvager};
+use super::salvaged::{ObjectKind, Orphan, Row, SchemaObject, Settings, Sink, SinkError};
+use super::source::ReadAt;
+use super::{journal, wal};
+use crate::control::{Cancelled, Control};
+use crate::exit::Exit;
+use crate::fsys::shown;
+use crate::model::Remedy;
+use crate::store::{RebuildRequest, Rebuilt, StoreError};
+
+/// How long SQLite may work on one attempt.
+const TIME: Duration = Duration::from_mins(30);
+/// The log's page numbers are believed up to this size of database, in pages.
+const MAX_PAGE: u32 = u32::MAX - 1;
+
+/// Rebuilds the database at `request.copy` into `request.out`.
+///
+/// # Errors
+/// [`StoreError::CannotRebuild`] when nothing can be brought back; reading,
+/// writing and cancellation.
+pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+    let readable = readable_rows(request.copy, request.control)?;
+    let mut tried = Vec::new();
+    if sidecars_sound(request.copy)? {
+        for way in [Way::Recovery, Way::Reindex, Way::Vacuum] {
+            if way.is_above(request.how) {
+                continue;
+            }
+            request.control.safe_point()?;
+            match attempt(way, request, &readable) {
+                Ok(rebuilt) => return Ok(rebuilt),
+                Err(Miss::Cannot(reason)) => tried.push(format!("{}: {reason}", way.name())),
+                Err(Miss::Stop(error)) => return Err(error),
+            }
+        }
+    } else {
+        tried.push("the log or journal is damaged, and SQLite would ignore the rest of it".into());
+    }
+    last_way(request, tried)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Recovery,
+    Reindex,
+    Vacuum,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Recovery => "recovery",
+            Self::Reindex => "reindex",
+            Self::Vacuum => "vacuum",
+        }
+    }
+
+    /// Whether the findings already ask for more than this way does.
+    fn is_above(self, how: Remedy) -> bool {
+        matches!((self, how), (Self::Reindex, Remedy::Vacuum))
+    }
+}
+
+/// Why a way was not the one.
+enum Miss {
+    /// The next way is tried.
+    Cannot(String),
+    /// Nothing more is tried.
+    Stop(StoreError),
+}
+
+impl From<rusqlite::Error> for Miss {
+    fn from(error: rusqlite::Error) -> Self {
+        match &error {
+            rusqlite::Error::SqliteFailure(_, Some(text)) => Self::Cannot(text.clone()),
+            other => Self::Cannot(other.to_string()),
+        }
+    }
+}
+
+/// Tries one lossless way on a copy of the copy.
+fn attempt(way: Way, request: &RebuildRequest<'_>, readable: &Readable) -> Result<Rebuilt, Miss> {
+    let parent = request.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let cannot_write = |source| Miss::Stop(StoreError::Write { path: shown(request.out), source });
+    let folder =
+        tempfile::Builder::new().prefix(".shopmend-mend-").tempdir_in(parent).map_err(cannot_write)?;
+    let work = folder.path().join("work.db");
+    for suffix in ["", "-wal", "-journal"] {
+        let from = beside(request.copy, suffix);
+        if from.symlink_metadata().is_ok() {
+            std::fs::copy(&from, beside(&work, suffix)).map_err(cannot_write)?;
+        }
+    }
+    let wal_mode = wants_wal(&work);
+    let result = apply(way, &work, folder.path(), request.control)?;
+    request.control.safe_point().map_err(|c| Miss::Stop(c.into()))?;
+    let mut notes = verify(&result, readable, request.control)?;
+    // Last, because a look at a database in WAL mode leaves files beside it.
+    seal(&result, wal_mode).map_err(cannot_write)?;
+    std::fs::rename(&result, request.out).map_err(cannot_write)?;
+    notes.push(match way {
+        Way::Recovery => "its journal or log was applied".to_owned(),
+        Way::Reindex => "its indexes were built anew; no row was touched".to_owned(),
+        Way::Vacuum => "it was written anew, row by row".to_owned(),
+    });
+    Ok(Rebuilt {
+        method: way.name().to_owned(),
+        recovered: readable.rows.values().sum(),
+        notes,
+        ..Rebuilt::default()
+    })
+}
+
+/// Does the work of one way; answers where the result lies.
+fn apply(way: Way, work: &Path, folder: &Path, control: &Control) -> Result<PathBuf, Miss> {
+    let db = open(work, control)?;
+    // Reading the schema makes SQLite apply a hot journal or a log.
+    db.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0))?;
+    let mode: String = db.query_row("PRAGMA journal_mode=DELETE", [], |r| r.get(0))?;
+    if mode != "delete" {
+        return Err(Miss::Cannot(format!("journal mode stays {mode}")));
+    }
+    let result = match way {
+        Way::Recovery => work.to_path_buf(),
+        Way::Reindex => {
+            db.execute_batch("PRAGMA synchronous=OFF; PRAGMA threads=2; REINDEX")?;
+            work.to_path_buf()
+        }
+        Way::Vacuum => {
+            let out = folder.join("vacuumed.db");
+            let name = out.to_str().ok_or_else(|| Miss::Cannot("the path is not UTF-8".into()))?;
+            db.execute("VACUUM INTO ?1", [name])?;
+            out
+        }
+    };
+    db.close().map_err(|(_, e)| e)?;
+    Ok(result)
+}
+
+/// Opens a private copy; collations of the app cannot be served here, because
+/// indexes built by a stand-in's order would be wrong in the app.
+fn open(path: &Path, control: &Control) -> rusqlite::Result<Connection> {
+    connect::open(path, Access::Repair, control, Some(TIME))
+}
+
+/// Whether the result is sound and whole; answers what a person should know.
+fn verify(result: &Path, readable: &Readable, control: &Control) -> Result<Vec<String>, Miss> {
+    let integrity = recover::integrity_check(result, &[], control, TIME)?;
+    control.safe_point().map_err(|c| Miss::Stop(c.into()))?;
+    if integrity != "ok" {
+        return Err(Miss::Cannot(integrity));
+    }
+    let db = connect::open(result, Access::Read, control, Some(TIME))?;
+    let names: Vec<String> = db
+        .prepare("SELECT name FROM sqlite_schema ORDER BY rowid")?
+        .query_map([], |r| r.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    if let Some(missing) = readable.objects.iter().find(|o| !names.contains(o)) {
+        return Err(Miss::Cannot(format!("{missing} is missing in the result")));
+    }
+    for (table, rows) in &readable.rows {
+        let sql = format!("SELECT count(*) FROM main.\"{}\" NOT INDEXED", table.replace('"', "\"\""));
+        let here: i64 = db.query_row(&sql, [], |r| r.get(0))?;
+        if u64::try_from(here).unwrap_or(0) < *rows {
+            return Err(Miss::Cannot(format!("{table}: {here} rows, but {rows} can be read")));
+        }
+    }
+    Ok(recover::foreign_keys(&db).into_iter().collect())
+}
+
+/// Salvage, when no lossless way was sufficient.
+fn last_way(request: &RebuildRequest<'_>, tried: Vec<String>) -> Result<Rebuilt, StoreError> {
+    let options = SalvageOptions { schema_from: request.schema_from, ..SalvageOptions::default() };
+    let report: SalvageReport =
+        salvage(request.copy, request.out, &options, request.control).map_err(|e| store_error(e, request))?;
+    if report.exit() == Exit::RolledBack {
+        return Err(StoreError::CannotRebuild {
+            path: shown(request.copy),
+            reason: "nothing could be salvaged".into(),
+        });
+    }
+    let (recovered, doubtful, lost) = report.totals();
+    let mut notes: Vec<String> = report.notes.clone();
+    notes.extend(tried.into_iter().map(|t| format!("not sufficient: {t}")));
+    Ok(Rebuilt {
+        method: "salvage".to_owned(),
+        recovered,
+        doubtful,
+        lost,
+        details: serde_json::to_value(&report).unwrap_or_default(),
+        notes,
+    })
+}
+
+fn store_error(error: SalvageError, request: &RebuildRequest<'_>) -> StoreError {
+    match error {
+        SalvageError::Read { path, source } => StoreError::Read { path, source },
+        SalvageError::Write { path, source } => StoreError::Write { path, source },
+        SalvageError::Cancelled(c) => c.into(),
+        SalvageError::Exists { path } => {
+            StoreError::Write { path, source: io::Error::from(io::ErrorKind::AlreadyExists) }
+        }
+        SalvageError::Nothing { path, reason } => StoreError::CannotRebuild { path, reason },
+        SalvageError::Sqlite(e) => {
+            StoreError::CannotRebuild { path: shown(request.copy), reason: e.to_string() }
+        }
+    }
+}
+
+/// What can be read from the bytes of the copy.
+#[derive(Default)]
+struct Readable {
+    /// Whole rows by table, virtual tables left out.
+    rows: BTreeMap<String, u64>,
+    /// Names of all schema objects.
+    objects: Vec<String>,
+    /// Table names by object number.
+    names: Vec<Option<String>>,
+}
+
+impl Sink for Readable {
+    fn begin(&mut self, _settings: &Settings, schema: &[SchemaObject]) -> Result<(), SinkError> {
+        self.objects = schema.iter().map(|o| o.name.clone()).collect();
+        self.names = schema.iter().map(|o| (o.kind == ObjectKind::Table).then(|| o.name.clone())).collect();
+        Ok(())
+    }
+
+    fn row(&mut self, row: Row) -> Result<(), SinkError> {
+        let name = self.names.get(row.object).and_then(Option::as_ref);
+        if let (Some(name), true) = (name, row.doubts.is_empty()) {
+            if let Some(count) = self.rows.get_mut(name) {
+                *count += 1;
+            } else {
+                self.rows.insert(name.clone(), 1);
+            }
+        }
+        Ok(())
+    }
+
+    fn orphan(&mut self, _orphan: Orphan) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Counts the whole rows that the bytes hold; nothing when they are no
+/// database to the reader, so that salvage itself says so.
+fn readable_rows(copy: &Path, control: &Control) -> Result<Readable, StoreError> {
+    let open = |suffix: &str| -> Result<Option<Arc<dyn ReadAt>>, StoreError> {
+        match File::open(beside(copy, suffix)) {
+            Ok(file) => Ok(Some(Arc::new(file))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::Read { path: shown(&beside(copy, suffix)), source }),
+        }
+    };
+    let Some(main) = open("")? else {
+        let source = io::Error::from(io::ErrorKind::NotFound);
+        return Err(StoreError::Read { path: shown(copy), source });
+    };
+    let input = Input { main, wal: open("-wal")?, journal: open("-journal")? };
+    let mut sink = Readable::default();
+    if let Ok(salvager) = Salvager::open(&input, Options::default()) {
+        let read = salvager.run(&mut sink, control);
+        control.safe_point().map_err(|c: Cancelled| StoreError::from(c))?;
+        if read.is_err() {
+            return Ok(Readable::default());
+        }
+    }
+    Ok(sink)
+}
+
+/// Whether SQLite would apply the whole log and journal: it stops at the first
+/// bad checksum and ignores a file with a bad header.
+fn sidecars_sound(copy: &Path) -> Result<bool, StoreError> {
+    let open = |suffix: &str| File::open(beside(copy, suffix)).ok();
+    let failed = |source| StoreError::Read { path: shown(copy), source };
+    if let Some(file) = open("-wal")
+        && file.size().map_err(failed)? > 0
+    {
+        let strict = wal::strict(&file).map_err(failed)?;
+        let all = wal::structural(&file, None, MAX_PAGE).map_err(failed)?;
+        if strict.map_or(0, |s| s.frames.len()) < all.frames.len() {
+            return Ok(false);
+        }
+    }
+    if let Some(file) = open("-journal")
+        && file.size().map_err(failed)? > 0
+    {
+        let strict = journal::strict(&file).map_err(failed)?;
+        let all = journal::structural(&file, None, MAX_PAGE).map_err(failed)?;
+        let saved = |view: Option<journal::JournalView>| view.map_or(0, |v| v.saved.len());
+        if saved(strict) < saved(all) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the header asks for WAL mode.
+fn wants_wal(path: &Path) -> bool {
+    let mut head = [0_u8; 20];
+    File::open(path).and_then(|mut f| f.read_exact(&mut head)).is_ok_and(|()| head[18] == 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn make(path: &Path) {
+        let db = Connection::open(path).unwrap();
+        db.execute_batch(
+            "PRAGMA page_size=1024; PRAGMA journal_mode=WAL; PRAGMA user_version=9;
+             CREATE TABLE t(id INTEGER PRIMARY KEY, a TEXT, b INT); CREATE INDEX ta ON t(a); CREATE INDEX tb ON t(b);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<800)
+             INSERT INTO t SELECT i, 'text '||i, i*7%50 FROM n;
+             DELETE FROM t WHERE id BETWEEN 100 AND 300;
+             PRAGMA wal_checkpoint(TRUNCATE);",
+        )
+        .unwrap();
+    }
+
+    fn go(copy: &Path, out: &Path, how: Remedy) -> Rebuilt {
+        let control = Control::default();
+        rebuild(&RebuildRequest { copy, out, how, schema_from: None, control: &control }).unwrap()
+    }
+
+    fn check(out: &Path, rows: i64) {
+        let bytes = std::fs::read(out).unwrap();
+        assert_eq!(bytes[18..20], [2, 2], "WAL mode is kept");
+        let db = Connection::open(out).unwrap();
+        assert_eq!(db.query_row("PRAGMA integrity_check", [], |r| r.get::<_, String>(0)).unwrap(), "ok");
+        assert_eq!(db.query_row("SELECT count(*) FROM t", [], |r| r.get::<_, i64>(0)).unwrap(), rows);
+        assert_eq!(db.query_row("PRAGMA user_version", [], |r| r.get::<_, i64>(0)).unwrap(), 9);
+    }
+
+    fn root(path: &Path, name: &str) -> usize {
+        let sql = format!("SELECT rootpage FROM sqlite_schema WHERE name='{name}'");
+        Connection::open(path).unwrap().query_row(&sql, [], |r| r.get::<_, i64>(0)).unwrap() as usize
+    }
+
+    #[test]
+    fn each_damage_gets_the_cheapest_way_that_loses_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().join("made.db");
+        make(&made);
+        let table_root = root(&made, "t");
+        for suffix in ["-wal", "-shm"] {
+            let _ = std::fs::remove_file(beside(&made, suffix));
+        }
+        let sound = std::fs::read(&made).unwrap();
+        let case = |name: &str, how: Remedy, damage: &dyn Fn(&mut Vec<u8>)| {
+            let folder = dir.path().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            let (copy, out) = (folder.join("copy.db"), folder.join("out.db"));
+            let mut bytes = sound.clone();
+            damage(&mut bytes);
+            std::fs::write(&copy, bytes).unwrap();
+            let rebuilt = go(&copy, &out, how);
+            let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name()).collect();
+            assert_eq!(left.len(), 2, "{left:?}");
+            check(&out, 599);
+            rebuilt.method
+        };
+        // A key of the index that its row does not have.
+        let index = |b: &mut Vec<u8>| {
+            let leaf =
+                b.chunks(1024).position(|p| p[0] == 10 && p.windows(8).any(|w| w == b"text 555")).unwrap();
+            let at = b[leaf * 1024..].windows(8).position(|w| w == b"text 555").unwrap();
+            b[leaf * 1024 + at + 7] = b'4';
+        };
+        assert_eq!(case("index", Remedy::RebuildIndexes, &index), "reindex");
+        let freelist = |b: &mut Vec<u8>| b[36..40].copy_from_slice(&3_u32.to_be_bytes());
+        assert_eq!(case("freelist", Remedy::Vacuum, &freelist), "vacuum");
+        let table = |b: &mut Vec<u8>| b[(table_root - 1) * 1024..][..8].fill(0);
+        assert_eq!(case("table", Remedy::RebuildIndexes, &table), "salvage");
+        assert_eq!(case("none", Remedy::Rebuild, &|_| {}), "recovery");
+    }
+
+    #[test]
+    fn a_hot_log_is_applied_and_a_damaged_one_is_not_cut_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().join("made.db");
+        make(&made);
+        let db = Connection::open(&made).unwrap();
+        db.execute_batch(
+            "PRAGMA wal_autocheckpoint=0; UPDATE t SET a = 'new ' || a WHERE id < 50; INSERT INTO t VALUES(9000,'last',1);
+             UPDATE t SET b = 1 WHERE id = 700;",
+        )
+        .unwrap();
+        let (copy, out) = (dir.path().join("copy.db"), dir.path().join("out.db"));
+        let both = |damage: &dyn Fn(&mut Vec<u8>)| {
+            let _ = std::fs::remove_file(&out);
+            std::fs::copy(&made, &copy).unwrap();
+            let mut wal = std::fs::read(beside(&made, "-wal")).unwrap();
+            damage(&mut wal);
+            std::fs::write(beside(&copy, "-wal"), wal).unwrap();
+            let rebuilt = go(&copy, &out, Remedy::Rebuild);
+            (rebuilt.method, out.clone())
+        };
+        let (method, path) = both(&|_| {});
+        assert_eq!(method, "recovery");
+        check(&path, 600);
+        let (method, _) = both(&|wal| wal[32 + 16] ^= 0xff);
+        assert_eq!(method, "salvage");
+    }
+}

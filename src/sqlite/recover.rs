@@ -1,0 +1,236 @@
+//! Salvage from end to end: a damaged file in, a new database and a report out.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connect::{self, Access};
+use super::rebuild::{Writer, WriterOptions, sync_parent};
+use super::report::{SalvageReport, is_damaged};
+use super::salvage::{Input, Options, ReadError, Salvager};
+use super::salvaged::{Orphan, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError};
+use super::source::ReadAt;
+use crate::control::{Cancelled, Control};
+use crate::fsys::shown;
+
+/// New databases up to this many bytes are checked with integrity_check, whose
+/// time grows faster than the file.
+const CHECKED_IN_FULL: u64 = 64 << 20;
+
+/// What the caller wants and knows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SalvageOptions<'a> {
+    /// A healthy database of the same app: its schema stands in for a lost one.
+    pub schema_from: Option<&'a Path>,
+    /// The schema of a healthy state, when it is known without a file.
+    pub schema: &'a [SchemaObject],
+    /// Rows of each table in a healthy state, when known.
+    pub expected: Option<&'a BTreeMap<String, u64>>,
+    /// Rows with any doubt go to `lost_and_found` instead of their table.
+    pub no_doubtful: bool,
+}
+
+/// Why no new database was made.
+#[derive(Debug, thiserror::Error)]
+pub enum SalvageError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: String, source: io::Error },
+    #[error("cannot write {path}: {source}")]
+    Write { path: String, source: io::Error },
+    #[error("{path} exists already; name a new file")]
+    Exists { path: String },
+    /// Nothing can be brought back.
+    #[error("nothing could be salvaged from {path}: {reason}")]
+    Nothing { path: String, reason: String },
+    #[error("cannot write the new database: {0}")]
+    Sqlite(rusqlite::Error),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Salvages the database at `input`, with its `-wal` and `-journal` beside it,
+/// into a new one at `output`, at which nothing may exist.
+///
+/// The input is only read, and no file appears beside it. The new database is
+/// made in a private folder beside `output`, made durable, and then takes its
+/// name.
+///
+/// # Errors
+/// See [`SalvageError`]; damage is no error but part of the report.
+pub fn salvage(
+    input: &Path,
+    output: &Path,
+    options: &SalvageOptions<'_>,
+    control: &Control,
+) -> Result<SalvageReport, SalvageError> {
+    let files = open_input(input)?;
+    let mut read_options = Options { schema_from: options.schema.to_vec() };
+    if let Some(path) = options.schema_from {
+        read_options.schema_from = schema_of(path, control)?;
+    }
+    if output.symlink_metadata().is_ok() {
+        return Err(SalvageError::Exists { path: shown(output) });
+    }
+    let cannot_write = |source| SalvageError::Write { path: shown(output), source };
+    let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let private =
+        tempfile::Builder::new().prefix(".shopmend-salvage-").tempdir_in(parent).map_err(cannot_write)?;
+    let made = private.path().join("new.db");
+
+    let failed = |e| read_error(e, input, output);
+    let salvager = Salvager::open(&files, read_options).map_err(failed)?;
+    let mut writer = Writer::new(&made, control, WriterOptions { no_doubtful: options.no_doubtful });
+    let read = salvager.run(&mut writer, control).map_err(failed)?;
+    let written = writer.finish(is_damaged(&read)).map_err(|e| sink_error(e, output))?;
+    let mut report = SalvageReport::new(&read, written, options.expected);
+    report.integrity = integrity(&made, &report.stand_ins, control);
+    if report.integrity == "ok"
+        && let Ok(db) = connect::open(&made, Access::Read, control, Some(Duration::from_mins(1)))
+    {
+        report.notes.extend(foreign_keys(&db));
+    }
+    control.safe_point()?;
+    if report.tables.is_empty() && report.orphans == 0 && report.damaged {
+        return Err(SalvageError::Nothing {
+            path: shown(input),
+            reason: "no row and no table could be read; try --schema-from with a healthy copy".into(),
+        });
+    }
+    take_name(&made, output).map_err(cannot_write)?;
+    sync_parent(output).map_err(cannot_write)?;
+    report.input = shown(input);
+    report.output = shown(output);
+    Ok(report)
+}
+
+/// Opens the files of a database for reading only.
+fn open_input(input: &Path) -> Result<Input, SalvageError> {
+    let open = |path: &Path| -> Result<Option<Arc<dyn ReadAt>>, SalvageError> {
+        let cannot = |source| SalvageError::Read { path: shown(path), source };
+        match std::fs::metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(cannot(e)),
+            // A pipe or device would block or never end.
+            Ok(meta) if !meta.is_file() => {
+                Err(cannot(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")))
+            }
+            Ok(_) => Ok(Some(Arc::new(File::open(path).map_err(cannot)?))),
+        }
+    };
+    let main = open(input)?.ok_or_else(|| SalvageError::Read {
+        path: shown(input),
+        source: io::Error::from(io::ErrorKind::NotFound),
+    })?;
+    Ok(Input { main, wal: open(&beside(input, "-wal"))?, journal: open(&beside(input, "-journal"))? })
+}
+
+/// The path of a sidecar.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path.as_os_str());
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Takes the schema and no row.
+#[derive(Default)]
+struct SchemaOnly(Vec<SchemaObject>);
+
+impl Sink for SchemaOnly {
+    fn begin(&mut self, _settings: &Settings, schema: &[SchemaObject]) -> Result<(), SinkError> {
+        self.0 = schema.to_vec();
+        Err(Cancelled.into())
+    }
+
+    fn row(&mut self, _row: Row) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn orphan(&mut self, _orphan: Orphan) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// The schema of a healthy database, read as bytes like any other.
+fn schema_of(path: &Path, control: &Control) -> Result<Vec<SchemaObject>, SalvageError> {
+    let files = open_input(path)?;
+    let mut sink = SchemaOnly::default();
+    let salvager = Salvager::open(&files, Options::default()).map_err(|e| read_error(e, path, path))?;
+    if let Err(e) = salvager.run(&mut sink, control)
+        && sink.0.is_empty()
+    {
+        return Err(read_error(e, path, path));
+    }
+    control.safe_point()?;
+    for object in &mut sink.0 {
+        object.origin = SchemaOrigin::Given;
+    }
+    Ok(sink.0)
+}
+
+fn read_error(error: ReadError, input: &Path, output: &Path) -> SalvageError {
+    match error {
+        ReadError::Io(source) => SalvageError::Read { path: shown(input), source },
+        ReadError::Sink(e) => sink_error(e, output),
+        ReadError::Cancelled(c) => c.into(),
+        other => SalvageError::Nothing { path: shown(input), reason: other.to_string() },
+    }
+}
+
+fn sink_error(error: SinkError, output: &Path) -> SalvageError {
+    match error {
+        SinkError::Io(source) => SalvageError::Write { path: shown(output), source },
+        SinkError::Cancelled(c) => c.into(),
+        SinkError::Sqlite(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
+            Cancelled.into()
+        }
+        SinkError::Sqlite(e) => SalvageError::Sqlite(e),
+    }
+}
+
+/// What integrity_check says, or why it was not asked.
+fn integrity(path: &Path, stand_ins: &[String], control: &Control) -> String {
+    let size = std::fs::metadata(path).map_or(0, |m| m.len());
+    if size > CHECKED_IN_FULL {
+        return format!("not checked: the new database has {size} bytes");
+    }
+    integrity_check(path, stand_ins, control, Duration::from_mins(10)).unwrap_or_else(|e| e.to_string())
+}
+
+/// The first lines of integrity_check, `ok` when there is nothing to say. The
+/// app's own collations and functions are served by the stand-ins by which
+/// the indexes were built.
+pub(super) fn integrity_check(
+    path: &Path,
+    stand_ins: &[String],
+    control: &Control,
+    time: Duration,
+) -> rusqlite::Result<String> {
+    let db = connect::open(path, Access::Read, control, Some(time))?;
+    super::rebuild::serve_stand_ins(&db, stand_ins)?;
+    let mut statement = db.prepare("PRAGMA integrity_check(20)")?;
+    let lines: Vec<String> = statement.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
+    Ok(lines.join("; "))
+}
+
+/// Violations of foreign keys: never a reason to refuse, for SQLite does not
+/// enforce them by default and the app may have made them.
+pub(super) fn foreign_keys(db: &rusqlite::Connection) -> Option<String> {
+    let count: rusqlite::Result<i64> =
+        db.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |r| r.get(0));
+    count.ok().filter(|n| *n > 0).map(|n| format!("{n} rows refer to rows that are not there (foreign keys)"))
+}
+
+/// Gives a finished file its name without ever replacing another.
+fn take_name(made: &Path, output: &Path) -> io::Result<()> {
+    match std::fs::hard_link(made, output) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),
+        // No hard links on this file system.
+        Err(_) if output.symlink_metadata().is_err() => std::fs::rename(made, output),
+        Err(e) => Err(e),
+    }
+}

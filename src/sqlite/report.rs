@@ -1,0 +1,356 @@
+//! What a salvage says of itself: table by table, page by page, as JSON and
+//! as text of 80 columns.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use super::rebuild::{TableCount, Written};
+use super::salvage::{PageCount, ReadReport};
+use super::salvaged::SchemaOrigin;
+use crate::exit::Exit;
+use crate::fsys::printable;
+
+/// Rows in a table, by how they came there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedBy {
+    /// Their page is reached from the table's root.
+    pub tree: u64,
+    /// Their page lost its parent and was put back.
+    pub reattached: u64,
+    /// Found on their page without a cell pointer.
+    pub carved: u64,
+    /// Their row is gone; columns come from index entries.
+    pub index: u64,
+}
+
+/// What became of one table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableReport {
+    pub name: String,
+    /// Rows in the table that are whole and that nothing contradicts.
+    pub recovered: u64,
+    /// Rows that a healthy state of the database had, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<u64>,
+    /// Rows in the table of which something contradicts a value.
+    pub doubtful: u64,
+    /// Rows in the table with NULL for a value that is lost.
+    pub partial: u64,
+    /// Rows in `lost_and_found` because they cannot stand in the table.
+    pub set_aside: u64,
+    /// Rows known to be gone: against `expected` when known, else by the
+    /// places in the tree where a page is missing (at least one row each).
+    pub lost: u64,
+    pub placed_by: PlacedBy,
+    /// `file`, `mended`, `given` or `inferred`.
+    pub schema: String,
+}
+
+/// Pages of the old file by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PagesReport {
+    pub total: u64,
+    pub sound: u64,
+    pub damaged: u64,
+    pub reattached: u64,
+    pub overflow: u64,
+    pub free: u64,
+    pub zero: u64,
+    pub unreadable: u64,
+    pub other: u64,
+}
+
+/// A schema object that could not be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropped {
+    pub name: String,
+    pub reason: String,
+}
+
+/// The result of one salvage.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SalvageReport {
+    /// Paths, for a person.
+    pub input: String,
+    pub output: String,
+    pub tables: Vec<TableReport>,
+    /// Records that no table could be found for.
+    pub orphans: u64,
+    /// Entries in the list of doubtful values.
+    pub doubts: u64,
+    /// Names of the side tables in the new database, when there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_and_found: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubtful_list: Option<String>,
+    pub pages: PagesReport,
+    /// Whether anything at all was wrong with the input.
+    pub damaged: bool,
+    pub dropped: Vec<Dropped>,
+    /// Collations and functions of the app that stand-ins served.
+    pub stand_ins: Vec<String>,
+    /// What integrity_check says of the new database: `ok`, its words, or why
+    /// it was not asked.
+    pub integrity: String,
+    pub notes: Vec<String>,
+}
+
+impl SalvageReport {
+    /// Puts together what the two halves report.
+    pub(super) fn new(read: &ReadReport, written: Written, expected: Option<&BTreeMap<String, u64>>) -> Self {
+        let holes = |name: &str, at: usize| {
+            let by_place = read.tables.iter().find(|t| t.object == at);
+            by_place.map_or(0, |t| t.holes).max(u64::from(name.is_empty()))
+        };
+        let tables: Vec<TableReport> = written
+            .tables
+            .iter()
+            .map(|t| table(t, holes(&t.name, t.object), expected.and_then(|e| e.get(&t.name).copied())))
+            .collect();
+        let damaged = is_damaged(read);
+        Self {
+            tables,
+            orphans: written.orphans,
+            doubts: written.doubts,
+            lost_and_found: written.lost_and_found,
+            doubtful_list: written.doubtful,
+            pages: pages(&read.pages),
+            damaged,
+            dropped: written.dropped.into_iter().map(|(name, reason)| Dropped { name, reason }).collect(),
+            stand_ins: written.stand_ins,
+            notes: read.notes.iter().cloned().chain(written.notes).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Rows that stand in their tables, doubtful ones included.
+    #[must_use]
+    pub fn in_tables(&self) -> u64 {
+        self.tables.iter().map(TableReport::in_table).sum()
+    }
+
+    /// Rows whole in their tables, in their tables with doubt, and not there.
+    #[must_use]
+    pub fn totals(&self) -> (u64, u64, u64) {
+        let sum = |f: fn(&TableReport) -> u64| self.tables.iter().map(f).sum::<u64>();
+        (sum(|t| t.recovered), sum(|t| t.doubtful + t.partial), sum(|t| t.lost + t.set_aside) + self.orphans)
+    }
+
+    /// 0 when nothing was lost or is doubtful, 3 when something was, 4 when
+    /// nothing could be rebuilt.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        let (_, doubtful, lost) = self.totals();
+        let rows = self.in_tables() + self.orphans + self.tables.iter().map(|t| t.set_aside).sum::<u64>();
+        if self.damaged && rows == 0 && self.tables.is_empty() {
+            Exit::RolledBack
+        } else if doubtful + lost + self.doubts > 0
+            || !self.dropped.is_empty()
+            || self.pages.unreadable > 0
+            || self.integrity_failed()
+        {
+            Exit::Skipped
+        } else {
+            Exit::Ok
+        }
+    }
+
+    fn integrity_failed(&self) -> bool {
+        !(self.integrity == "ok" || self.integrity.starts_with("not checked"))
+    }
+
+    /// For a person, in 80 columns.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let width = self.tables.iter().map(|t| t.name.chars().count()).max().unwrap_or(5).clamp(5, 24);
+        let _ = writeln!(
+            out,
+            "{:<width$} {:>10} {:>9} {:>8} {:>8} {:>8}",
+            "table", "recovered", "doubtful", "partial", "aside", "lost"
+        );
+        for t in &self.tables {
+            let lost = match t.expected {
+                None if t.lost > 0 => format!("{}+", t.lost),
+                None => "?".to_owned(),
+                Some(_) => t.lost.to_string(),
+            };
+            let lost = if t.expected.is_none() && !self.damaged { "0".to_owned() } else { lost };
+            let _ = writeln!(
+                out,
+                "{:<width$} {:>10} {:>9} {:>8} {:>8} {:>8}",
+                clipped(&t.name, width),
+                t.recovered,
+                t.doubtful,
+                t.partial,
+                t.set_aside,
+                lost
+            );
+        }
+        let sum = |f: fn(&PlacedBy) -> u64| self.tables.iter().map(|t| f(&t.placed_by)).sum::<u64>();
+        let (reattached, carved, index) = (sum(|p| p.reattached), sum(|p| p.carved), sum(|p| p.index));
+        if reattached + carved + index > 0 {
+            wrapped(
+                &mut out,
+                &format!(
+                    "of these, {reattached} from pages put back, {carved} without a cell pointer, {index} from indexes only"
+                ),
+            );
+        }
+        if self.orphans > 0 {
+            wrapped(&mut out, &format!("{} records fit no table", self.orphans));
+        }
+        if let Some(name) = &self.lost_and_found {
+            wrapped(&mut out, &format!("records without a place in their table are in {name}"));
+        }
+        if let Some(name) = &self.doubtful_list {
+            wrapped(&mut out, &format!("{} doubts are listed in {name}", self.doubts));
+        }
+        for d in &self.dropped {
+            wrapped(&mut out, &format!("{} was not made: {}", printable(&d.name), printable(&d.reason)));
+        }
+        if !self.stand_ins.is_empty() {
+            wrapped(
+                &mut out,
+                &format!(
+                    "only the app has {}: indexes that use it need REINDEX in the app",
+                    printable(&self.stand_ins.join(", "))
+                ),
+            );
+        }
+        for note in &self.notes {
+            wrapped(&mut out, &printable(note));
+        }
+        if self.integrity_failed() {
+            wrapped(&mut out, &format!("integrity check: {}", printable(&self.integrity)));
+        }
+        out
+    }
+}
+
+impl TableReport {
+    fn in_table(&self) -> u64 {
+        self.recovered + self.doubtful + self.partial
+    }
+}
+
+/// Whether the reader met anything that a healthy database does not have.
+pub(super) fn is_damaged(read: &ReadReport) -> bool {
+    let p = &read.pages;
+    p.damaged + p.reattached + p.unreadable + read.orphans > 0
+        || !read.notes.is_empty()
+        || read.tables.iter().any(|t| t.doubtful + t.carved + t.reattached + t.from_index + t.holes > 0)
+}
+
+fn table(count: &TableCount, holes: u64, expected: Option<u64>) -> TableReport {
+    let [tree, reattached, carved, index] = count.placed_by;
+    let here = count.recovered + count.doubtful + count.partial;
+    TableReport {
+        name: count.name.clone(),
+        recovered: count.recovered,
+        expected,
+        doubtful: count.doubtful,
+        partial: count.partial,
+        set_aside: count.set_aside,
+        lost: expected.map_or(holes, |e| e.saturating_sub(here + count.set_aside)),
+        placed_by: PlacedBy { tree, reattached, carved, index },
+        schema: match count.origin {
+            Some(SchemaOrigin::Mended) => "mended",
+            Some(SchemaOrigin::Given) => "given",
+            Some(SchemaOrigin::Inferred) => "inferred",
+            _ if !count.made => "inferred",
+            _ => "file",
+        }
+        .to_owned(),
+    }
+}
+
+fn pages(p: &PageCount) -> PagesReport {
+    PagesReport {
+        total: p.total,
+        sound: p.sound,
+        damaged: p.damaged,
+        reattached: p.reattached,
+        overflow: p.overflow,
+        free: p.free,
+        zero: p.zero,
+        unreadable: p.unreadable,
+        other: p.other,
+    }
+}
+
+fn clipped(name: &str, width: usize) -> String {
+    let name = printable(name);
+    if name.chars().count() <= width {
+        return name;
+    }
+    let start: String = name.chars().take(width - 1).collect();
+    format!("{start}…")
+}
+
+/// Adds a sentence, broken at 78 columns, later lines indented.
+fn wrapped(out: &mut String, sentence: &str) {
+    let mut column = 0;
+    for word in sentence.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > 78 {
+            out.push_str("\n  ");
+            column = 2;
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(word);
+        column += length;
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> SalvageReport {
+        SalvageReport {
+            tables: vec![
+                TableReport {
+                    name: "messages".into(),
+                    recovered: 120,
+                    expected: Some(125),
+                    lost: 5,
+                    ..TableReport::default()
+                },
+                TableReport {
+                    name: "a_table_with_a_very_long_name_indeed".into(),
+                    recovered: 7,
+                    ..TableReport::default()
+                },
+            ],
+            damaged: true,
+            integrity: "ok".into(),
+            notes: vec!["one of the pages was ".repeat(12)],
+            ..SalvageReport::default()
+        }
+    }
+
+    #[test]
+    fn text_stays_within_80_columns_and_names_what_is_lost() {
+        let text = sample().text();
+        assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+        assert!(text.contains("messages") && !text.contains("125") && text.contains("  5\n"), "{text}");
+    }
+
+    #[test]
+    fn the_exit_code_tells_lost_from_sound_from_nothing() {
+        let mut report = sample();
+        assert_eq!(report.exit(), Exit::Skipped);
+        report.tables[0].lost = 0;
+        assert_eq!(report.exit(), Exit::Ok);
+        report.doubts = 1;
+        assert_eq!(report.exit(), Exit::Skipped);
+        let nothing = SalvageReport { damaged: true, integrity: "ok".into(), ..SalvageReport::default() };
+        assert_eq!(nothing.exit(), Exit::RolledBack);
+    }
+}
