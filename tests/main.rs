@@ -5,6 +5,7 @@ mod support;
 
 mod browsers;
 mod cli;
+mod crash;
 mod incidents;
 mod profiles;
 mod repair;
@@ -14,3 +15,4 @@ mod scripts;
 mod sqlite_check;
 mod stores;
 mod undo;
+mod vault;
