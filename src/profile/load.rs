@@ -334,7 +334,13 @@ impl<'a> Assembly<'a> {
                 self.problems.push(source.problem(&install.id.span(), "the install has no root"));
             }
             let mut roots: Vec<RootTemplate> = Vec::new();
-            for (id, text) in &install.roots {
+            for id in install.also.keys().filter(|id| !install.roots.contains_key(*id)) {
+                let reason = format!("`also` names the root `{id}`, which `roots` does not");
+                self.problems.push(source.problem(&install.id.span(), reason));
+            }
+            let also =
+                install.also.iter().flat_map(|(id, list)| list.iter().take(MAX_LIST).map(move |t| (id, t)));
+            for (id, text) in install.roots.iter().chain(also) {
                 self.check_word(source, &text.span(), id);
                 match Template::root(text.as_ref(), raw.platform, install.identify.is_some()) {
                     Ok(template) => roots.push(RootTemplate { id: id.clone(), template }),
