@@ -12,4 +12,5 @@ mod salvage;
 mod salvage_traps;
 mod scripts;
 mod sqlite_check;
+mod stores;
 mod undo;

@@ -39,9 +39,12 @@ pub fn tiktok(root: &Path, now: SystemTime) -> io::Result<()> {
     let external = Tree::new(&roots.external, now);
     let db = data.below("databases");
     let ms = data.millis(0);
-    sqlite::database(&db, &format!("{USER}_im.db"), Left::WithWal, 0, |c| {
-        sqlite::messages(c, USER, ms, 600)
-    })?;
+    let newest = Left::WithWal(
+        "UPDATE msg SET read_status = 0 WHERE rowid > 590;
+         INSERT INTO msg (msg_uuid, conversation_id, type, status, content)
+             VALUES ('fe5c0f0e7b5d4c33a1f2', '0:1:1:2', 7, 1, '{\"text\":\"masih ada kak\"}');",
+    );
+    sqlite::database(&db, &format!("{USER}_im.db"), newest, 0, |c| sqlite::messages(c, USER, ms, 600))?;
     sqlite::database(&db, "db_im_xx", Left::Closed, 1, sqlite::contacts)?;
     sqlite::database(&db, "aweme.db", Left::Closed, 2, |c| sqlite::drafts(c, USER, ms))?;
     for (name, table, columns, rows) in [

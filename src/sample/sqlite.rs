@@ -10,11 +10,12 @@ use super::{Tree, hex, noise, pick};
 
 /// How the app left its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Left {
+pub enum Left<'a> {
     /// Closed properly: one file.
     Closed,
-    /// Still open when the copy was taken: the newest rows are in the `-wal`.
-    WithWal,
+    /// Still open when the copy was taken: what this SQL did last is in the
+    /// `-wal` alone.
+    WithWal(&'a str),
 }
 
 /// Makes a database at `path`; `fill` writes it.
@@ -24,7 +25,7 @@ pub enum Left {
 pub fn database(
     tree: &Tree,
     path: &str,
-    left: Left,
+    left: Left<'_>,
     days: u64,
     fill: impl FnOnce(&Connection) -> rusqlite::Result<()>,
 ) -> io::Result<()> {
@@ -32,19 +33,22 @@ pub fn database(
     let file = scratch.path().join("db");
     let wal = scratch.path().join("db-wal");
     let db = Connection::open(&file).map_err(io::Error::other)?;
-    let mode = if left == Left::WithWal { "WAL" } else { "DELETE" };
+    let (mode, newest) = match left {
+        Left::Closed => ("DELETE", ""),
+        Left::WithWal(newest) => ("WAL", newest),
+    };
     let run = || -> rusqlite::Result<()> {
         db.execute_batch(&format!(
             "PRAGMA page_size=4096; PRAGMA auto_vacuum=1; PRAGMA journal_mode={mode}; PRAGMA wal_autocheckpoint=0;
              PRAGMA synchronous=OFF; BEGIN;
-             CREATE TABLE android_metadata (locale TEXT); INSERT INTO android_metadata VALUES ('en_US'); COMMIT;
-             PRAGMA wal_checkpoint(TRUNCATE); BEGIN;"
+             CREATE TABLE android_metadata (locale TEXT); INSERT INTO android_metadata VALUES ('en_US');"
         ))?;
         fill(&db)?;
-        db.execute_batch("COMMIT")
+        db.execute_batch("COMMIT; PRAGMA wal_checkpoint(TRUNCATE);")?;
+        db.execute_batch(newest)
     };
     run().map_err(io::Error::other)?;
-    if left == Left::WithWal {
+    if matches!(left, Left::WithWal(_)) {
         // Taken while the connection is open: closing would fold the log in.
         tree.file(path, fs::read(&file)?, days)?;
         tree.file(&format!("{path}-wal"), fs::read(&wal)?, days)

@@ -1,5 +1,6 @@
 //! What several topics share.
 
+pub(crate) mod android_tree;
 pub mod browsers;
 pub mod plans;
 pub mod run;

@@ -236,7 +236,13 @@ pub(super) fn judge(
         None => zeros(&mut walk, &head),
     };
     let problem = match result {
-        Ok(()) => None,
+        Ok(()) => {
+            if matches!(format, Some(Format::Jpeg | Format::Gif | Format::Webp | Format::Heif | Format::Mp4))
+            {
+                walk.note("the coded data of pictures and clips: their formats have no checksum");
+            }
+            None
+        }
         Err(Stop::Problem(problem)) => Some(problem),
         Err(Stop::Read(e)) => return Err(Failed::Read(e)),
         Err(Stop::Cancelled(c)) => return Err(Failed::Cancelled(c)),

@@ -1,0 +1,141 @@
+//! Every store kind on the sample device: sound stores are sound, and each
+//! kind of damage is found where it was done.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use shopmend::control::Control;
+use shopmend::fsys::{Dir, RelPath};
+use shopmend::model::{Remedy, Severity, StoreKind};
+use shopmend::sample::harm::Harm;
+use shopmend::store::{self, Check, Clearable, Level, Subject};
+
+use crate::support::android_tree::AndroidTree;
+
+fn with<T>(path: &Path, run: impl FnOnce(Subject<'_>) -> T) -> T {
+    let dir = Dir::open(path.parent().unwrap()).unwrap();
+    let name = RelPath::new(path.file_name().unwrap()).unwrap();
+    run(Subject { dir: &dir, path: &name })
+}
+
+fn check(kind: StoreKind, path: &Path) -> Check {
+    with(path, |subject| store::check(kind, subject, Level::Deep, &Control::default()).unwrap())
+}
+
+/// Every store below the image, by kind; what lies in a folder store is part
+/// of it.
+fn stores(image: &Path) -> Vec<(StoreKind, std::path::PathBuf)> {
+    let mut out = Vec::new();
+    let mut walk = walkdir::WalkDir::new(image).sort_by_file_name().into_iter();
+    while let Some(entry) = walk.next() {
+        let entry = entry.unwrap();
+        if entry.depth() == 0 {
+            continue;
+        }
+        if let Some(kind) = with(entry.path(), store::recognise).unwrap() {
+            if entry.file_type().is_dir() {
+                walk.skip_current_dir();
+            }
+            out.push((kind, entry.into_path()));
+        }
+    }
+    out
+}
+
+#[test]
+fn every_store_of_a_healthy_device_is_sound() {
+    let tree = AndroidTree::healthy();
+    let mut seen: BTreeMap<&str, (u32, u64, u64)> = BTreeMap::new();
+    for (kind, path) in stores(tree.image()) {
+        let check = check(kind, &path);
+        assert_eq!(check.findings, vec![], "{kind} {}", path.display());
+        assert_eq!(check.kind, kind);
+        assert!(check.coverage.bytes_verified <= check.coverage.bytes_seen, "{kind} {}", path.display());
+        // What is not fully covered says what is left unjudged.
+        let full = check.coverage.bytes_verified == check.coverage.bytes_seen;
+        assert!(full || !check.not_checked.is_empty(), "{kind} {}: {:?}", path.display(), check.coverage);
+        let (count, verified, bytes) = seen.entry(kind.as_str()).or_default();
+        *count += 1;
+        *verified += check.coverage.bytes_verified;
+        *bytes += check.coverage.bytes_seen;
+    }
+    for (kind, (count, verified, bytes)) in &seen {
+        println!("{kind}: {count} stores, {verified} of {bytes} bytes verified");
+    }
+    for kind in [
+        "sqlite",
+        "shared-prefs",
+        "json",
+        "mmkv",
+        "keva",
+        "leveldb",
+        "disk-lru-cache",
+        "fresco",
+        "exo-cache",
+        "media-loader",
+        "media",
+    ] {
+        assert!(seen.contains_key(kind), "the device has a store of kind {kind}: {:?}", seen.keys());
+    }
+}
+
+fn wrong(check: &Check) -> bool {
+    check.findings.iter().any(|f| f.severity > Severity::Info)
+}
+
+#[test]
+fn each_damage_is_found() {
+    for harm in Harm::ALL {
+        let tree = AndroidTree::healthy();
+        let damaged = tree.damage(harm);
+        let found = check(harm.kind(), &damaged);
+        assert!(wrong(&found), "{harm:?}: {found:?}");
+        // Only what is cache may be cleared.
+        let private = !damaged.to_string_lossy().contains("/cache/");
+        let clears =
+            found.findings.iter().any(|f| matches!(f.remedy, Remedy::ClearEntry | Remedy::ClearStore));
+        assert!(!(private && clears), "{harm:?}: {found:?}");
+    }
+}
+
+#[test]
+fn damage_shows_nowhere_else() {
+    let tree = AndroidTree::healthy();
+    let damaged: Vec<String> =
+        Harm::ALL.into_iter().map(|harm| tree.damage(harm).to_string_lossy().into_owned()).collect();
+    for (kind, path) in stores(tree.image()) {
+        // A store, its sidecars, or something in it.
+        let hit = damaged.iter().any(|d| path.to_string_lossy().starts_with(d.as_str()));
+        assert!(hit || !wrong(&check(kind, &path)), "damage shows in {kind} {}", path.display());
+    }
+}
+
+#[test]
+fn every_file_of_a_cache_is_accounted_for_once() {
+    let tree = AndroidTree::healthy();
+    for (kind, path) in stores(tree.image()) {
+        let Ok(Clearable::ByEntry(found)) = with(&path, |s| store::entries(kind, s, &Control::default()))
+        else {
+            continue;
+        };
+        let mut named: Vec<_> = found
+            .entries
+            .iter()
+            .chain(&found.leftovers)
+            .flat_map(|e| e.files.iter())
+            .chain(&found.control)
+            .chain(&found.unknown)
+            .map(|rel| path.join(rel.as_path()))
+            .collect();
+        named.sort();
+        let mut files: Vec<_> = walkdir::WalkDir::new(&path)
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|e| e.file_type().is_file())
+            .map(walkdir::DirEntry::into_path)
+            .collect();
+        files.sort();
+        assert_eq!(named.iter().map(|p| p.components().as_path()).collect::<Vec<_>>(), files, "{kind}");
+        assert!(!found.entries.is_empty(), "{kind} {}", path.display());
+    }
+}
