@@ -135,19 +135,7 @@ pub enum Command {
         allow_root: bool,
     },
     /// Copy the stores into the vault without repairing anything
-    Backup {
-        #[command(flatten)]
-        place: Where,
-        /// Only this store (may be repeated)
-        #[arg(long = "store", value_name = "ID")]
-        stores: Vec<String>,
-        /// Caches as well, not only state and user data
-        #[arg(long)]
-        caches: bool,
-        /// Ask the app to end instead of refusing while it runs
-        #[arg(long)]
-        stop_app: bool,
-    },
+    Backup(Backup),
     /// Look after the backups
     #[command(subcommand)]
     Vault(Vault),
@@ -196,6 +184,25 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// What `backup` takes.
+#[derive(Debug, Args)]
+pub struct Backup {
+    #[command(flatten)]
+    pub place: Where,
+    /// Only this store (may be repeated)
+    #[arg(long = "store", value_name = "ID")]
+    pub stores: Vec<String>,
+    /// Caches as well, not only state and user data
+    #[arg(long)]
+    pub caches: bool,
+    /// Ask the app to end instead of refusing while it runs
+    #[arg(long)]
+    pub stop_app: bool,
+    /// Work as root on folders that belong to another user
+    #[arg(long)]
+    pub allow_root: bool,
 }
 
 /// What `repair` takes.

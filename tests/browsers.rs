@@ -1,7 +1,21 @@
 //! The real Chromium and Firefox: what they wrote is what the program reads,
 //! and what the program repaired is what they go on with.
 
-use crate::support::browsers::{Browser, End, as_filled, filled_home, read_back, visit};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use shopmend::exit::Exit;
+use shopmend::sqlite::format::MAGIC;
+
+use crate::support::browsers::{Browser, End, FilledHome, as_filled, filled_home, read_back, visit};
+use crate::support::run::Run;
+use crate::support::tree::Snapshot;
+
+const DAY: u64 = 24 * 60 * 60;
 
 /// The other tests here compare what the browsers hold before and after; that
 /// means something only if an untouched copy reads back unchanged.
@@ -17,4 +31,267 @@ fn an_untouched_copy_reads_back_as_it_was_filled() {
         assert_eq!(visit(home.path(), browser, End::Kill), filled, "{browser:?}, to be killed");
         assert_eq!(read_back(home.path(), browser), filled, "{browser:?}, after it was killed");
     }
+}
+
+#[test]
+fn a_scan_classes_what_the_browsers_wrote_and_changes_nothing() {
+    let Some(home) = filled_home("a_scan_classes_what_the_browsers_wrote_and_changes_nothing") else {
+        return;
+    };
+    let report = scan_unchanged(&home, Exit::Ok);
+    let verdicts = &report["summary"]["by_verdict"];
+    for bad in ["damaged", "unreadable", "stale"] {
+        assert!(verdicts[bad].is_null() || verdicts[bad] == 0, "{bad}: {:#?}", findings(&report));
+    }
+}
+
+/// Both browsers are killed in mid-use, as a crash leaves them: databases with
+/// hot write-ahead logs and rollback journals, LevelDB logs without an end.
+#[test]
+fn a_scan_after_a_crash_reports_no_damage_and_leaves_the_journals_hot() {
+    let Some(home) = filled_home("a_scan_after_a_crash_reports_no_damage_and_leaves_the_journals_hot") else {
+        return;
+    };
+    for browser in Browser::BOTH {
+        visit(home.path(), browser, End::Kill);
+    }
+    let hot = hot_journals(home.path());
+    assert!(hot.iter().any(|p| p.ends_with("places.sqlite-wal")), "{hot:?}");
+    let report = scan_unchanged(&home, Exit::Ok);
+    for store in stores(&report) {
+        let verdict = store["verdict"].as_str().unwrap();
+        assert!(!["damaged", "unreadable"].contains(&verdict), "{store:#}");
+    }
+}
+
+/// Damage in a database's index, a torn page in another, and stale caches: the
+/// preview shows what is done, that is what is done, the browsers go on with
+/// everything the page stored, and the undo brings every byte back.
+#[test]
+fn a_repair_does_what_its_preview_showed_and_the_browsers_go_on() {
+    let Some(home) = filled_home("a_repair_does_what_its_preview_showed_and_the_browsers_go_on") else {
+        return;
+    };
+    let cookies = home.chromium().join("Default/Cookies");
+    let places = home.firefox().join("places.sqlite");
+    damage_an_index(&cookies, "cookies_unique_index");
+    tear_a_page(&places, "moz_places");
+    age(&home.at(".cache"), 400 * DAY);
+    let before = Snapshot::of(home.path());
+    let run = Run::new().home(home.path());
+
+    let scan = run.call(["scan", "--format", "json"]).expect(Exit::Findings).json();
+    for damaged in [&cookies, &places] {
+        assert_eq!(store_at(&scan, damaged)["verdict"], "damaged", "{:#}", store_at(&scan, damaged));
+    }
+    let preview = run.call(["repair", "--dry-run", "--format", "json"]).expect(Exit::Findings).json();
+    before.assert_same(&Snapshot::of(home.path()));
+    let planned = planned_paths(&preview);
+    assert!(planned.contains(&cookies) && planned.contains(&places), "{planned:#?}");
+    assert!(planned.iter().any(|p| p.starts_with(home.at(".cache/chromium"))), "{planned:#?}");
+    assert!(planned.iter().any(|p| p.starts_with(home.at(".cache/mozilla"))), "{planned:#?}");
+
+    let repair = run.call(["repair", "--yes", "--format", "json"]);
+    assert!([Some(0), Some(3)].contains(&repair.code), "{repair}");
+    let repair = repair.json();
+    assert_eq!(preview["plan"]["hash"], repair["plan"]["hash"]);
+    let after = Snapshot::of(home.path());
+    only_planned_changed(home.path(), &before, &after, &planned);
+    for path in &planned {
+        let is_database = [&cookies, &places].contains(&path);
+        assert!(is_database || !path.exists(), "{} was to be cleared or swapped", path.display());
+    }
+    assert_eq!(judge(&cookies), ("ok".to_owned(), false));
+    // Visits whose page was on the torn page still point at it: nothing is dropped for that.
+    assert_eq!(judge(&places).0, "ok");
+    let again = run.call(["scan", "--format", "json"]).json();
+    for store in stores(&again) {
+        assert!(store["verdict"] != "damaged" && store["verdict"] != "stale", "{store:#}");
+    }
+
+    let used = home.copy();
+    for browser in Browser::BOTH {
+        assert_eq!(read_back(used.path(), browser), as_filled(browser), "{browser:?} after the repair");
+    }
+
+    run.call(["undo"]).expect(Exit::Ok);
+    before.assert_same(&Snapshot::of(home.path()));
+}
+
+/// Scans as a person would and compares the whole tree, change times included.
+#[track_caller]
+fn scan_unchanged(home: &FilledHome, exit: Exit) -> Value {
+    let run = Run::new().home(home.path());
+    let before = (Snapshot::of(home.path()), change_times(home.path()));
+    let mut reports = Vec::new();
+    for depth in [&["scan", "--format", "json"][..], &["scan", "--deep", "--rehash", "--format", "json"]] {
+        let report = run.call(depth).expect(exit).json();
+        before.0.assert_same(&Snapshot::of(home.path()));
+        assert_eq!(before.1, change_times(home.path()));
+        let apps: BTreeSet<&str> = targets(&report).map(|t| t["app"].as_str().unwrap()).collect();
+        assert_eq!(apps, BTreeSet::from(["chromium", "firefox"]));
+        let covered: Vec<PathBuf> =
+            stores(&report).map(|s| PathBuf::from(s["path"].as_str().unwrap())).collect();
+        for database in databases(home) {
+            assert!(
+                covered.iter().any(|c| database.starts_with(c)),
+                "no store covers {}",
+                database.display()
+            );
+        }
+        for store in stores(&report) {
+            assert!(store["rule"].is_object(), "covered by no rule: {store:#}");
+            assert!(["cache", "state", "user"].contains(&store["class"].as_str().unwrap()), "{store:#}");
+        }
+        reports.push(report);
+    }
+    reports.pop().unwrap()
+}
+
+fn targets(report: &Value) -> impl Iterator<Item = &Value> {
+    report["targets"].as_array().unwrap().iter()
+}
+
+fn stores(report: &Value) -> impl Iterator<Item = &Value> {
+    targets(report).flat_map(|t| t["stores"].as_array().unwrap())
+}
+
+/// What a failed test shows.
+fn findings(report: &Value) -> Vec<String> {
+    let bad = stores(report).filter(|s| s["verdict"] != "healthy");
+    bad.map(|s| format!("{} {} {:#}", s["verdict"], s["path"], s["findings"])).collect()
+}
+
+#[track_caller]
+fn store_at<'a>(report: &'a Value, path: &Path) -> &'a Value {
+    let found = stores(report).find(|s| Path::new(s["path"].as_str().unwrap()) == path);
+    found.unwrap_or_else(|| panic!("no store at {}", path.display()))
+}
+
+/// Every SQLite database and LevelDB folder below the browsers' own folders.
+fn databases(home: &FilledHome) -> Vec<PathBuf> {
+    let roots = [home.chromium(), home.at(".cache/chromium"), home.firefox(), home.at(".cache/mozilla")];
+    let mut out = Vec::new();
+    for entry in roots.iter().flat_map(walkdir::WalkDir::new) {
+        let path = entry.unwrap().into_path();
+        if path.is_file() && fs::read(&path).unwrap().starts_with(MAGIC) || path.join("CURRENT").is_file() {
+            out.push(path);
+        }
+    }
+    assert!(out.len() > 30, "the browsers keep many databases: {out:?}");
+    out
+}
+
+fn hot_journals(home: &Path) -> Vec<PathBuf> {
+    let files = walkdir::WalkDir::new(home).into_iter().map(|e| e.unwrap().into_path());
+    let journals =
+        files.filter(|p| p.to_string_lossy().ends_with("-wal") || p.to_string_lossy().ends_with("-journal"));
+    journals.filter(|p| p.metadata().unwrap().len() > 0).collect()
+}
+
+/// Status change times: they show a write whose modification time was set back.
+fn change_times(root: &Path) -> BTreeMap<PathBuf, (i64, i64)> {
+    let entries = walkdir::WalkDir::new(root).into_iter().map(Result::unwrap);
+    entries
+        .map(|e| {
+            let meta = e.metadata().unwrap();
+            (e.into_path(), (meta.ctime(), meta.ctime_nsec()))
+        })
+        .collect()
+}
+
+/// Every file that the plan's actions clear or replace.
+fn planned_paths(report: &Value) -> BTreeSet<PathBuf> {
+    let mut out = BTreeSet::new();
+    for action in report["plan"]["actions"].as_array().unwrap() {
+        let root = Path::new(action["root"].as_str().unwrap());
+        for list in ["files", "members"] {
+            for item in action[list].as_array().into_iter().flatten() {
+                out.insert(root.join(item["path"].as_str().unwrap()));
+            }
+        }
+    }
+    out
+}
+
+/// Nothing but the planned files differs, and folders above them by their time.
+#[track_caller]
+fn only_planned_changed(home: &Path, before: &Snapshot, after: &Snapshot, planned: &BTreeSet<PathBuf>) {
+    let all: BTreeSet<&Path> = before.paths().chain(after.paths()).collect();
+    for rel in all {
+        let path = home.join(rel);
+        let (was, is) = (before.get(rel), after.get(rel));
+        if was == is || planned.contains(&path) {
+            continue;
+        }
+        let folder = was.or(is).unwrap().kind == "folder";
+        assert!(
+            folder && planned.iter().any(|p| p.starts_with(&path)),
+            "{} changed unplanned",
+            path.display()
+        );
+    }
+}
+
+fn page_size(database: &Path) -> usize {
+    let bytes = fs::read(database).unwrap();
+    match u16::from_be_bytes([bytes[16], bytes[17]]) {
+        1 => 65536,
+        size => usize::from(size),
+    }
+}
+
+/// Root pages by the condition on the schema's rows, found on a private copy.
+fn root_pages(database: &Path, condition: &str) -> Vec<usize> {
+    let tmp = tempfile::tempdir().unwrap();
+    let copy = tmp.path().join("copy");
+    fs::copy(database, &copy).unwrap();
+    let db = Connection::open_with_flags(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    let sql = format!("SELECT rootpage FROM sqlite_master WHERE {condition} ORDER BY rootpage");
+    let mut statement = db.prepare(&sql).unwrap();
+    let pages = statement.query_map([], |r| r.get::<_, u32>(0)).unwrap();
+    let pages: Vec<usize> = pages.map(|p| p.unwrap() as usize).collect();
+    assert!(!pages.is_empty(), "nothing in {} where {condition}", database.display());
+    pages
+}
+
+/// Overwrites the root page of an index; the table stays whole.
+fn damage_an_index(database: &Path, index: &str) {
+    let page = root_pages(database, &format!("type = 'index' AND name = '{index}'"))[0];
+    let (mut bytes, size) = (fs::read(database).unwrap(), page_size(database));
+    bytes[(page - 1) * size..page * size].fill(0xA5);
+    fs::write(database, bytes).unwrap();
+}
+
+/// As after a power cut in mid-write: the second half of a table's root page
+/// is not there.
+fn tear_a_page(database: &Path, table: &str) {
+    let page = root_pages(database, &format!("type = 'table' AND name = '{table}'"))[0];
+    let (mut bytes, size) = (fs::read(database).unwrap(), page_size(database));
+    bytes[page * size - size / 2..page * size].fill(0);
+    fs::write(database, bytes).unwrap();
+}
+
+/// Makes every file and folder below that much older.
+fn age(folder: &Path, seconds: u64) {
+    let entries = walkdir::WalkDir::new(folder).contents_first(true);
+    for entry in entries.into_iter().map(Result::unwrap) {
+        if !entry.path_is_symlink() {
+            let then =
+                entry.metadata().unwrap().modified().unwrap() - std::time::Duration::from_secs(seconds);
+            fs::File::open(entry.path()).unwrap().set_modified(then).unwrap();
+        }
+    }
+}
+
+/// What SQLite itself says of a private copy: its integrity check, and whether
+/// a foreign key points nowhere.
+fn judge(database: &Path) -> (String, bool) {
+    let tmp = tempfile::tempdir().unwrap();
+    let copy = tmp.path().join("copy");
+    fs::copy(database, &copy).unwrap();
+    let db = Connection::open(&copy).unwrap();
+    let verdict = db.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
+    let broken = db.prepare("PRAGMA foreign_key_check").unwrap().query([]).unwrap().next().unwrap().is_some();
+    (verdict, broken)
 }

@@ -3,8 +3,10 @@
 
 mod support;
 
+mod browser_stores;
 mod browsers;
 mod cli;
+mod crash;
 mod incidents;
 mod profiles;
 mod repair;
@@ -14,3 +16,4 @@ mod scripts;
 mod sqlite_check;
 mod stores;
 mod undo;
+mod vault;

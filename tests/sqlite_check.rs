@@ -242,6 +242,15 @@ fn whatever_sqlite_sees_is_seen() {
         match (sqlite_says(dir.path(), &db), errors) {
             (Some(_), true) => both += 1,
             (None, false) => none += 1,
+            // A damaged collation name reads as the app's own: said, but no damage.
+            (Some(message), false) if message.starts_with("no such collation sequence") => {
+                let open = check::bytes(&db, None, None, "", &Control::default()).unwrap().not_checked;
+                assert!(
+                    open.iter().any(|n| n.contains("collation is the app's own")),
+                    "seed {seed}: {open:?}"
+                );
+                none += 1;
+            }
             (Some(message), false) if found.is_empty() => {
                 failures.push(format!("seed {seed}, {how}: only SQLite: {message}"));
             }
@@ -545,7 +554,7 @@ fn a_deep_check_adds_what_only_sqlite_can_say() {
     .unwrap();
     let fast = check_file(dir.path(), Level::Fast);
     assert_eq!(fast.findings, []);
-    assert_eq!(fast.not_checked.len(), 1, "{:?}", fast.not_checked);
+    assert_eq!(fast.not_checked.len(), 2, "{:?}", fast.not_checked);
     let deep = check_file(dir.path(), Level::Deep);
     assert_eq!(codes(&deep.findings), ["sqlite.foreign-key"]);
     assert_eq!(deep.not_checked, Vec::<String>::new());

@@ -173,3 +173,166 @@ fn a_running_app_stops_it_before_anything() {
     assert_eq!(e.kind(), Kind::AppRunning);
     before.assert_same(&tree.snapshot());
 }
+
+#[test]
+fn rebuilt_stores_of_every_shape() {
+    let tree = Tree::new();
+    tree.file("app/x.db", "damaged").file("app/x.db-wal", "log").file("app/x.db-journal", "journal");
+    tree.file("app/l/CURRENT", "MANIFEST-1").file("app/l/sub/x", "x").file("app/l/000001.ldb", "table");
+    tree.dir("app/l/empty").file("app/p/prefs.xml", "<broken").file("app/p/prefs.xml.bak", "<map/>");
+    tree.file("app/p/only.xml.bak", "<map/>").mode("app/x.db", 0o604).mode("app/l/sub", 0o711).age();
+    let root = tree.at("app");
+    let before = tree.snapshot();
+    let state = Tree::new();
+    let state = state_of(&state);
+    let actions = vec![
+        rebuild(&root, "x.db", shopmend::model::StoreKind::Sqlite),
+        rebuild(&root, "l", shopmend::model::StoreKind::Leveldb),
+        restore_backup(&root, "p/prefs.xml"),
+        restore_backup(&root, "p/only.xml"),
+    ];
+    let done = run(&state, actions);
+    assert!(done.actions.iter().all(|a| a.done == Done::Done), "{done:?}");
+    let after = tree.snapshot();
+    let names: Vec<String> =
+        after.paths().map(|p| p.display().to_string()).filter(|p| p.contains('/')).collect();
+    assert_eq!(
+        names,
+        [
+            "app/l",
+            "app/l/000003.log",
+            "app/l/CURRENT",
+            "app/l/MANIFEST-000002",
+            "app/l/sub",
+            "app/l/sub/x",
+            "app/p",
+            "app/p/only.xml",
+            "app/p/prefs.xml",
+            "app/x.db"
+        ]
+    );
+    assert_eq!(after.get("app/x.db").unwrap().content, b"rebuilt");
+    assert_eq!(after.get("app/x.db").unwrap().mode, 0o604);
+    assert_eq!(after.get("app/l/sub").unwrap().mode, 0o711);
+    assert_eq!(after.get("app/p/prefs.xml").unwrap().content, b"<map/>");
+
+    // The app opens the new database and writes a log beside it.
+    tree.file("app/x.db-wal", "the app's new log").mtime("app/x.db-wal", 1).mtime("app", 2);
+    let used = tree.snapshot();
+    let undone = undo_last(&state);
+    assert!(undone.actions.iter().all(|a| a.done == Done::Done), "{undone:?}");
+    before.assert_same(&tree.snapshot());
+    undo_run(&state, &undone.run).unwrap();
+    used.assert_same(&tree.snapshot());
+}
+
+mod random {
+    //! For any tree and any choice of files and folders to clear, undo after
+    //! repair is the identity, and nothing outside the plan changes.
+
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use shopmend::plan::Op;
+
+    use super::*;
+
+    /// Names that are hard to carry: not UTF-8, control characters, escapes.
+    const NAMES: [&[u8]; 7] =
+        [b"a", b"b b", b"%41", b"\xff\xfe", b"\n\x1b[2J", "ü\u{202e}".as_bytes(), b"x.db-wal"];
+
+    #[derive(Debug, Clone)]
+    struct Entry {
+        path: Vec<usize>,
+        content: Vec<u8>,
+        mode: u32,
+        /// 0 nothing, 1 file chosen, 2 its folder chosen whole.
+        choice: u8,
+        link: bool,
+    }
+
+    fn entries() -> impl Strategy<Value = Vec<Entry>> {
+        let entry = (
+            prop::collection::vec(0..NAMES.len(), 1..4),
+            prop::collection::vec(any::<u8>(), 0..20),
+            prop_oneof![Just(0o644u32), Just(0o600), Just(0o444), Just(0o4755)],
+            0..3u8,
+            prop::bool::weighted(0.1),
+        );
+        let entry =
+            entry.prop_map(|(path, content, mode, choice, link)| Entry { path, content, mode, choice, link });
+        prop::collection::vec(entry, 1..25)
+    }
+
+    fn path_of(entry: &Entry) -> std::path::PathBuf {
+        use std::os::unix::ffi::OsStrExt as _;
+        let names = entry.path.iter().map(|&n| std::ffi::OsStr::from_bytes(NAMES[n]));
+        Path::new("cache").join(names.collect::<std::path::PathBuf>())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+        #[test]
+        fn undo_after_repair_is_the_identity(entries in entries(), again in any::<bool>()) {
+            let tree = Tree::new();
+            tree.file("app/data/keep", "precious").dir("app/cache");
+            let root = tree.at("app");
+            let mut files = BTreeSet::new();
+            let mut whole = BTreeSet::new();
+            for entry in &entries {
+                let path = path_of(entry);
+                let full = root.join(&path);
+                if full.symlink_metadata().is_ok() || std::fs::create_dir_all(full.parent().unwrap()).is_err() {
+                    continue;
+                }
+                if entry.link {
+                    std::os::unix::fs::symlink("../data/keep", &full).unwrap();
+                    continue;
+                }
+                if std::fs::write(&full, &entry.content).is_err() {
+                    continue;
+                }
+                tree.mode(Path::new("app").join(&path), entry.mode);
+                match entry.choice {
+                    0 => {}
+                    1 => drop(files.insert(path)),
+                    _ => drop(whole.insert(path.parent().unwrap().to_path_buf())),
+                }
+            }
+            tree.age();
+            let outermost: Vec<_> =
+                whole.iter().filter(|w| !whole.iter().any(|o| o != *w && w.starts_with(o))).cloned().collect();
+            for folder in &outermost {
+                files.extend(files_below(&root, folder).iter().map(|i| i.path.as_path().to_path_buf()));
+            }
+            let planned: BTreeSet<_> = files.clone();
+            let mut action = clear_files(&root, "cache", files.iter().map(|f| item(&root, f)).collect());
+            if let Op::Clear { whole, .. } = &mut action.op {
+                whole.extend(outermost.iter().map(|w| item(&root, w)));
+            }
+            let before = tree.snapshot();
+            let state = Tree::new();
+            let path = state_of(&state);
+            let done = run(&path, vec![action]);
+            let after = tree.snapshot();
+            // Only planned files are gone, and each is gone or said to be kept.
+            for gone in before.paths().filter(|p| after.get(p).is_none() && before.get(p).unwrap().kind != "folder") {
+                prop_assert!(planned.contains(gone.strip_prefix("app").unwrap()), "{gone:?}");
+            }
+            let kept: BTreeSet<_> = done.actions[0].skipped.iter().map(|s| s.path.as_path().to_path_buf()).collect();
+            for file in &planned {
+                prop_assert_eq!(kept.contains(file), root.join(file).symlink_metadata().is_ok(), "{:?}", file);
+            }
+            if done.actions[0].done == Done::Done {
+                let undone = undo_last(&path);
+                before.assert_same(&tree.snapshot());
+                if again {
+                    let redone = undo_run(&path, &undone.run).unwrap();
+                    after.assert_same(&tree.snapshot());
+                    undo_run(&path, &redone.run).unwrap();
+                }
+            }
+            before.assert_same(&tree.snapshot());
+        }
+    }
+}

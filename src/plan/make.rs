@@ -214,7 +214,9 @@ impl Maker<'_> {
     }
 }
 
-fn item(file: &FileRecord) -> Item {
+/// A scanned file as a plan names it.
+#[must_use]
+pub fn item(file: &FileRecord) -> Item {
     Item {
         path: file.path.clone(),
         dir: false,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::fsys::{Kind, Meta, RelPath};
 use crate::model::{Class, Platform, Remedy, StoreKind};
 
-pub use make::{Choice, Only, Skipped, make};
+pub use make::{Choice, Only, Skipped, item, make};
 
 /// A file or folder as it was when the plan was made; what differs at the act
 /// is skipped and said.
@@ -129,6 +129,15 @@ impl Action {
         };
         many.iter().chain(one).chain(two)
     }
+
+    fn items_mut(&mut self) -> impl Iterator<Item = &mut Item> {
+        let (many, whole, one, two): (&mut [Item], &mut [Item], _, _) = match &mut self.op {
+            Op::Clear { files, whole } => (files, whole, None, None),
+            Op::Rebuild { members, .. } => (members, &mut [], None, None),
+            Op::RestoreBackup { current, backup } => (&mut [], &mut [], current.as_mut(), Some(backup)),
+        };
+        many.iter_mut().chain(whole).chain(one).chain(two)
+    }
 }
 
 /// The whole plan. It is made once and never changed; its hash is shown in
@@ -148,12 +157,18 @@ impl Plan {
     /// Version of the format that this program writes.
     pub const SCHEMA: u32 = 1;
 
-    /// BLAKE3 of the plan's canonical JSON, in hex.
+    /// BLAKE3, in hex, of the plan's canonical JSON without the content hashes:
+    /// a scan that finds a store unchanged does not look them up again, and the
+    /// plan is the same all the same.
     #[must_use]
     pub fn hash(&self) -> String {
+        let mut plain = self.clone();
+        for action in &mut plain.actions {
+            action.items_mut().for_each(|item| item.blake3 = None);
+        }
         let mut hasher = blake3::Hasher::new();
         // Serialising plain data into a hasher cannot fail.
-        let _ = serde_json::to_writer(&mut hasher, self);
+        let _ = serde_json::to_writer(&mut hasher, &plain);
         hasher.finalize().to_hex().to_string()
     }
 }

@@ -8,8 +8,10 @@
 //! be taken back from the journal alone, and is, by the same process or by
 //! the next start.
 
+mod backup;
 mod clear;
 mod outcome;
+mod prune;
 mod put_back;
 mod rebuild;
 mod recover;
@@ -22,7 +24,9 @@ mod tests;
 
 use std::path::Path;
 
+pub use backup::{BackupOptions, BackupStore, backup};
 pub use outcome::{ActionOutcome, Done, Outcome, SkippedItem};
+pub use prune::{Pruned, Retention, prune};
 pub use put_back::{UndoOptions, restore, undo};
 pub use recover::{Recovered, recover};
 

@@ -277,9 +277,8 @@ impl<'a> Session<'a> {
     /// Deletes for good what one unit holds in quarantine, and those of its
     /// copies that nothing else needs.
     pub(crate) fn drop_unit(&mut self, unit: u32) -> Result<u64, Halt> {
-        self.record(vec![Record::Dropping { unit }])?;
         let cannot = failed("cannot delete what was set aside");
-        let mut bytes = remove_tree(self.state.dir(), &quarantine_path(&self.id, unit)).map_err(&cannot)?;
+        let mut bytes = self.empty_quarantine(unit)?;
         let copies: Vec<String> = self
             .state_of(unit)
             .map(|u| u.copies.iter().filter_map(|c| c.object.clone()).collect())
@@ -300,6 +299,20 @@ impl<'a> Session<'a> {
         }
         self.record(vec![Record::Dropped { unit, bytes }])?;
         Ok(bytes)
+    }
+
+    /// Deletes for good what one unit holds in quarantine. Its copies are no
+    /// longer needed by it from then on.
+    pub(crate) fn let_go(&mut self, unit: u32) -> Result<u64, Halt> {
+        let bytes = self.empty_quarantine(unit)?;
+        self.record(vec![Record::Dropped { unit, bytes }])?;
+        Ok(bytes)
+    }
+
+    fn empty_quarantine(&mut self, unit: u32) -> Result<u64, Halt> {
+        self.record(vec![Record::Dropping { unit }])?;
+        remove_tree(self.state.dir(), &quarantine_path(&self.id, unit))
+            .map_err(failed("cannot delete what was set aside"))
     }
 
     /// Ends the run and says what it did.

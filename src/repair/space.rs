@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::open_root;
 use crate::error::{Error, Kind, Result};
@@ -63,28 +63,41 @@ pub(super) fn check(plan: &Plan, state: &LockedState, allow_root: bool) -> Resul
             Op::RestoreBackup { .. } => drop(add(state.dir(), bytes, 0, files)?),
         }
     }
-    for (need, space, path) in needs.into_values() {
-        let wanted = need.lasting.saturating_add(need.passing);
-        if space.read_only {
-            return Err(Error::new(Kind::Refused, "the file system is read-only").on(&path));
-        }
-        if wanted > space.free {
-            let (wanted, free) = (bytesize::ByteSize(wanted), bytesize::ByteSize(space.free));
-            return Err(Error::new(
+    needs.into_values().try_for_each(|(need, space, path)| enough(&need, &space, &path))
+}
+
+/// Whether there is room for copies of so much.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_backup(state: &LockedState, bytes: u64, files: u64) -> Result<()> {
+    let dir = state.dir();
+    let space = dir.space().map_err(|e| Error::io("cannot ask for the free space", dir.path(), e))?;
+    let lasting = bytes.saturating_add(files.saturating_mul(PER_FILE)).saturating_add(MARGIN);
+    enough(&Need { lasting, passing: 0, files: files.saturating_add(16) }, &space, dir.path())
+}
+
+fn enough(need: &Need, space: &Space, path: &Path) -> Result<()> {
+    let wanted = need.lasting.saturating_add(need.passing);
+    if space.read_only {
+        return Err(Error::new(Kind::Refused, "the file system is read-only").on(path));
+    }
+    if wanted > space.free {
+        let (wanted, free) = (bytesize::ByteSize(wanted), bytesize::ByteSize(space.free));
+        return Err(Error::new(
                 Kind::Refused,
                 format!("too little free space: {wanted} needed for safe copies, {free} free"),
             )
-            .on(&path)
+            .on(path)
             .hint("free some space, choose fewer stores with --store, or keep the state on another disk with --state-dir"));
-        }
-        if let Some(free) = space.free_files.filter(|free| need.files > *free) {
-            return Err(Error::new(
-                Kind::Refused,
-                format!("too few free files (inodes): {} needed, {free} free", need.files),
-            )
-            .on(&path)
-            .hint("delete some small files there, or keep the state on another disk with --state-dir"));
-        }
+    }
+    if let Some(free) = space.free_files.filter(|free| need.files > *free) {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("too few free files (inodes): {} needed, {free} free", need.files),
+        )
+        .on(path)
+        .hint("delete some small files there, or keep the state on another disk with --state-dir"));
     }
     Ok(())
 }

@@ -34,8 +34,11 @@ pub struct Document {
     /// RFC 3339.
     pub created: String,
     pub platform: Platform,
-    /// Where was looked: `this machine` or the image's folder.
+    /// Where was looked, for a person.
     pub place: String,
+    /// The image's folder, when it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     pub targets: Vec<TargetDoc>,
     pub volumes: Vec<Volume>,
     pub notes: Vec<String>,
@@ -144,7 +147,14 @@ impl Document {
 
     /// The report of a scan; a plan and an outcome may be added.
     #[must_use]
-    pub fn new(scan: &Scan, command: Phase, platform: Platform, place: &str, exit: Exit) -> Self {
+    pub fn new(
+        scan: &Scan,
+        command: Phase,
+        platform: Platform,
+        place: &str,
+        image: Option<&Path>,
+        exit: Exit,
+    ) -> Self {
         Self {
             schema: Self::SCHEMA,
             tool: Tool { name: env!("CARGO_PKG_NAME"), version: env!("CARGO_PKG_VERSION") },
@@ -152,6 +162,7 @@ impl Document {
             created: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             platform,
             place: place.to_owned(),
+            image: image.map(path_text),
             targets: scan.targets.iter().map(target).collect(),
             volumes: scan.volumes.clone(),
             notes: scan.notes.clone(),

@@ -153,7 +153,7 @@ fn target(target: &super::TargetDoc) -> Target {
             findings,
         }
     };
-    let user = target.user.as_deref().map(|u| format!(" of {}", printable(u))).unwrap_or_default();
+    let user = target.user.as_deref().map(|u| format!(", user {}", printable(u))).unwrap_or_default();
     Target {
         name: format!("{}{user}", target.name),
         roots: target.roots.iter().map(|(id, path)| format!("{id}: {}", printable(path))).collect(),

@@ -83,7 +83,7 @@ fn one_target(out: &mut String, target: &TargetDoc, style: Style) {
     if style.quiet && interesting.is_empty() && target.notes.is_empty() {
         return;
     }
-    let user = target.user.as_deref().map(|u| format!(" of {}", printable(u))).unwrap_or_default();
+    let user = target.user.as_deref().map(|u| format!(", user {}", printable(u))).unwrap_or_default();
     let _ = writeln!(out, "{}{user}", style.bold(&target.name));
     for (id, path) in &target.roots {
         let _ = writeln!(out, "  {}", style.dim(&format!("{id}: {}", printable(path))));
@@ -203,15 +203,17 @@ fn summary(out: &mut String, document: &Document, style: Style) {
         let _ = writeln!(out, "{} of stale cache", size(summary.stale_bytes));
     }
     if document.command == Phase::Scan && summary.exit == 1 {
-        let next = match document.place.as_str() {
-            "this machine" => "shopmend repair --dry-run".to_owned(),
-            place => format!(
-                "shopmend repair --dry-run --image {} --platform {}",
-                printable(place),
-                document.platform
-            ),
+        let next = match &document.image {
+            None => "shopmend repair --dry-run".to_owned(),
+            Some(dir) => {
+                format!(
+                    "shopmend repair --dry-run --image {} --platform {}",
+                    printable(dir),
+                    document.platform
+                )
+            }
         };
-        let _ = writeln!(out, "Next: {} shows what would be done", style.bold(&next));
+        let _ = writeln!(out, "See what would be done:\n  {}", style.bold(&next));
     }
 }
 
@@ -235,7 +237,8 @@ pub fn plan(actions: &[Action], style: Style) -> String {
             Op::RestoreBackup { .. } => ("restore .bak", action.kind.to_string()),
         };
         let path = action.root.join(action.path.as_path());
-        let _ = writeln!(out, "{:>3}. {} {} ({what})", i + 1, style.bold(verb), crate::fsys::shown(&path));
+        let _ =
+            writeln!(out, "{:>3}. {} ({what})\n     {}", i + 1, style.bold(verb), crate::fsys::shown(&path));
         wrap(&mut out, "     ", &format!("why: {}", printable(&action.why)));
         wrap(&mut out, "     ", &format!("rule {} of {}, store {}", action.rule, action.app, action.store));
     }

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::fsys::{Dir, RelPath};
 use crate::guard::Guard;
 use crate::keep::Keep;
-use crate::model::{Platform, Severity, StoreKind};
+use crate::model::{Class, Platform, Severity, StoreKind};
 use crate::place::{self, Filter, locate};
 use crate::plan::{self, Choice, Plan, Skipped};
 use crate::process::{Processes, stop};
@@ -34,6 +34,7 @@ pub(super) struct Inspection {
     pub(super) live: bool,
     /// `this machine`, or the image's folder.
     pub(super) label: String,
+    pub(super) image: Option<PathBuf>,
     pub(super) homes: Vec<PathBuf>,
 }
 
@@ -43,7 +44,7 @@ impl Inspection {
     }
 
     fn document(&self, command: Phase, exit: Exit) -> Document {
-        Document::new(&self.scan, command, self.platform, &self.label, exit)
+        Document::new(&self.scan, command, self.platform, &self.label, self.image.as_deref(), exit)
     }
 }
 
@@ -71,6 +72,7 @@ fn inspect(
         platform: scopes.first().map_or_else(Platform::host, |s| s.platform),
         live: place.live(),
         label: place.name(),
+        image: wanted.image.clone(),
         homes: scopes.iter().filter_map(|s| s.bases.get("HOME")).flatten().map(|b| b.path.clone()).collect(),
     })
 }
@@ -152,6 +154,48 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     }
     let (exit, _) = job.repair(&found)?;
     Ok(exit)
+}
+
+/// What `shopmend backup` does.
+pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
+    let state = session.locked_state()?;
+    let mut job = Job::new(session, &state, wanted.place.clone())?;
+    let found = job.scan()?;
+    if let Some(unknown) = wanted.stores.iter().find(|id| !found.scan.stores().any(|(_, s)| s.id == **id)) {
+        return Err(Error::new(Kind::Usage, format!("no store has the id {unknown:?}"))
+            .hint("`shopmend scan -v` shows the ids"));
+    }
+    let mut stores = Vec::new();
+    for (scanned, store) in found.scan.stores() {
+        let named = wanted.stores.contains(&store.id);
+        let by_kind = wanted.stores.is_empty() && (wanted.caches || store.class != Class::Cache);
+        if store.files.is_empty() || !(named || by_kind) {
+            continue;
+        }
+        stores.push(repair::BackupStore {
+            store: store.id.clone(),
+            target: scanned.target.id.clone(),
+            app: scanned.target.app.id.clone(),
+            rule: store.rule.as_ref().map(|r| r.id.clone()).unwrap_or_default(),
+            kind: store.kind,
+            class: store.class,
+            root: scanned.target.roots[store.root].path.clone(),
+            path: store.path.clone(),
+            members: store.files.iter().map(plan::item).collect(),
+        });
+    }
+    if stores.is_empty() {
+        session.console.say("There is nothing to back up.")?;
+        return Ok(Exit::Ok);
+    }
+    let affected = |target: &str| stores.iter().any(|s| s.target == target);
+    end_apps(session, &found, &affected, wanted.stop_app)?;
+    let options =
+        repair::BackupOptions { platform: found.platform, live: found.live, allow_root: wanted.allow_root };
+    let outcome = repair::backup(&stores, &state, &options, &still_down, &session.control)?;
+    session.quiet_bars();
+    session.console.print(&report::outcome(&outcome, session.console.style))?;
+    Ok(outcome.exit())
 }
 
 /// `shopmend` alone: scan, and on a terminal offer the repair.
@@ -253,7 +297,8 @@ impl<'a> Job<'a> {
             console.say("Nothing was changed.")?;
             return Ok((Exit::Findings, None));
         }
-        end_apps(self.session, found, &plan, self.how.stop_app)?;
+        let affected = |target: &str| plan.actions.iter().any(|a| a.target == target);
+        end_apps(self.session, found, &affected, self.how.stop_app)?;
         let outcome = self.execute(found, &plan, &guard)?;
         self.session.quiet_bars();
         let mut exit = outcome.exit();
@@ -355,14 +400,19 @@ fn agreed(session: &Session, plan: &mut Plan) -> Result<bool> {
     }
 }
 
-/// Makes sure that no app in the plan is running, or says which one is.
-fn end_apps(session: &Session, found: &Inspection, plan: &Plan, stop_app: bool) -> Result<()> {
+/// Makes sure that no app whose target is affected runs, or says which one does.
+fn end_apps(
+    session: &Session,
+    found: &Inspection,
+    affected: &dyn Fn(&str) -> bool,
+    stop_app: bool,
+) -> Result<()> {
     if !found.live {
         return Ok(());
     }
     let processes = Processes::look()?;
     for scanned in &found.scan.targets {
-        if !plan.actions.iter().any(|a| a.target == scanned.target.id) {
+        if !affected(&scanned.target.id) {
             continue;
         }
         let running = processes.holding(&scanned.target);

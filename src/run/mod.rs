@@ -3,6 +3,8 @@
 mod check;
 mod demo;
 mod inspect;
+mod profiles;
+mod salvage;
 mod upkeep;
 
 use std::sync::Arc;
@@ -152,6 +154,12 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
         Some(Command::Undo { run, store, allow_root }) => {
             upkeep::undo(session, run.as_deref(), store, allow_root)
         }
+        Some(Command::Backup(wanted)) => inspect::backup(session, &wanted),
+        Some(Command::Vault(command)) => upkeep::vault(session, &command),
+        Some(Command::Profile(command)) => profiles::profile(session, &command),
+        Some(Command::Salvage { damaged, output, schema_from, no_doubtful, format }) => {
+            salvage::salvage(session, &damaged, &output, schema_from.as_deref(), no_doubtful, &format)
+        }
         Some(Command::Check { paths, deep, format }) => check::check(session, &paths, deep, &format),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
@@ -168,7 +176,6 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
             session.console.print(&String::from_utf8_lossy(&page))?;
             Ok(Exit::Ok)
         }
-        Some(_) => Ok(Exit::Ok),
     }
 }
 

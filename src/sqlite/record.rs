@@ -123,17 +123,23 @@ impl ValueRef<'_> {
     }
 }
 
-/// Big-endian two's complement of 1 to 8 bytes.
+/// Big-endian two's complement of 1 to 8 bytes; by length, because every key of every index passes here.
 #[inline]
 fn integer(bytes: &[u8]) -> i64 {
-    let mut value = match bytes.first() {
-        Some(b) if *b >= 0x80 => -1_i64,
+    match bytes.len() {
+        1 => bytes.first().map_or(0, |b| i64::from(b.cast_signed())),
+        2 => bytes.try_into().map_or(0, |b| i64::from(i16::from_be_bytes(b))),
+        4 => bytes.try_into().map_or(0, |b| i64::from(i32::from_be_bytes(b))),
+        8 => bytes.try_into().map_or(0, i64::from_be_bytes),
+        n @ (3 | 5..=7) => {
+            let mut wide = [0; 8];
+            for (to, from) in wide.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            i64::from_be_bytes(wide) >> (8 * (8 - n))
+        }
         _ => 0,
-    };
-    for &b in bytes {
-        value = (value << 8) | i64::from(b);
     }
-    value
 }
 
 /// The value of a serial type in exactly its `bytes`; `None` when the bytes

@@ -3,6 +3,7 @@
 //! Checks never write. A rebuild reads a private copy of the store and writes
 //! a new one; putting it in place is the repair stage's work.
 
+pub mod blockfile;
 pub mod disk_lru;
 pub mod entries;
 pub mod exo;

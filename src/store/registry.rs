@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
 use super::{
-    disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader, mmkv, plist,
+    blockfile, disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader, mmkv, plist,
     shared_prefs, simple_cache,
 };
 use crate::control::Control;
@@ -33,6 +33,9 @@ fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Optio
     }
     if simple_cache::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::SimpleCache));
+    }
+    if blockfile::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::BlockfileCache));
     }
     if firefox_cache::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::FirefoxCache));
@@ -99,6 +102,7 @@ pub fn check(
         StoreKind::Sqlite => crate::sqlite::check::check(subject, level, control),
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
         StoreKind::Leveldb => leveldb::check(subject, level, control),
+        StoreKind::BlockfileCache => blockfile::check(subject, level, control),
         StoreKind::FirefoxCache => firefox_cache::check(subject, level, control),
         StoreKind::SimpleCache => simple_cache::check(subject, level, control),
         StoreKind::Plist => plist::check(subject, level, control),

@@ -11,8 +11,10 @@
 //! <state>/runs/<id>/quarantine/      what was moved aside, under its old names
 //! ```
 
+mod export;
 mod held;
 mod journal;
+mod list;
 mod manifest;
 mod objects;
 mod record;
@@ -20,8 +22,10 @@ mod run;
 mod run_id;
 mod state;
 
+pub use export::{Exported, export, restore_to};
 pub use held::needed_objects;
 pub use journal::{Damage, Journal, read_records};
+pub use list::{Problem, RunSummary, StoreSummary, Verified, is_backup, is_sound, list, verify};
 pub use manifest::{append_restore_text, held_path, quoted, write_manifest};
 pub use objects::{Objects, Put, Wrong, object_path};
 pub use record::{Base, Begin, Copied, Folder, Record, RunKind, Step, Unit, UnitOp};

@@ -232,14 +232,14 @@ impl UnitState {
     pub fn before(&self) -> Vec<Before> {
         let mut out: BTreeMap<RelPath, Before> = BTreeMap::new();
         let copies: BTreeMap<&RelPath, &Copied> = self.copies.iter().map(|c| (&c.path, c)).collect();
+        if self.stage != Stage::Committed {
+            return Vec::new();
+        }
         if self.unit.op == UnitOp::Backup {
             for copy in &self.copies {
                 self.copy_before(copy, &mut out);
             }
             return out.into_values().collect();
-        }
-        if self.stage != Stage::Committed {
-            return Vec::new();
         }
         let was_absent = |path: &RelPath, dir: bool, out: &mut BTreeMap<RelPath, Before>| {
             let known = upwards(path)

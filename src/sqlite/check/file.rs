@@ -1,6 +1,7 @@
 //! From a file and its sidecars to one verdict: which view to take, and
 //! whether it stood still meanwhile.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::time::Duration;
@@ -192,7 +193,7 @@ pub fn bytes(
         });
     }
     if let (Some(src), size) = (wal, own_size) {
-        extra.extend(lost_frames(src, log.as_ref(), size, len).map_err(read)?);
+        extra.extend(lost_frames(src, log.as_ref(), size, main).map_err(read)?);
     }
     let fits = |size: u32| own_size.is_none_or(|own| own == size);
     let log = log.filter(|l| {
@@ -266,7 +267,7 @@ fn lost_frames(
     src: &dyn ReadAt,
     log: Option<&WalView>,
     page_size: Option<u32>,
-    db_len: u64,
+    main: &dyn ReadAt,
 ) -> io::Result<Option<Finding>> {
     let step = |size: u32| wal::FRAME_HEADER_LEN + u64::from(size);
     let reached =
@@ -277,10 +278,13 @@ fn lost_frames(
     {
         return Ok(None);
     }
-    let most = db_len.saturating_add(len) / u64::from(page_size.unwrap_or(512)) + 1;
+    let most = main.size()?.saturating_add(len) / u64::from(page_size.unwrap_or(512)) + 1;
     let all = wal::structural(src, page_size, u32::try_from(most).unwrap_or(u32::MAX))?;
     let strict = log.map_or(0, |l| l.frames.len());
     if all.frames.len() <= strict || all.overlooked.is_empty() {
+        return Ok(None);
+    }
+    if nothing_new(src, log, &all, main)? {
         return Ok(None);
     }
     let first = all.frames.get(strict);
@@ -297,6 +301,31 @@ fn lost_frames(
         format!("{} committed frames", all.frames.len()),
         format!("{strict} that can be reached"),
     )))
+}
+
+/// Whether the frames that cannot be reached hold only what the database has
+/// anyway: a crash right after a log was begun anew leaves such frames.
+fn nothing_new(
+    src: &dyn ReadAt,
+    log: Option<&WalView>,
+    all: &WalView,
+    main: &dyn ReadAt,
+) -> io::Result<bool> {
+    let size = all.page_size as usize;
+    let (mut lost, mut have) = (vec![0; size], vec![0; size]);
+    let reached: HashMap<u32, u64> = pages_of_log(log).into_iter().collect();
+    let last: HashMap<u32, u64> = pages_of_log(Some(all)).into_iter().collect();
+    for (page, offset) in last {
+        let n = read_full(src, &mut lost, offset)?;
+        let m = match reached.get(&page) {
+            Some(offset) => read_full(src, &mut have, *offset)?,
+            None => read_full(main, &mut have, u64::from(page.saturating_sub(1)) * size as u64)?,
+        };
+        if n != m || lost != have {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What a file without the magic is; `None` when the rest of its header lives.

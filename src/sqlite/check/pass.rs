@@ -118,16 +118,23 @@ impl Totals {
         self.seen.extend(other.seen.into_iter().take(room));
     }
 
-    /// Takes one entry.
+    /// Takes one entry; nearly always only to be summed up.
     #[inline]
     pub(super) fn entry(&mut self, mode: &Mode<'_>, seen: Seen) {
-        match mode {
-            Mode::Sum => {
-                let sums = if seen.side == Side::Index { &mut self.index } else { &mut self.table };
-                if let Some(sum) = sums.get_mut(seen.slot) {
-                    sum.add(seen.hash);
-                }
+        if matches!(mode, Mode::Sum) {
+            let sums = if seen.side == Side::Index { &mut self.index } else { &mut self.table };
+            if let Some(sum) = sums.get_mut(seen.slot) {
+                sum.add(seen.hash);
             }
+        } else {
+            self.search(mode, seen);
+        }
+    }
+
+    #[cold]
+    fn search(&mut self, mode: &Mode<'_>, seen: Seen) {
+        match mode {
+            Mode::Sum => {}
             Mode::Part(slots) => {
                 let Some(i) = slots.iter().position(|s| *s == seen.slot) else { return };
                 let part = part_of(seen.hash);

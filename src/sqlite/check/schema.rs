@@ -299,6 +299,13 @@ impl Builder<'_> {
             self.not_checked(what, with_sqlite);
             return;
         }
+        if row.root == 0 && row.sql.as_deref().is_some_and(|s| s.to_ascii_lowercase().contains("virtual")) {
+            self.not_checked(
+                format!("virtual table {}: its statement could not be read", short(&row.name)),
+                true,
+            );
+            return;
+        }
         let table = if let Some(Ok(Statement::Table(t))) = parsed {
             Some(t)
         } else {
@@ -326,6 +333,9 @@ impl Builder<'_> {
         let name = short(&t.name);
         if t.has_checks() {
             self.not_checked(format!("CHECK constraints of table {name}"), true);
+        }
+        if !t.foreign_keys.is_empty() {
+            self.not_checked(format!("foreign keys of table {name}"), true);
         }
         if t.columns.iter().any(|c| c.generated == Some(Generated::Virtual) && c.not_null) {
             self.not_checked(format!("NOT NULL of virtual columns of table {name}"), true);

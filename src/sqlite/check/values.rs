@@ -203,6 +203,7 @@ pub(super) fn coerce(value: &Value, affinity: Affinity, encoding: Encoding) -> O
         }
         Value::Integer(i) if affinity == Affinity::Text => Value::Text(from_utf8(&i.to_string(), encoding)),
         Value::Real(_) if affinity == Affinity::Text => return None,
+        Value::Integer(i) if affinity == Affinity::Real => Value::Real(*i as f64),
         other => other.clone(),
     })
 }

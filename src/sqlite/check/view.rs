@@ -103,13 +103,10 @@ impl<'a> View<'a> {
         let last_patch = view.patches.last().map_or(0, |p| p.page);
         view.present = in_file.max(last_patch);
         let sized = overlay.wal.or(overlay.journal).map(|l| l.pages).filter(|n| *n > 0);
-        view.pages = match sized {
-            Some(pages) => pages,
-            None if header.page_count != 0 && header.change_counter == header.version_valid_for => {
-                header.page_count
-            }
-            None => in_file,
-        };
+        // As SQLite decides: the header counts where it is valid. A log counts what the
+        // file was grown to, which is more when a program grows it in chunks.
+        let counted = header.page_count != 0 && header.change_counter == header.version_valid_for;
+        view.pages = if counted { header.page_count } else { sized.unwrap_or(in_file) };
         Ok(Some(view))
     }
 

@@ -344,6 +344,11 @@ pub fn recover(
     }
     if head.is_some() {
         misses += missed_since;
+    } else if pointed.len() < 2 + 3 * misses {
+        // A few hits by chance are no pointer array.
+        pointed.clear();
+        lowest = limit;
+        bad_starts.clear();
     }
     if kind.is_table() {
         let (kept, dropped) = ascending(&pointed);

@@ -59,6 +59,10 @@ pub fn resync(
         if gain > 0 && best.is_none_or(|(g, _, _)| gain > g) {
             best = Some((gain, d, at));
         }
+        // What the header's page count says outweighs a shift by one page more or less.
+        if told == Some(d) && gain >= 6 {
+            break;
+        }
     }
     let Some((gain, d, at)) = best else { return Ok(None) };
     if gain < 6 {

@@ -49,6 +49,7 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
         subject,
         out: request.out.to_path_buf(),
         next: first_free(&folder),
+        keys_of_database_0: false,
         result: Tallied::default(),
     };
     let state = State::find(subject, &folder)?;
@@ -61,11 +62,11 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     fs::create_dir(&work.out).map_err(|e| work.write_error("", e))?;
     let order = Order::named(state.version.comparator.as_deref());
     let mut tables = work.tables(&folder, &state, order)?;
-    let comparator = work.comparator(&folder, &state, &tables)?;
     if !state.trusted {
         work.renumber(&mut tables)?;
     }
     let log = work.logs(&folder, &state)?;
+    let comparator = work.comparator(&folder, &state, &tables)?;
     work.manifest(&state, comparator, &tables, log)?;
     work.others(&folder)?;
     Ok(work.finish(&state))
@@ -169,6 +170,8 @@ struct Work<'a> {
     out: PathBuf,
     /// The next free file number.
     next: u64,
+    /// Whether a write in the logs has a key as IndexedDB has them.
+    keys_of_database_0: bool,
     result: Tallied,
 }
 
@@ -393,7 +396,7 @@ impl Work<'_> {
         let paths = [self.request.copy, self.request.out];
         let named = paths.iter().any(|p| p.to_string_lossy().contains("indexeddb"));
         // Every IndexedDB begins with keys of database 0.
-        let keyed = tables.iter().any(|t| t.meta.smallest.starts_with(&[0; 4]));
+        let keyed = self.keys_of_database_0 || tables.iter().any(|t| t.meta.smallest.starts_with(&[0; 4]));
         let name = if named || keyed { INDEXED_DB } else { BYTEWISE };
         let shown = super::coding::show_key(name);
         self.result.notes.push(format!("no MANIFEST names the order of keys; by its purpose it is {shown}"));
@@ -474,21 +477,24 @@ impl Work<'_> {
             let Some((file, source)) = open_listed(self.subject, Some(file))? else { continue };
             let mut failed = None;
             let result = &mut self.result;
+            let keyed = &mut self.keys_of_database_0;
             let read = log::read(&source, &mut |item| match item {
-                Item::Record { at, data } => match Batch::parse(&data, |_| {}) {
-                    Ok(batch) => {
-                        result.writes_kept += 1;
-                        result.records_kept += u64::from(batch.count);
-                        result.last_sequence = result.last_sequence.max(batch.last_sequence());
-                        if failed.is_none() {
-                            failed = format.append(&mut writer, &data).err();
+                Item::Record { at, data } => {
+                    match Batch::parse(&data, |key| *keyed |= key.starts_with(&[0; 4])) {
+                        Ok(batch) => {
+                            result.writes_kept += 1;
+                            result.records_kept += u64::from(batch.count);
+                            result.last_sequence = result.last_sequence.max(batch.last_sequence());
+                            if failed.is_none() {
+                                failed = format.append(&mut writer, &data).err();
+                            }
+                        }
+                        Err(what) => {
+                            result.writes_lost += 1;
+                            result.lose(json!({"log": old, "offset": at, "why": what}));
                         }
                     }
-                    Err(what) => {
-                        result.writes_lost += 1;
-                        result.lose(json!({"log": old, "offset": at, "why": what}));
-                    }
-                },
+                }
                 Item::Bad { range, what, .. } => {
                     result.writes_lost += 1;
                     result.lose(json!({"log": old, "offset": range.start, "bytes": range.end - range.start, "why": what}));

@@ -9,6 +9,7 @@ mod entry;
 mod hash;
 mod index;
 
+pub(super) use self::hash::super_fast_hash;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -225,11 +225,22 @@ pub fn score(case: &Case, damaged: &Damaged, out: &Path) -> Score {
 
 fn example(score: &mut Score, what: &str, spec: &TableSpec, r: &Record) {
     if score.examples.len() < 6 {
-        let shown: String = format!("{:?}", r.values).chars().take(110).collect();
+        let values: Vec<String> = r.values.iter().map(for_a_person).collect();
+        let shown: String = values.join(", ").chars().take(110).collect();
         let at = r.spans.first().map(|s| (s.file, s.start));
         score
             .examples
             .push(format!("{what} {} rowid {:?} page {} at {at:?}: {shown}", spec.name, r.rowid, r.page));
+    }
+}
+
+fn for_a_person(v: &Val) -> String {
+    match v {
+        Val::Null => "NULL".into(),
+        Val::Int(n) => n.to_string(),
+        Val::Real(bits) => format!("{:?}", f64::from_bits(*bits)),
+        Val::Text(b) => format!("{:?}", String::from_utf8_lossy(b).replace('\0', "")),
+        Val::Blob(b) => format!("{} bytes", b.len()),
     }
 }
 

@@ -1,0 +1,276 @@
+//! Backups: what is listed, verified, restored, exported, and never pruned.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use shopmend::control::Control;
+use shopmend::error::Kind;
+use shopmend::model::{Class, Platform, StoreKind};
+use shopmend::repair::{BackupOptions, BackupStore, Done, Retention, UndoOptions, backup, prune, restore};
+use shopmend::vault::{self, StateDir};
+
+use crate::support::plans::*;
+use crate::support::tree::Tree;
+
+fn store(root: &Path, path: &str, kind: StoreKind, class: Class) -> BackupStore {
+    let members = if root.join(path).is_dir() { files_below(root, path) } else { vec![item(root, path)] };
+    BackupStore {
+        store: format!("test:{path}"),
+        target: "test".into(),
+        app: "app".into(),
+        rule: "rule".into(),
+        kind,
+        class,
+        root: root.to_path_buf(),
+        path: rel(path),
+        members,
+    }
+}
+
+fn back_up(state: &Path, stores: &[BackupStore]) -> shopmend::repair::Outcome {
+    let options = BackupOptions { platform: Platform::host(), live: true, allow_root: false };
+    backup(stores, &open(state), &options, &down, &Control::default()).unwrap()
+}
+
+fn target() -> Tree {
+    let tree = Tree::new();
+    tree.file("app/x.db", "database").file("app/l/CURRENT", "c").file("app/l/sub/1.ldb", "table");
+    tree.dir("app/l/empty").mode("app/x.db", 0o640).mode("app/l/sub", 0o700).age();
+    tree
+}
+
+fn both(root: &Path) -> Vec<BackupStore> {
+    vec![
+        store(root, "x.db", StoreKind::Sqlite, Class::User),
+        store(root, "l", StoreKind::Leveldb, Class::State),
+    ]
+}
+
+#[test]
+fn a_backup_changes_nothing_and_brings_everything_back() {
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let path = state.at("s");
+    let before = tree.snapshot();
+    let done = back_up(&path, &both(&root));
+    assert!(done.actions.iter().all(|a| a.done == Done::Done), "{done:?}");
+    before.assert_same(&tree.snapshot());
+
+    // The app wrecks it, adds to it, and makes a log beside the database.
+    tree.file("app/x.db", "wrecked").file("app/x.db-wal", "log").file("app/l/sub/2.ldb", "new");
+    std::fs::remove_file(root.join("l/CURRENT")).unwrap();
+    let wrecked = tree.snapshot();
+    let one = UndoOptions { store: Some("test:l".into()), ..UndoOptions::default() };
+    restore(&open(&path), &done.run, &one, &down, &Control::default()).unwrap();
+    assert_eq!(std::fs::read(root.join("x.db")).unwrap(), b"wrecked");
+    let back = restore(&open(&path), &done.run, &UndoOptions::default(), &down, &Control::default()).unwrap();
+    assert!(back.actions.iter().all(|a| a.done == Done::Done), "{back:?}");
+    let now = tree.snapshot();
+    // A backup does not know the time of the folder above: it touched nothing.
+    let diff: Vec<String> = before.diff(&now).into_iter().filter(|d| !d.starts_with("app: time")).collect();
+    assert!(diff.is_empty(), "{diff:?}");
+
+    // What it replaced is not lost.
+    undo_run(&path, &back.run).unwrap();
+    let first = StateDir::open(&path).unwrap().runs().unwrap()[1].clone();
+    undo_run(&path, &first).unwrap();
+    let diff: Vec<String> =
+        wrecked.diff(&tree.snapshot()).into_iter().filter(|d| !d.contains("time was")).collect();
+    assert!(diff.is_empty(), "{diff:?}");
+}
+
+#[test]
+fn damage_in_the_vault_is_found_and_named() {
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let path = state.at("s");
+    tree.file("app/cache/1", "cached");
+    back_up(&path, &both(&root));
+    run(&path, vec![clear_whole(&root, "cache")]);
+    let open_state = StateDir::open(&path).unwrap();
+    let good = vault::verify(&open_state, &Control::default()).unwrap();
+    assert_eq!((good.objects, good.held_files, good.problems.len()), (3, 1, 0), "{good:?}");
+
+    let hash = blake3::hash(b"database").to_string();
+    std::fs::write(path.join(vault::object_path(&hash)), b"databasE").unwrap();
+    let second = &open_state.runs().unwrap()[1];
+    std::fs::write(path.join(format!("runs/{second}/quarantine/0/cache/1")), "changed").unwrap();
+    let bad = vault::verify(&open_state, &Control::default()).unwrap();
+    let mut what: Vec<String> = bad.problems.iter().map(|p| format!("{}: {}", p.store, p.path)).collect();
+    what.sort();
+    assert_eq!(what, ["test:cache: cache/1", "test:x.db: x.db"], "{bad:?}");
+
+    // Neither is put back as if it were sound.
+    let before = tree.snapshot();
+    let first = open_state.runs().unwrap()[0].clone();
+    std::fs::write(root.join("x.db"), "now").unwrap();
+    drop(open_state);
+    let done = restore(&open(&path), &first, &UndoOptions::default(), &down, &Control::default()).unwrap();
+    let db = done.actions.iter().find(|a| a.store == "test:x.db").unwrap();
+    assert_eq!(db.done, Done::RolledBack);
+    assert_eq!(std::fs::read(root.join("x.db")).unwrap(), b"now");
+    let second = StateDir::open(&path).unwrap().runs().unwrap()[1].clone();
+    let done = undo_run(&path, &second).unwrap();
+    assert_eq!(done.actions[0].done, Done::Skipped, "{done:?}");
+    assert!(before.get("app/cache/1").is_none() && !root.join("cache/1").exists());
+}
+
+#[test]
+fn an_export_holds_plain_files_with_their_times() {
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let path = state.at("s");
+    tree.file("app/cache/1", "cached").age();
+    let saved = back_up(&path, &both(&root)).run;
+    let cleared = run(&path, vec![clear_whole(&root, "cache")]).run;
+    let open_state = StateDir::open(&path).unwrap();
+    let out = Tree::new();
+    let done = vault::export(&open_state, &saved, &out.at("e"), &Control::default()).unwrap();
+    assert_eq!((done.files, done.notes.len()), (3, 0), "{done:?}");
+    let inside: PathBuf = out.at("e/files").join(root.strip_prefix("/").unwrap());
+    let copy = std::fs::metadata(inside.join("x.db")).unwrap();
+    assert_eq!(copy.modified().unwrap(), std::fs::metadata(root.join("x.db")).unwrap().modified().unwrap());
+    assert!(inside.join("l/empty").is_dir());
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.at("e/manifest.json")).unwrap()).unwrap();
+    assert_eq!(manifest["stores"].as_array().unwrap().len(), 2);
+    let e = vault::export(&open_state, &saved, &out.at("e"), &Control::default()).unwrap_err();
+    assert_eq!(e.kind(), Kind::Usage);
+    vault::restore_to(&open_state, &cleared, None, &out.at("r"), &Control::default()).unwrap();
+    let held = out.at("r").join(root.strip_prefix("/").unwrap()).join("cache/1");
+    assert_eq!(std::fs::read(held).unwrap(), b"cached");
+}
+
+#[test]
+fn the_listing_says_what_is_held_undone_and_freed() {
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let path = state.at("s");
+    tree.file("app/cache/1", "cached");
+    back_up(&path, &both(&root));
+    run(&path, vec![clear_whole(&root, "cache")]);
+    undo_last(&path);
+    let runs = vault::list(&StateDir::open(&path).unwrap()).unwrap();
+    let kinds: Vec<&str> = runs.iter().map(|r| r.kind).collect();
+    assert_eq!(kinds, ["backup", "repair", "undo"]);
+    assert_eq!((runs[0].stores.len(), runs[0].bytes()), (2, 14));
+    assert_eq!(runs[1].stores[0].undone_by.as_ref(), Some(&runs[2].run));
+    assert_eq!(runs[1].bytes(), 0);
+    assert!(runs.iter().all(|r| !r.unfinished && r.problem.is_none()));
+    // A damaged journal does not hide the others.
+    let journal = path.join(format!("runs/{}/journal.closed", runs[1].run));
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&journal, bytes).unwrap();
+    let runs = vault::list(&StateDir::open(&path).unwrap()).unwrap();
+    assert!(runs[1].problem.as_ref().unwrap().contains("damaged"));
+    // And nothing is pruned then.
+    let e = prune(&open(&path), &Retention { keep_last: Some(0), ..Retention::default() }).unwrap_err();
+    assert_eq!(e.kind(), Kind::Failed);
+}
+
+#[test]
+fn pruning_frees_quarantine_and_keeps_the_newest_backup() {
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let path = state.at("s");
+    tree.file("app/cache/1", vec![1; 50_000]);
+    back_up(&path, &both(&root));
+    tree.file("app/x.db", "database, later");
+    back_up(&path, &both(&root));
+    run(&path, vec![clear_whole(&root, "cache")]);
+    let all = Retention { keep_last: Some(0), ..Retention::default() };
+    let would = prune(&open(&path), &Retention { dry_run: true, ..all }).unwrap();
+    assert_eq!(would.stores, 3, "{would:?}");
+    assert_eq!(StateDir::open(&path).unwrap().runs().unwrap().len(), 3);
+    let young = Retention { older_than: Some(Duration::from_hours(1)), ..Retention::default() };
+    assert_eq!(prune(&open(&path), &young).unwrap().stores, 0);
+    let done = prune(&open(&path), &all).unwrap();
+    assert!(done.bytes >= 50_000 && done.runs.len() == 2 && done.kept.len() == 2, "{done:?}");
+    let left = vault::verify(&StateDir::open(&path).unwrap(), &Control::default()).unwrap();
+    assert_eq!((left.objects, left.unneeded, left.problems.len()), (3, 0, 0));
+    let again = prune(&open(&path), &all).unwrap();
+    assert_eq!((again.stores, again.bytes), (0, 0));
+}
+
+#[test]
+fn a_newest_backup_that_went_bad_does_not_count() {
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let path = state.at("s");
+    let db = |root: &Path| [store(root, "x.db", StoreKind::Sqlite, Class::User)];
+    back_up(&path, &db(&root));
+    tree.file("app/x.db", "later");
+    back_up(&path, &db(&root));
+    let hash = blake3::hash(b"later").to_string();
+    std::fs::write(path.join(vault::object_path(&hash)), b"Later").unwrap();
+    prune(&open(&path), &Retention { keep_last: Some(0), ..Retention::default() }).unwrap();
+    assert!(path.join(vault::object_path(&blake3::hash(b"database").to_string())).exists());
+}
+
+#[test]
+fn an_undone_run_does_not_come_to_life_when_its_undo_is_pruned() {
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let path = state.at("s");
+    let done = run(&path, vec![rebuild(&root, "x.db", StoreKind::Sqlite)]);
+    undo_last(&path);
+    prune(&open(&path), &Retention { max_bytes: Some(0), ..Retention::default() }).unwrap();
+    let before = tree.snapshot();
+    assert!(undo_run(&path, &done.run).is_err());
+    before.assert_same(&tree.snapshot());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    /// Whatever was backed up, changed, damaged and pruned: of each store the
+    /// newest backup that was sound can still be restored.
+    #[test]
+    fn the_newest_sound_backup_of_a_store_is_never_pruned(
+        versions in prop::collection::vec((0..3usize, 0..6u8, any::<bool>()), 1..8),
+        keep in 0..3usize,
+        max in prop::option::of(0..60u64),
+    ) {
+        let tree = Tree::new();
+        tree.dir("app");
+        let root = tree.at("app");
+        let state = Tree::new();
+        let path = state.at("s");
+        let mut newest: BTreeMap<usize, Vec<(Vec<u8>, shopmend::vault::RunId)>> = BTreeMap::new();
+        let mut bad: Vec<Vec<u8>> = Vec::new();
+        for (which, content, damage) in versions {
+            let name = format!("s{which}.db");
+            let content = vec![content; 10 + which];
+            tree.file(format!("app/{name}"), &content);
+            let run = back_up(&path, &[store(&root, &name, StoreKind::Sqlite, Class::User)]).run;
+            // Writing the same content again mends the copy.
+            bad.retain(|b| *b != content);
+            newest.entry(which).or_default().push((content.clone(), run));
+            if damage {
+                let object = path.join(vault::object_path(&blake3::hash(&content).to_string()));
+                std::fs::write(object, b"bad").unwrap();
+                bad.push(content);
+            }
+        }
+        let rules = Retention { keep_last: Some(keep), max_bytes: max, ..Retention::default() };
+        prune(&open(&path), &rules).unwrap();
+        for (which, all) in newest {
+            let Some((content, run)) = all.iter().rev().find(|(c, _)| !bad.contains(c)) else { continue };
+            let out = Tree::new();
+            let control = Control::default();
+            vault::restore_to(&StateDir::open(&path).unwrap(), run, None, &out.at("o"), &control).unwrap();
+            let file = out.at("o").join(root.strip_prefix("/").unwrap()).join(format!("s{which}.db"));
+            prop_assert_eq!(&std::fs::read(file).unwrap(), content);
+        }
+    }
+}
