@@ -24,6 +24,7 @@
 //! | [`sample`] | healthy sample stores and ways to damage them, for the demo and the tests |
 //! | [`place`], [`profile`] | where files live, and what to look for |
 //! | [`control`] | cancellation and progress |
+//! | [`lines`] | text for people in lines of 80 columns |
 //! | [`fsys`] | the only code that touches a target's disk |
 //! | [`model`] | the words that every room shares |
 
@@ -36,6 +37,7 @@ pub mod exit;
 pub mod fsys;
 pub mod guard;
 pub mod keep;
+pub mod lines;
 pub mod model;
 pub mod place;
 pub mod plan;

@@ -84,14 +84,22 @@ fn check_filter(profiles: &Profiles, platforms: &BTreeSet<Platform>, filter: &Fi
 fn target(app: &Arc<App>, install: &Install, scope: &Scope, notes: &mut Vec<Note>) -> Option<Target> {
     let fold = app.platform.ignores_case();
     let mut roots: Vec<Root> = Vec::new();
-    for root in &install.roots {
+    for (i, root) in install.roots.iter().enumerate() {
+        let nth = install.roots.iter().take(i).filter(|r| r.id == root.id).count();
         let mut refused = Vec::new();
         for found in folders(&root.template, scope, fold, &mut refused) {
             if install.identify.as_ref().is_some_and(|identify| !is_identified(&found, identify)) {
                 continue;
             }
+            let mut id = root.id.clone();
+            if nth > 0 {
+                id.push_str(&format!("~{}", nth + 1));
+            }
+            if !found.wild.is_empty() {
+                id.push_str(&format!("@{}", found.wild));
+            }
             roots.push(Root {
-                id: root.id.clone(),
+                id,
                 path: found.path(),
                 rules: app.rules_of(&root.id),
                 base: found.base,

@@ -6,6 +6,7 @@
 //! together and finds the folders that exist.
 
 mod android;
+mod explain;
 mod image;
 mod local;
 mod locate;
@@ -17,6 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use explain::{Explained, InRoot, InStore, explain, explain_text};
 pub use image::ImagePlace;
 pub use local::LocalPlace;
 pub use locate::{Filter, Located, locate};
@@ -105,7 +107,8 @@ pub struct Target {
 /// One existing folder of a target.
 #[derive(Debug, Clone)]
 pub struct Root {
-    /// The root template's id: `data`, `cache`.
+    /// Unique in the target: the template's id (`data`, `cache`), with what its
+    /// wildcards stood for (`data@12`) or which of its places it is (`data~2`).
     pub id: String,
     /// Where it is on this machine; absolute, no link below its base folder.
     pub path: PathBuf,

@@ -17,6 +17,8 @@ pub(crate) struct Found {
     pub base: PathBuf,
     pub below: RelPath,
     pub dir: Dir,
+    /// What the template's wildcards stood for, `/` between; empty without any.
+    pub wild: String,
 }
 
 impl Found {
@@ -85,7 +87,7 @@ fn below(names: &[NameGlob], base: &BaseFolder, fold: bool, notes: &mut Vec<Refu
             return Vec::new();
         }
     };
-    let mut now = vec![Found { base: real, below: RelPath::root(), dir }];
+    let mut now = vec![Found { base: real, below: RelPath::root(), dir, wild: String::new() }];
     for (depth, name) in names.iter().enumerate() {
         let mut next = Vec::new();
         for parent in now {
@@ -139,7 +141,15 @@ fn step(
         match kind {
             Kind::Dir => match parent.dir.dir(&rel) {
                 Ok(dir) => {
-                    out.push(Found { base: parent.base.clone(), below: parent.below.join_rel(&rel), dir });
+                    let mut wild = parent.wild.clone();
+                    if plain.is_none() {
+                        if !wild.is_empty() {
+                            wild.push('/');
+                        }
+                        wild.push_str(&rel.to_text());
+                    }
+                    let below = parent.below.join_rel(&rel);
+                    out.push(Found { base: parent.base.clone(), below, dir, wild });
                 }
                 Err(e) if absent(&e) => {}
                 Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {

@@ -155,6 +155,8 @@ struct Assembly<'a> {
     layouts: BTreeMap<&'a str, (&'a Source, &'a raw::Layout)>,
     never: Vec<Never>,
     origins: Origins,
+    /// The same, complete.
+    hosts: Arc<Origins>,
     apps: Vec<(App, bool)>,
     /// Patterns that were read before: apps share their layouts'.
     patterns: HashMap<(String, bool), Pattern>,
@@ -180,12 +182,13 @@ pub(crate) fn assemble(sources: &[Source], prove: Prove) -> Result<Profiles, Pro
         out.take_never(source, file);
         out.take_origins(source, file);
     }
+    out.hosts = Arc::new(std::mem::take(&mut out.origins));
     for (source, file) in &parsed {
         for app in &file.app {
             out.take_app(source, app, prove == Prove::All || !source.builtin);
         }
     }
-    let Assembly { mut problems, never, origins, apps, .. } = out;
+    let Assembly { mut problems, never, hosts: origins, apps, .. } = out;
     if apps.len() > MAX_APPS {
         problems.push(Problem { file: String::new(), line: 0, reason: format!("more than {MAX_APPS} apps") });
     }
@@ -280,6 +283,7 @@ impl<'a> Assembly<'a> {
                 name: raw.name.as_ref().clone(),
                 platform: raw.platform,
                 rule_sets: rule_sets(&rules, &Arc::new(patterns), &roots, &self.never_patterns(fold)),
+                origins: Arc::clone(&self.hosts),
                 rules,
                 installs,
                 processes: raw.processes.iter().map(|p| p.as_ref().clone()).collect(),
@@ -334,7 +338,13 @@ impl<'a> Assembly<'a> {
                 self.problems.push(source.problem(&install.id.span(), "the install has no root"));
             }
             let mut roots: Vec<RootTemplate> = Vec::new();
-            for (id, text) in &install.roots {
+            for id in install.also.keys().filter(|id| !install.roots.contains_key(*id)) {
+                let reason = format!("`also` names the root `{id}`, which `roots` does not");
+                self.problems.push(source.problem(&install.id.span(), reason));
+            }
+            let also =
+                install.also.iter().flat_map(|(id, list)| list.iter().take(MAX_LIST).map(move |t| (id, t)));
+            for (id, text) in install.roots.iter().chain(also) {
                 self.check_word(source, &text.span(), id);
                 match Template::root(text.as_ref(), raw.platform, install.identify.is_some()) {
                     Ok(template) => roots.push(RootTemplate { id: id.clone(), template }),

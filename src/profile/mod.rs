@@ -5,6 +5,7 @@
 //! like code: everything that is not understood is refused, with file and line.
 
 mod check;
+pub mod commands;
 mod load;
 mod model;
 mod origin;
@@ -56,7 +57,7 @@ impl Never {
 pub struct Profiles {
     apps: Vec<Arc<App>>,
     never: Vec<Never>,
-    origins: Origins,
+    origins: Arc<Origins>,
 }
 
 impl Profiles {
@@ -117,6 +118,17 @@ impl Profiles {
     #[must_use]
     pub fn never(&self) -> &[Never] {
         &self.never
+    }
+
+    /// Why a path below a root is never cleared, when it, or a folder above it,
+    /// is on the list of what is not.
+    #[must_use]
+    pub fn why_never(&self, platform: Platform, path: &crate::fsys::RelPath) -> Option<&str> {
+        let fold = platform.ignores_case();
+        let names: Vec<_> = path.components().map(|n| prepared(n, fold)).collect();
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let hit = |n| self.never.iter().find(|x| x.pattern(fold).matches(names.get(..n).unwrap_or_default()));
+        (1..=names.len()).find_map(hit).map(|n| n.reason.as_str())
     }
 
     /// The shop's own hosts.

@@ -5,9 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::{Origins, host_of};
 use super::pattern::Pattern;
 use super::rules::RuleSet;
 use super::template::Template;
+use crate::fsys::RelPath;
 use crate::model::{Class, Platform, StoreKind};
 
 /// How sure the rule is about what it describes.
@@ -240,6 +242,8 @@ pub struct App {
     pub file: String,
     /// Line in that file, from 1.
     pub line: usize,
+    /// The shop's own hosts.
+    pub(crate) origins: Arc<Origins>,
     /// The rules of each root, by root id, made ready to match when asked for.
     pub(crate) rule_sets: BTreeMap<String, RuleSetOf>,
 }
@@ -269,6 +273,13 @@ impl App {
             Arc::new(RuleSet::new(own, &of.never, self.platform.ignores_case()))
         };
         Arc::clone(of.made.get_or_init(make))
+    }
+
+    /// The host, when a store of this app belongs to one of the shop's own web
+    /// pages, by its path.
+    #[must_use]
+    pub fn shop_site(&self, store: &RelPath) -> Option<String> {
+        host_of(store).filter(|host| self.origins.is_shop(host))
     }
 
     /// The ids of its roots, each once.

@@ -61,6 +61,9 @@ pub(crate) struct App {
 pub(crate) struct Install {
     pub id: Text,
     pub roots: BTreeMap<String, Text>,
+    /// Further places of these roots.
+    #[serde(default)]
+    pub also: BTreeMap<String, Vec<Text>>,
     #[serde(default)]
     pub program: Vec<Text>,
     pub identify: Option<Identify>,

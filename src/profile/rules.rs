@@ -418,3 +418,205 @@ impl<'a> Position<'a> {
 fn ending(rule: &Rule, name: &str) -> Option<&'static str> {
     sidecars(rule.kind).iter().copied().find(|s| name.len() > s.len() && name.ends_with(s))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::StoreKind;
+    use crate::profile::model::{Confidence, May};
+    use proptest::prelude::*;
+
+    /// id, class, kind, paths, except
+    type Short<'a> = (&'a str, Class, Option<StoreKind>, &'a [&'a str], &'a [&'a str]);
+
+    fn patterns(texts: &[&str]) -> Vec<Pattern> {
+        texts.iter().map(|t| Pattern::parse(t, false).unwrap()).collect()
+    }
+
+    fn rule(id: &str, class: Class, kind: Option<StoreKind>) -> Rule {
+        Rule {
+            id: id.to_owned(),
+            name: id.to_owned(),
+            kind,
+            class,
+            roots: vec!["data".to_owned()],
+            paths: Vec::new(),
+            except: Vec::new(),
+            may: vec![May::ClearStore],
+            budget_bytes: None,
+            max_age_days: None,
+            reason: String::new(),
+            source: String::new(),
+            confidence: Confidence::Confirmed,
+            matches: Vec::new(),
+            not_matches: Vec::new(),
+            file: String::new(),
+            line: 1,
+        }
+    }
+
+    fn set(rules: &[Short<'_>], never: &[&str]) -> RuleSet {
+        let read: Vec<Patterns> = rules.iter().map(|r| (patterns(r.3), patterns(r.4))).collect();
+        let rules = rules.iter().map(|r| rule(r.0, r.1, r.2)).zip(&read);
+        let never: Vec<Arc<Pattern>> = patterns(never).into_iter().map(Arc::new).collect();
+        RuleSet::new(rules, &never, false)
+    }
+
+    /// `id store-path`, or nothing; a path that ends in `/` is a folder.
+    fn find(set: &RuleSet, path: &str) -> String {
+        let rel = RelPath::new(path.trim_end_matches('/')).unwrap();
+        match set.find(&rel, path.ends_with('/')) {
+            Some(hit) => format!("{} {}", hit.rule.id, hit.store_path(&rel)),
+            None => String::new(),
+        }
+    }
+
+    #[test]
+    fn a_store_is_its_path_and_what_is_below() {
+        let set = set(
+            &[
+                ("cache", Class::Cache, None, &["cache"], &["cache/keep"]),
+                ("pictures", Class::Cache, Some(StoreKind::Fresco), &["cache/picture/*"], &[]),
+                ("kept", Class::User, None, &["cache/keep"], &[]),
+                ("db", Class::User, Some(StoreKind::Sqlite), &["databases/*.db"], &[]),
+            ],
+            &["**/draft", "**/aweme.db"],
+        );
+        assert_eq!(find(&set, "cache/"), "cache cache");
+        assert_eq!(find(&set, "cache/a/b"), "cache cache");
+        assert_eq!(find(&set, "cache/picture/a"), "cache cache", "a fresco cache is a folder");
+        assert_eq!(find(&set, "cache/picture/a/v2/1.cnt"), "pictures cache/picture/a");
+        assert_eq!(find(&set, "cache/keep/x"), "kept cache/keep");
+        assert_eq!(find(&set, "databases/a.db"), "db databases/a.db");
+        assert_eq!(find(&set, "databases/a.db/"), "", "a database is a file");
+        assert_eq!(find(&set, "databases/a.db/x"), "");
+        assert_eq!(find(&set, "other"), "");
+    }
+
+    #[test]
+    fn sidecars_belong_to_their_store_whether_it_is_there_or_not() {
+        let set = set(
+            &[
+                ("db", Class::User, Some(StoreKind::Sqlite), &["d/*"], &["d/state*"]),
+                ("state", Class::State, Some(StoreKind::Sqlite), &["d/state"], &[]),
+                ("prefs", Class::User, Some(StoreKind::SharedPrefs), &["p/*.xml"], &[]),
+            ],
+            &[],
+        );
+        for sidecar in ["", "-wal", "-journal", "-shm"] {
+            assert_eq!(find(&set, &format!("d/a.db{sidecar}")), "db d/a.db");
+            assert_eq!(find(&set, &format!("d/state{sidecar}")), "state d/state");
+        }
+        assert_eq!(find(&set, "p/a.xml.bak"), "prefs p/a.xml");
+        assert_eq!(find(&set, "p/a.xml-wal"), "");
+        assert_eq!(find(&set, "d/-wal"), "db d/-wal", "an ending alone is a name");
+    }
+
+    #[test]
+    fn what_is_never_cleared_belongs_to_no_cache_rule() {
+        let set = set(
+            &[
+                ("cache", Class::Cache, None, &["cache"], &[]),
+                ("known", Class::Cache, Some(StoreKind::SimpleCache), &["cache/web"], &[]),
+                ("drafts", Class::User, None, &["files/draft"], &[]),
+            ],
+            &["**/draft", "**/aweme.db"],
+        );
+        assert_eq!(find(&set, "cache/x/draft/1"), "");
+        assert_eq!(find(&set, "cache/draft/"), "");
+        assert_eq!(find(&set, "cache/aweme.db"), "");
+        assert_eq!(find(&set, "cache/aweme.db-wal"), "");
+        assert_eq!(find(&set, "files/draft/1"), "drafts files/draft");
+        assert_eq!(find(&set, "cache/web/draft"), "known cache/web", "names in a known format mean nothing");
+    }
+
+    #[test]
+    fn where_classes_would_meet_the_more_precious_one_counts() {
+        let set = set(
+            &[("cache", Class::Cache, None, &["a/b"], &[]), ("user", Class::User, None, &["a"], &[])],
+            &[],
+        );
+        assert_eq!(find(&set, "a/b/c"), "user a");
+    }
+
+    #[test]
+    fn a_walk_learns_early_what_is_below() {
+        let set = set(
+            &[
+                ("web", Class::Cache, Some(StoreKind::SimpleCache), &["p/web"], &[]),
+                ("cache", Class::Cache, None, &["cache"], &["cache/keep"]),
+            ],
+            &["**/draft"],
+        );
+        let at = |path: &str| path.split('/').fold(set.top(), |at, name| at.folder(OsStr::new(name)));
+        assert!(matches!(at("p/web").below(), Below::All(hit) if hit.rule.id == "web"));
+        assert!(matches!(at("p/web/x").below(), Below::All(hit) if hit.store_depth == 2));
+        assert_eq!(at("other").below(), Below::Nothing);
+        assert_eq!(at("p").below(), Below::Mixed);
+        assert_eq!(at("cache").below(), Below::Mixed);
+    }
+
+    fn pattern() -> impl Strategy<Value = String> {
+        let name = prop_oneof![
+            4 => Just("a"), 4 => Just("b"), 2 => Just("*"), 1 => Just("?"), 2 => Just("{a,c}"), 1 => Just("a*"), 1 => Just("**"),
+        ];
+        prop::collection::vec(name, 1..4).prop_map(|v| v.join("/"))
+    }
+
+    fn covers(patterns: &[Pattern], names: &[&str]) -> Option<usize> {
+        (1..=names.len()).find(|n| patterns.iter().any(|p| p.matches(&names[..*n])))
+    }
+
+    proptest! {
+        #[test]
+        fn it_finds_what_the_definition_says(
+            raw in prop::collection::vec((pattern(), prop::option::of(pattern()), 0..3usize), 1..4),
+            names in prop::collection::vec(prop_oneof![Just("a"), Just("b"), Just("c"), Just("ab")], 1..5),
+        ) {
+            // Folder kinds: no sidecars, everything below counts.
+            let classes = [Class::Cache, Class::State, Class::User];
+            let mut rules = Vec::new();
+            let mut read: Vec<Patterns> = Vec::new();
+            for (i, (path, except, class)) in raw.iter().enumerate() {
+                let Ok(path) = Pattern::parse(path, false) else { continue };
+                let except = except.as_ref().and_then(|e| Pattern::parse(e, false).ok());
+                rules.push(rule(&i.to_string(), classes[*class], Some(StoreKind::Leveldb)));
+                read.push((vec![path], except.into_iter().collect()));
+            }
+            let set = RuleSet::new(rules.iter().cloned().zip(&read), &[], false);
+            let path = RelPath::new(names.join("/")).unwrap();
+            let mut wanted: Option<(Class, usize, std::cmp::Reverse<usize>)> = None;
+            for (i, (rule, (paths, except))) in rules.iter().zip(&read).enumerate() {
+                if let (Some(depth), None) = (covers(paths, &names), covers(except, &names)) {
+                    wanted = wanted.max(Some((rule.class, depth, std::cmp::Reverse(i))));
+                }
+            }
+            let found = set.find(&path, true);
+            prop_assert_eq!(
+                found.map(|m| (m.rule.id.clone(), m.store_depth)),
+                wanted.map(|(_, depth, i)| (rules[i.0].id.clone(), depth))
+            );
+            // What a walk is told of a folder holds for everything below it.
+            for n in 1..names.len() {
+                let at = names[..n].iter().fold(set.top(), |at, name| at.folder(OsStr::new(name)));
+                match at.below() {
+                    Below::All(hit) => prop_assert_eq!(found, Some(hit)),
+                    Below::Nothing => prop_assert_eq!(found, None),
+                    Below::Mixed => {}
+                }
+            }
+        }
+
+        #[test]
+        fn any_name_is_matched_without_a_panic(names in prop::collection::vec(prop::collection::vec(1u8.., 1..8), 1..4)) {
+            use std::os::unix::ffi::OsStrExt as _;
+            let set = set(&[("c", Class::Cache, None, &["**/a*"], &["*/?a"])], &["**/b"]);
+            let mut at = set.top();
+            for name in &names {
+                let name = OsStr::from_bytes(name);
+                let _ = at.file(name);
+                at = at.folder(name);
+            }
+        }
+    }
+}

@@ -6,6 +6,7 @@ use clap::builder::styling::{AnsiColor, Style as Ansi};
 
 use super::{Document, Phase, StoreDoc, TargetDoc, count, size};
 use crate::fsys::printable;
+use crate::lines::wrap;
 use crate::model::{Finding, Remedy, Severity, Verdict};
 use crate::plan::{Action, Op};
 use crate::repair::{Done, Outcome};
@@ -315,35 +316,6 @@ pub fn outcome(outcome: &Outcome, style: Style) -> String {
         if undoable { format!(" (shopmend undo {} takes it back)", outcome.run) } else { String::new() };
     let _ = writeln!(out, "{} {}{next}", if outcome.kind == "undo" { "Undo" } else { "Run" }, outcome.run);
     out
-}
-
-/// Writes `text` at 80 columns, every line behind as much white space as
-/// `lead` is long.
-fn wrap(out: &mut String, lead: &str, text: &str) {
-    const WIDTH: usize = 80;
-    let indent = " ".repeat(lead.chars().count());
-    let mut line = lead.to_owned();
-    let mut used = lead.chars().count();
-    let mut fresh = true;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if !fresh && used + 1 + length > WIDTH {
-            out.push_str(line.trim_end());
-            out.push('\n');
-            line.clone_from(&indent);
-            used = indent.len();
-            fresh = true;
-        }
-        if !fresh {
-            line.push(' ');
-            used += 1;
-        }
-        line.push_str(word);
-        used += length;
-        fresh = false;
-    }
-    out.push_str(line.trim_end());
-    out.push('\n');
 }
 
 #[cfg(test)]
