@@ -8,6 +8,7 @@ mod browsers;
 mod cli;
 mod crash;
 mod incidents;
+mod profile_files;
 mod profiles;
 mod repair;
 mod salvage;

@@ -424,6 +424,13 @@ impl<'a> Assembly<'a> {
             let reason = format!("the layout's parameter `{}` is not set", name.as_ref());
             self.problems.push(source.problem(&taken.layout.span(), reason));
         }
+        for value in taken.with.values().flatten().filter(|v| !v.as_ref().is_empty()) {
+            if let Err(e) = self.pattern(&format!("{}/x", value.as_ref()), false) {
+                let reason = format!("the value `{}` is refused: {e}", value.as_ref());
+                self.problems.push(source.problem(&value.span(), reason));
+                return Vec::new();
+            }
+        }
         for id in
             taken.without.iter().filter(|w| !layout.rule.iter().any(|r| r.as_ref().id.as_ref() == w.as_ref()))
         {
