@@ -81,18 +81,6 @@ impl Profiles {
         load::assemble(&sources, load::Prove::Own)
     }
 
-    /// Reads one file of a person's with the built-in ones and says how many
-    /// apps are known then.
-    ///
-    /// # Errors
-    /// Kind `Profile` with every line that is refused and why; `Io` when it
-    /// cannot be read.
-    pub fn validate(file: &std::path::Path) -> Result<usize> {
-        let mut sources = load::builtin();
-        sources.push(load::read(file)?);
-        Ok(load::assemble(&sources, load::Prove::Own)?.apps.len())
-    }
-
     /// Reads the built-in profiles and proves of each app what is proved of a
     /// person's own: no overlap of classes, nothing of the never-clear list,
     /// samples that hold.
