@@ -81,6 +81,15 @@ impl Profiles {
         load::assemble(&sources, load::Prove::Own)
     }
 
+    /// Reads one text without the built-in profiles, whose layouts it then does
+    /// not know: the reader alone, for fuzzing.
+    ///
+    /// # Errors
+    /// Every line that is refused and why.
+    pub fn from_text_alone(file: &str, text: &str) -> Result<Self, Problems> {
+        load::assemble(&[problem::Source::new(file, text, false)], load::Prove::All)
+    }
+
     /// Reads the built-in profiles and proves of each app what is proved of a
     /// person's own: no overlap of classes, nothing of the never-clear list,
     /// samples that hold.
