@@ -175,7 +175,8 @@ fn exit_5_when_a_journal_is_damaged_and_nothing_is_guessed() {
     shop.run.call(shop.args(&["repair", "--yes"])).expect(Exit::Ok);
     let runs = shop.run.state_path().join("runs");
     let run = std::fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
-    let journal = run.join("journal");
+    let mut files = std::fs::read_dir(&run).unwrap().map(|e| e.unwrap().path());
+    let journal = files.find(|p| p.file_name().unwrap().to_string_lossy().starts_with("journal")).unwrap();
     let mut bytes = std::fs::read(&journal).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0xff;
