@@ -22,7 +22,7 @@ pub use load::Extra;
 pub use model::{App, Confidence, Identify, Install, May, RootTemplate, Rule, Shape, sidecars};
 pub use origin::{Origins, host_of};
 pub use pattern::{BadPattern, Pattern};
-pub(crate) use pattern::{NameGlob, prepared};
+pub(crate) use pattern::{NameGlob, name_glob, prepared};
 pub use problem::{Problem, Problems};
 pub use rules::{Below, Position, RuleMatch, RuleSet};
 pub use template::{BadTemplate, Base, Template};

@@ -236,7 +236,8 @@ pub struct App {
     pub rules: Vec<Rule>,
     /// Executable names (desktop) or process names (Android) of the running app.
     pub processes: Vec<String>,
-    /// Files that exist while it runs, relative to a root: `data:SingletonLock`.
+    /// Files that exist while it runs, relative to a root, `*` allowed:
+    /// `data:SingletonLock`, `data:*/lock`.
     pub running_markers: Vec<String>,
     /// The profile file it came from, for messages.
     pub file: String,

@@ -47,8 +47,17 @@ impl RuleMatch<'_> {
 }
 
 fn without<'a>(name: &'a OsStr, ending: &str) -> &'a OsStr {
-    use std::os::unix::ffi::OsStrExt as _;
-    OsStr::from_bytes(name.as_bytes().strip_suffix(ending.as_bytes()).unwrap_or(name.as_bytes()))
+    if let Some(text) = name.to_str() {
+        return OsStr::new(text.strip_suffix(ending).unwrap_or(text));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt as _;
+        let bytes = name.as_bytes();
+        OsStr::from_bytes(bytes.strip_suffix(ending.as_bytes()).unwrap_or(bytes))
+    }
+    #[cfg(not(unix))]
+    name
 }
 
 /// What a pattern does to the rule that it is of.

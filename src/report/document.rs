@@ -80,6 +80,9 @@ pub struct StoreDoc {
     pub id: String,
     pub kind: StoreKind,
     pub class: Class,
+    /// The host, when one of the shop's own web pages stored it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
     /// Absolute; a byte that is not UTF-8 is written `%XX`, and `%` itself `%25`.
     pub path: String,
     /// `root:path below it`, for people.
@@ -218,6 +221,7 @@ fn store(scanned: &ScannedTarget, store: &Store) -> StoreDoc {
         id: store.id.clone(),
         kind: store.kind,
         class: store.class,
+        site: scanned.target.app.shop_site(&store.path),
         path: if rel.is_empty() { base } else { format!("{base}/{rel}") },
         short: format!("{}:{}", root.id, store.path),
         verdict: store.verdict,
