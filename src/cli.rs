@@ -168,6 +168,12 @@ pub enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,
     },
+    /// List the Android devices that adb sees
+    Devices {
+        /// Format of the list
+        #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+        format: String,
+    },
     /// What apps and stores are known, and what may be done to them
     #[command(subcommand)]
     Profile(Profile),

@@ -130,6 +130,66 @@ fn stop_app_asks_the_app_to_end_and_then_repairs() {
 }
 
 #[test]
+fn exit_12_without_a_device_that_is_ready() {
+    let devices = |answer: &'static str| {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let served = std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let (mut stream, _) = server.accept().unwrap();
+            let mut request = [0; 18];
+            stream.read_exact(&mut request).unwrap();
+            assert_eq!(&request, b"000ehost:devices-l");
+            write!(stream, "OKAY{:04x}{answer}", answer.len()).unwrap();
+        });
+        let out = Run::new().env("ADB_SERVER_SOCKET", format!("tcp:{address}")).call(["devices"]);
+        served.join().unwrap();
+        out
+    };
+    devices("").expect(Exit::Device);
+    devices("R58N unauthorized usb:1-1\n").expect(Exit::Device);
+    let out = devices("R58N device usb:1-1 model:SM_A515F\n").expect(Exit::Ok);
+    assert!(out.stdout.contains("SM_A515F"), "{out}");
+    // Nobody listens there, and no adb program is to be found.
+    let run = Run::new().env("ADB_SERVER_SOCKET", "tcp:127.0.0.1:1").env("PATH", "");
+    run.call(["devices"]).expect(Exit::Device);
+}
+
+#[test]
+fn exit_4_when_nothing_can_be_rebuilt_and_the_original_stays() {
+    let shop = Shop::new();
+    let db = shop.at("messages.db");
+    let length = std::fs::metadata(&db).unwrap().len() as usize;
+    let mut bytes = std::fs::read(&db).unwrap();
+    bytes[100..].copy_from_slice(&shopmend::sample::noise("a failing disk", length - 100));
+    std::fs::write(&db, bytes).unwrap();
+    let shop = shop.aged();
+    let before = shop.home.snapshot();
+    shop.run.call(shop.args(&["repair", "--yes", "--only", "rebuild"])).expect(Exit::RolledBack);
+    before.assert_same(&shop.home.snapshot());
+}
+
+#[test]
+fn exit_5_when_a_journal_is_damaged_and_nothing_is_guessed() {
+    let shop = Shop::new().aged();
+    shop.run.call(shop.args(&["repair", "--yes"])).expect(Exit::Ok);
+    let runs = shop.run.state_path().join("runs");
+    let run = std::fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path();
+    let mut files = std::fs::read_dir(&run).unwrap().map(|e| e.unwrap().path());
+    let journal = files.find(|p| p.file_name().unwrap().to_string_lossy().starts_with("journal")).unwrap();
+    let mut bytes = std::fs::read(&journal).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&journal, bytes).unwrap();
+    let before = shop.home.snapshot();
+    let kept = Snapshot::of(&run.join("quarantine"));
+    let out = shop.run.call(["undo", run.file_name().unwrap().to_str().unwrap()]).expect(Exit::Failed);
+    assert!(out.stderr.contains("journal"), "{out}");
+    before.assert_same(&shop.home.snapshot());
+    kept.assert_same(&Snapshot::of(&run.join("quarantine")));
+}
+
+#[test]
 fn exit_13_for_a_profile_or_configuration_that_is_not_valid() {
     let shop = Shop::new();
     let bad = Tree::new();

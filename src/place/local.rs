@@ -29,7 +29,11 @@ impl LocalPlace {
         Self::with_env(Platform::host(), platform, &|name| std::env::var_os(name))
     }
 
-    fn with_env(host: Platform, platform: Option<Platform>, env: super::scope::Env<'_>) -> Result<Self> {
+    pub(super) fn with_env(
+        host: Platform,
+        platform: Option<Platform>,
+        env: super::scope::Env<'_>,
+    ) -> Result<Self> {
         if platform.is_some_and(|p| p != host && (host, p) != (Platform::Linux, Platform::Android)) {
             let wanted = platform.map_or("", Platform::as_str);
             return Err(Error::new(Kind::Usage, format!("this machine runs {host}, not {wanted}"))

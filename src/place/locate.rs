@@ -179,3 +179,109 @@ fn drop_nested(located: &mut Located) {
     }
     located.targets.retain(|t| !t.roots.is_empty());
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::place::LocalPlace;
+    use crate::profile::Extra;
+
+    static PROFILES: LazyLock<Profiles> = LazyLock::new(|| Profiles::load(&Extra::default()).unwrap());
+
+    /// A machine: `home` with apps, `big` beside it, links of every sort.
+    fn machine() -> (tempfile::TempDir, PathBuf) {
+        let tmp = tempfile::tempdir().unwrap();
+        let top = tmp.path().canonicalize().unwrap();
+        for dir in [
+            "home/.config/chromium",
+            "home/.cache/chromium",
+            "home/.mozilla/firefox/p",
+            "big/chromium",
+            "etc/chromium",
+        ] {
+            std::fs::create_dir_all(top.join(dir)).unwrap();
+        }
+        symlink(top.join("etc"), top.join("home/.config/google-chrome")).unwrap();
+        symlink(top.join("home"), top.join("linked-home")).unwrap();
+        symlink(top.join("etc"), top.join("home/.config/microsoft-edge")).unwrap();
+        (tmp, top)
+    }
+
+    fn located(env: &HashMap<&str, PathBuf>) -> Result<Located> {
+        let place =
+            LocalPlace::with_env(Platform::Linux, None, &|n| env.get(n).map(|p| p.clone().into_os_string()))?;
+        locate(&PROFILES, &place, &Filter::default())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+        /// Whatever the environment says, a root is a real folder, below a base
+        /// folder of the environment, and none of the base folders themselves.
+        #[test]
+        fn no_environment_leads_outside_its_base_folders(choice in prop::collection::vec(0..9usize, 4)) {
+            let (_tmp, top) = machine();
+            let values: Vec<Option<PathBuf>> = vec![
+                None, Some(PathBuf::new()), Some("relative".into()), Some("/".into()),
+                Some(top.join("home")), Some(top.join("linked-home/")), Some(top.join("home/.config")),
+                Some(top.join("big")), Some(top.join("home/../etc")),
+            ];
+            let names = ["HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME"];
+            let env: HashMap<&str, PathBuf> =
+                names.iter().zip(&choice).filter_map(|(n, c)| Some((*n, values[*c].clone()?))).collect();
+            let Ok(located) = located(&env) else { return Ok(()) };
+            let home = env.get("HOME").unwrap();
+            prop_assert!(home.is_absolute() && home != Path::new("/"));
+            let default = |name: &str| home.join(name);
+            let bases: Vec<PathBuf> = env.values().cloned().chain([default(".config"), default(".cache")])
+                .filter_map(|p| p.canonicalize().ok()).collect();
+            for root in located.targets.iter().flat_map(|t| &t.roots) {
+                prop_assert!(root.path.canonicalize().unwrap() == root.path, "{:?} is reached through a link", root.path);
+                prop_assert!(root.open().is_ok());
+                prop_assert!(bases.iter().any(|b| root.path.starts_with(b) && root.path != *b), "{:?}", root.path);
+                prop_assert!(!bases.iter().any(|b| b.starts_with(&root.path)), "{:?} holds a base folder", root.path);
+                prop_assert!(!root.path.starts_with(top.join("etc")));
+            }
+            // No file may belong to two roots.
+            let roots: Vec<_> = located.targets.iter().flat_map(|t| &t.roots).map(|r| &r.path).collect();
+            for (i, a) in roots.iter().enumerate() {
+                prop_assert!(!roots.iter().enumerate().any(|(j, b)| i != j && b.starts_with(a)), "{roots:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_folder_for_data_and_cache_is_one_root_with_all_rules() {
+        let (_tmp, top) = machine();
+        let env = HashMap::from([
+            ("HOME", top.join("home")),
+            ("XDG_CONFIG_HOME", top.join("big")),
+            ("XDG_CACHE_HOME", top.join("big")),
+        ]);
+        let located = located(&env).unwrap();
+        let chromium = located.targets.iter().find(|t| t.app.id == "chromium").unwrap();
+        assert_eq!(chromium.roots.len(), 1);
+        assert_eq!(chromium.roots[0].id, "data");
+        assert!(located.notes.iter().any(|n| n.reason.contains("already a root")));
+    }
+
+    #[test]
+    fn a_link_put_in_after_the_look_is_refused() {
+        let (_tmp, top) = machine();
+        let env = HashMap::from([("HOME", top.join("home"))]);
+        let located = located(&env).unwrap();
+        let chromium = located.targets.iter().find(|t| t.app.id == "chromium").unwrap();
+        let data = chromium.roots.iter().find(|r| r.id == "data").unwrap();
+        assert!(data.open().is_ok());
+        std::fs::rename(&data.path, top.join("aside")).unwrap();
+        symlink(top.join("etc"), &data.path).unwrap();
+        assert!(data.open().is_err());
+    }
+}

@@ -5,6 +5,7 @@
 //! profiles say what to look for below them; [`locate`] brings the two
 //! together and finds the folders that exist.
 
+pub mod adb;
 mod android;
 mod explain;
 mod image;

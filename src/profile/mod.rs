@@ -81,16 +81,13 @@ impl Profiles {
         load::assemble(&sources, load::Prove::Own)
     }
 
-    /// Reads one file of a person's with the built-in ones and says how many
-    /// apps are known then.
+    /// Reads one text without the built-in profiles, whose layouts it then does
+    /// not know: the reader alone, for fuzzing.
     ///
     /// # Errors
-    /// Kind `Profile` with every line that is refused and why; `Io` when it
-    /// cannot be read.
-    pub fn validate(file: &std::path::Path) -> Result<usize> {
-        let mut sources = load::builtin();
-        sources.push(load::read(file)?);
-        Ok(load::assemble(&sources, load::Prove::Own)?.apps.len())
+    /// Every line that is refused and why.
+    pub fn from_text_alone(file: &str, text: &str) -> Result<Self, Problems> {
+        load::assemble(&[problem::Source::new(file, text, false)], load::Prove::All)
     }
 
     /// Reads the built-in profiles and proves of each app what is proved of a

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod devices;
 mod inspect;
 mod profiles;
 mod salvage;
@@ -155,6 +156,7 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
             upkeep::undo(session, run.as_deref(), store, allow_root)
         }
         Some(Command::Backup(wanted)) => inspect::backup(session, &wanted),
+        Some(Command::Devices { format }) => devices::devices(session, &format),
         Some(Command::Vault(command)) => upkeep::vault(session, &command),
         Some(Command::Profile(command)) => profiles::profile(session, &command),
         Some(Command::Salvage { damaged, output, schema_from, no_doubtful, format }) => {
