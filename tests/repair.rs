@@ -157,11 +157,11 @@ fn a_running_app_stops_everything() {
     assert_eq!(e.kind(), Kind::AppRunning);
     before.assert_same(&tree.snapshot());
 
-    // It starts in the middle: after the move, before the commit.
+    // It starts in the middle.
     let asked = std::cell::Cell::new(0);
     let up = |_: &Affected| -> Result<(), Error> {
         asked.set(asked.get() + 1);
-        if asked.get() < 3 { Ok(()) } else { Err(Error::new(Kind::AppRunning, "the app is running")) }
+        if asked.get() < 2 { Ok(()) } else { Err(Error::new(Kind::AppRunning, "the app is running")) }
     };
     let hooks = Hooks { running: &up, ..hooks };
     let done = execute(&plan, &open(&state.at("s")), &options(), &hooks, &Control::default()).unwrap();

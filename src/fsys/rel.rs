@@ -48,11 +48,14 @@ impl RelPath {
     /// When the name is empty, `.`, `..`, or holds a separator or NUL.
     pub fn join(&self, name: impl AsRef<OsStr>) -> Result<Self, BadPath> {
         let name = name.as_ref();
-        let one = Self::new(name)?;
-        if one.0.as_os_str() != name || one.0.components().count() != 1 {
-            return Err(BadPath(name.to_string_lossy().into_owned()));
+        let mut parts = Path::new(name).components();
+        match (parts.next(), parts.next()) {
+            // A separator at the end would not show in the component.
+            (Some(Component::Normal(one)), None) if one == name && !name.as_encoded_bytes().contains(&0) => {
+                Ok(Self(self.0.join(one)))
+            }
+            _ => Err(BadPath(name.to_string_lossy().into_owned())),
         }
-        Ok(Self(self.0.join(one.0)))
     }
 
     /// Adds another relative path.

@@ -5,7 +5,7 @@
 //! Nothing is done per file but the rename itself and one look before and
 //! after it: what is journalled and made durable is the list.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
 use super::outcome::{ActionOutcome, Done, SkippedItem};
@@ -161,12 +161,35 @@ fn is_whole(root: &Dir, folder: &Item, inside: &[&Item]) -> io::Result<bool> {
         Ok(_) => return Ok(false),
         Err(e) => return super::steps::refusal(e).map(|_| false),
     }
-    match tree(root, &folder.path, usize::MAX) {
-        Ok(all) => Ok(strays(&all, inside).is_none()),
+    match same_names(root, &folder.path, inside) {
+        Ok(same) => Ok(same),
         // A mount inside, or a folder that may not be read: file by file then.
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => Ok(false),
         Err(e) => super::steps::refusal(e).map(|_| false),
     }
+}
+
+/// Whether the names in a folder are the planned ones, and all of files. What
+/// the files are is looked at once they are out of reach; see
+/// [`put_back_strays`].
+fn same_names(root: &Dir, folder: &RelPath, planned: &[&Item]) -> io::Result<bool> {
+    let mut planned: HashSet<&RelPath> = planned.iter().map(|i| &i.path).collect();
+    let mut todo = vec![folder.clone()];
+    while let Some(at) = todo.pop() {
+        for (name, kind) in root.dir(&at)?.names()? {
+            let path = at.join(&name).map_err(io::Error::other)?;
+            let kind = match kind {
+                Some(kind) => kind,
+                None => root.stat(&path)?.kind,
+            };
+            match kind {
+                Kind::Dir => todo.push(path),
+                Kind::File if planned.remove(&path) => {}
+                _ => return Ok(false),
+            }
+        }
+    }
+    Ok(planned.is_empty())
 }
 
 /// What of a listing is not as planned, new things and changed files; `None`
@@ -264,21 +287,18 @@ fn by_rename(
         }
     }
     let gone_from_whole = put_back_strays(session, hands, number, &held, &moved, chosen, &mut skipped)?;
-    job.still_down().map_err(|e| Halt::AppRunning(e.to_string()))?;
     hands.sync().map_err(failed("cannot make the move durable"))?;
     let mut left: Vec<RelPath> = skipped.iter().map(|s| s.path.clone()).collect();
     left.extend(left_whole);
     left.extend(gone_from_whole);
     session.record(vec![Record::Committed { unit: number, skipped: left }])?;
 
-    if let Some(state) = session.state_of(number) {
-        for before in state.before() {
-            if let crate::vault::Before::Held { item, inside, .. } = before {
-                outcome.files += if item.dir { inside.len() as u64 } else { 1 };
-                outcome.bytes += item.size + inside.iter().map(|i| i.size).sum::<u64>();
-            }
-        }
+    let left: BTreeSet<&RelPath> = skipped.iter().map(|s| &s.path).collect();
+    for item in chosen.inside.iter().chain(&chosen.single).filter(|i| !left.contains(&i.path)) {
+        outcome.files += 1;
+        outcome.bytes += item.size;
     }
+    session.holds(number, outcome.bytes);
     outcome.skipped.clone_from(&chosen.skipped);
     outcome.skipped.append(&mut skipped);
     Ok(Some(outcome))
@@ -408,6 +428,7 @@ fn by_copy(
         }
         outcome.skipped.push(kept);
     }
+    session.holds(number, outcome.bytes);
     Ok(outcome)
 }
 

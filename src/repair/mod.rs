@@ -102,8 +102,14 @@ pub fn execute(
 ) -> Result<Outcome> {
     let mut timer = Timer::start();
     state.check_roots(plan.actions.iter().map(|a| a.root.as_path()))?;
+    // Looking for open files takes a while: at first once for each target,
+    // and again for each store right before it is touched.
+    let mut asked: Vec<&str> = Vec::new();
     for action in &plan.actions {
-        (hooks.running)(&affected(action, plan.live))?;
+        if !asked.contains(&action.target.as_str()) {
+            (hooks.running)(&affected(action, plan.live))?;
+            asked.push(&action.target);
+        }
     }
     space::check(plan, state, options.allow_root)?;
     let kind = RunKind::Repair;

@@ -62,10 +62,7 @@ fn run(
         Err(e) => return ActionOutcome::skipped(job.action, e.to_string()),
     };
     let number = session.run.units.len() as u32;
-    let result = job
-        .still_down()
-        .map_err(|e| Halt::AppRunning(e.to_string()))
-        .and_then(|()| work(session, &mut hands, number));
+    let result = work(session, &mut hands, number);
     let begun = session.state_of(number).map(|_| number);
     let outcome = session.settle(begun, &mut hands, ActionOutcome::of(job.action, Done::Done), result);
     let scratch = inside_run(&session.id, &format!("scratch/{number}"));

@@ -1,5 +1,6 @@
 //! One run: its folder, its journal, and the same in memory.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -63,6 +64,8 @@ pub(crate) struct Session<'a> {
     stuck: bool,
     pub(crate) notes: Vec<String>,
     by_hand: Vec<String>,
+    /// Bytes that units keep from being free.
+    held: BTreeMap<u32, u64>,
     freed: u64,
 }
 
@@ -97,7 +100,7 @@ impl<'a> Session<'a> {
     /// Goes on with a run that was read from its journal.
     pub(crate) fn over(state: &'a LockedState, id: RunId, dir: Dir, journal: Journal, run: Run) -> Self {
         let (notes, by_hand) = (Vec::new(), Vec::new());
-        Self { state, id, dir, journal, run, stuck: false, notes, by_hand, freed: 0 }
+        Self { state, id, dir, journal, run, stuck: false, notes, by_hand, held: BTreeMap::new(), freed: 0 }
     }
 
     /// Whether nothing more may be done in this run.
@@ -250,6 +253,11 @@ impl<'a> Session<'a> {
         Ok(kept)
     }
 
+    /// Notes what a unit keeps for an undo.
+    pub(crate) fn holds(&mut self, unit: u32, bytes: u64) {
+        self.held.insert(unit, bytes);
+    }
+
     /// Deletes for good what this run's clearing holds.
     pub(crate) fn reclaim(&mut self) {
         let units: Vec<u32> = self
@@ -261,7 +269,10 @@ impl<'a> Session<'a> {
             .collect();
         for unit in units {
             match self.drop_unit(unit) {
-                Ok(bytes) => self.freed += bytes,
+                Ok(bytes) => {
+                    self.freed += bytes;
+                    self.held.remove(&unit);
+                }
                 Err(Halt::Failed(why) | Halt::Skip(why)) => {
                     self.notes.push(format!("the space could not be freed yet: {why}"));
                 }
@@ -327,14 +338,12 @@ impl<'a> Session<'a> {
         }
         let cleared: u64 =
             actions.iter().filter(|a| a.op == "clear" && a.done == Done::Done).map(|a| a.bytes).sum();
-        let held: u64 =
-            self.run.units.iter().filter(|u| u.unit.op == UnitOp::Clear).map(held_or_copied).sum();
         Ok(Outcome {
             kind: self.run.begin.kind.as_str(),
             run: self.id,
             actions,
             bytes_cleared: cleared,
-            bytes_held: held,
+            bytes_held: self.held.values().sum(),
             bytes_freed: self.freed,
             stages: timer.stages(),
             interrupted,
@@ -360,13 +369,6 @@ impl<'a> Session<'a> {
         }
         Ok(())
     }
-}
-
-fn held_or_copied(unit: &UnitState) -> u64 {
-    if unit.dropping || unit.stage != Stage::Committed {
-        return 0;
-    }
-    unit.held_bytes() + unit.copies.iter().map(|c| c.size).sum::<u64>()
 }
 
 /// How a person goes on where this program must not.

@@ -319,6 +319,10 @@ impl<'a> Job<'a> {
         let target_of = |id: &str| found.scan.targets.iter().find(|t| t.target.id == id).map(|t| &t.target);
         let allows = |action: &plan::Action, item: &plan::Item| {
             let target = target_of(&action.target).ok_or_else(|| "its app is gone".to_owned())?;
+            // A folder that goes as a whole: each file in it is asked for as well.
+            if item.dir {
+                return guard.clearable(&action.root, &action.path, &item.path);
+            }
             guard.item(target, action, &item.path)
         };
         let rebuild = |kind: StoreKind, request: &RebuildRequest<'_>| registry::rebuild(kind, request);

@@ -31,7 +31,6 @@ struct Manifest<'a> {
     #[serde(with = "path_text")]
     state_folder: &'a Path,
     interrupted: bool,
-    stores: Vec<StoreEntry<'a>>,
 }
 
 #[derive(Serialize)]
@@ -46,7 +45,6 @@ struct StoreEntry<'a> {
     state: &'static str,
     why: &'a str,
     path: String,
-    files: Vec<FileEntry<'a>>,
 }
 
 #[derive(Serialize)]
@@ -83,7 +81,6 @@ struct AttributesEntry<'a> {
 /// # Errors
 /// The system's error.
 pub fn write_manifest(state: &StateDir, dir: &Dir, run: &Run) -> io::Result<()> {
-    let befores: Vec<Vec<Before>> = run.units.iter().map(UnitState::before).collect();
     let manifest = Manifest {
         about: ABOUT,
         run: &run.begin.run,
@@ -92,10 +89,26 @@ pub fn write_manifest(state: &StateDir, dir: &Dir, run: &Run) -> io::Result<()> 
         started: time(run.begin.started_ns),
         state_folder: state.path(),
         interrupted: run.interrupted,
-        stores: run.units.iter().zip(&befores).map(|(unit, before)| store(unit, before)).collect(),
     };
+    // One line a file: the list may be long.
     let mut bytes = serde_json::to_vec_pretty(&manifest)?;
-    bytes.push(b'\n');
+    bytes.truncate(bytes.len().saturating_sub(2));
+    bytes.extend(b",\n  \"stores\": [");
+    for (n, unit) in run.units.iter().enumerate() {
+        bytes.extend(if n == 0 { b"\n    ".as_slice() } else { b",\n    " });
+        serde_json::to_writer(&mut bytes, &store(unit))?;
+        bytes.pop();
+        bytes.extend(b", \"files\": [");
+        let before = if unit.dropping { Vec::new() } else { unit.before() };
+        let mut first = true;
+        files(&unit.unit, &before, &mut |file| {
+            bytes.extend(if first { b"\n      ".as_slice() } else { b",\n      " });
+            first = false;
+            serde_json::to_writer(&mut bytes, &file).map_err(io::Error::other)
+        })?;
+        bytes.extend(b"]}");
+    }
+    bytes.extend(b"\n  ]\n}\n");
     let (new, name) = (rel("manifest.new")?, rel("manifest.json")?);
     match dir.stat(&new) {
         Ok(meta) => dir.unlink(&new, meta.ident())?,
@@ -109,34 +122,38 @@ pub fn write_manifest(state: &StateDir, dir: &Dir, run: &Run) -> io::Result<()> 
     dir.sync()
 }
 
-fn store<'a>(state: &'a UnitState, before: &'a [Before]) -> StoreEntry<'a> {
-    let unit = &state.unit;
-    let mut files = Vec::new();
-    if !state.dropping {
-        for one in before {
-            match one {
-                Before::Held { item, base, inside } => {
-                    files.extend(
-                        std::iter::once(item).chain(inside).filter(|i| !i.dir).map(|i| held(unit, base, i)),
-                    );
-                }
-                Before::Copied(copy) => files.push(copied(unit, copy)),
-                Before::Tree { folder, inside } => {
-                    files.extend(std::iter::once(folder).chain(inside).map(|c| copied(unit, c)));
-                }
-                Before::Absent { path, .. } => files.push(FileEntry {
-                    path: path_to_text(&unit.root.join(path.as_path())),
-                    object: None,
-                    quarantine: None,
-                    blake3: None,
-                    size: 0,
-                    modified: String::new(),
-                    attributes: None,
-                    absent: true,
-                }),
+fn files(
+    unit: &Unit,
+    before: &[Before],
+    each: &mut dyn FnMut(FileEntry) -> io::Result<()>,
+) -> io::Result<()> {
+    for one in before {
+        match one {
+            Before::Held { item, base, inside } => std::iter::once(item)
+                .chain(inside)
+                .filter(|i| !i.dir)
+                .try_for_each(|i| each(held(unit, base, i)))?,
+            Before::Copied(copy) => each(copied(unit, copy))?,
+            Before::Tree { folder, inside } => {
+                std::iter::once(folder).chain(inside).try_for_each(|c| each(copied(unit, c)))?;
             }
+            Before::Absent { path, .. } => each(FileEntry {
+                path: path_to_text(&unit.root.join(path.as_path())),
+                object: None,
+                quarantine: None,
+                blake3: None,
+                size: 0,
+                modified: String::new(),
+                attributes: None,
+                absent: true,
+            })?,
         }
     }
+    Ok(())
+}
+
+fn store(state: &UnitState) -> StoreEntry<'_> {
+    let unit = &state.unit;
     StoreEntry {
         store: &unit.store,
         target: &unit.target,
@@ -153,7 +170,6 @@ fn store<'a>(state: &'a UnitState, before: &'a [Before]) -> StoreEntry<'a> {
         },
         why: &unit.why,
         path: path_to_text(&unit.root.join(unit.path.as_path())),
-        files,
     }
 }
 

@@ -28,8 +28,16 @@ pub struct StateDir {
 #[derive(Debug)]
 pub struct LockedState {
     state: StateDir,
-    /// Held until it is dropped; the system lets go of it when the process ends.
-    _lock: File,
+    /// The system lets go of it when the process ends.
+    lock: File,
+}
+
+impl Drop for LockedState {
+    fn drop(&mut self) {
+        // Closing is not enough while a child that is just being started
+        // still has the file open.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Deref for LockedState {
@@ -163,7 +171,7 @@ impl StateDir {
         }
         file.set_len(0).map_err(io)?;
         write_all(&mut file, format!("process {}\n", std::process::id()).as_bytes()).map_err(io)?;
-        Ok(LockedState { state: self, _lock: file })
+        Ok(LockedState { state: self, lock: file })
     }
 
     /// Refuses roots that hold the state folder or lie inside it: a repair
