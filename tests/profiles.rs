@@ -492,7 +492,11 @@ fn an_app_that_had_not_ended_is_told_by_its_lock_files() {
     let tree =
         Tree::new(&["home/ann/.config/chromium/Default/", "home/ann/.mozilla/firefox/a.default/prefs.js"]);
     let markers = || -> Vec<_> {
-        tree.locate(Platform::Linux).targets.iter().flat_map(|t| t.running_markers()).collect()
+        tree.locate(Platform::Linux)
+            .targets
+            .iter()
+            .flat_map(shopmend::place::Target::running_markers)
+            .collect()
     };
     assert!(markers().is_empty());
     // Both are links to nothing that exists.
