@@ -169,6 +169,89 @@ fn another_file_system_for_the_state_changes_nothing_for_the_user() {
 }
 
 #[test]
+fn a_folder_that_keeps_turning_into_a_link_leads_nowhere() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let tree = Tree::new();
+    for i in 0..40 {
+        tree.file(format!("app/cache/a/{i}"), "cached").file(format!("outside/{i}"), "precious");
+    }
+    tree.link("app/cache/l", "../../outside").age();
+    let outside = Snapshot::of(&tree.at("outside"));
+    let root = tree.at("app");
+    let state = Tree::new();
+    let path = state.at("s");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let dir = std::fs::File::open(root.join("cache")).unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                let _ = rustix::fs::renameat_with(&dir, "a", &dir, "l", rustix::fs::RenameFlags::EXCHANGE);
+            }
+        });
+        for i in 0..60 {
+            let Ok(action) = std::panic::catch_unwind(|| {
+                let mut action = clear_files(&root, "cache", files_below(&root, "cache/a"));
+                if i % 2 == 0
+                    && let shopmend::plan::Op::Clear { whole, .. } = &mut action.op
+                {
+                    whole.push(item(&root, "cache/a"));
+                }
+                action
+            }) else {
+                continue; // It was a link just then.
+            };
+            let done = execute(&plan(vec![action]), &open(&path), &options(), &hooks(), &Control::default());
+            let Ok(done) = done else { continue };
+            assert_ne!(done.actions[0].done, Done::Failed, "{done:?}");
+            let _ = undo_run(&path, &done.run);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    restart(&path);
+    outside.assert_same(&Snapshot::of(&tree.at("outside")));
+    let verified = shopmend::vault::list(&shopmend::vault::StateDir::open(&path).unwrap()).unwrap();
+    assert!(verified.iter().all(|r| r.problem.is_none()));
+}
+
+/// Root works in another user's folder only when told to, and gives
+/// everything back to its owner.
+#[test]
+fn root_does_not_work_where_another_user_could_redirect_it() {
+    let tree = target();
+    let root = tree.at("app");
+    let chown = |who: &str| {
+        Command::new("chown")
+            .args(["-R", who])
+            .arg(tree.path())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success())
+    };
+    let me = std::fs::metadata(tree.path()).unwrap();
+    if std::os::unix::fs::MetadataExt::uid(&me) != 0 || !chown("12345:12345") {
+        return skipped("root_does_not_work_where_another_user_could_redirect_it", "chown takes root");
+    }
+    let before = tree.snapshot();
+    let state = Tree::new();
+    let path = state.at("s");
+    let actions = everything(&root);
+    let e =
+        execute(&plan(actions.clone()), &open(&path), &options(), &hooks(), &Control::default()).unwrap_err();
+    assert_eq!(e.kind(), shopmend::error::Kind::Refused, "{e}");
+    before.assert_same(&tree.snapshot());
+
+    let options = shopmend::repair::ExecuteOptions { reclaim: false, allow_root: true };
+    let done = execute(&plan(actions), &open(&path), &options, &hooks(), &Control::default()).unwrap();
+    assert!(done.actions.iter().all(|a| a.done == Done::Done), "{done:?}");
+    let after = tree.snapshot();
+    assert!(after.paths().all(|p| after.get(p).unwrap().uid == 12345), "{after:?}");
+    let allow = shopmend::repair::UndoOptions { allow_root: true, ..Default::default() };
+    assert!(undo_run(&path, &done.run).is_err());
+    shopmend::repair::undo(&open(&path), None, &allow, &down, &Control::default()).unwrap();
+    before.assert_same(&tree.snapshot());
+}
+
+#[test]
 fn a_mount_inside_a_cache_is_left_alone() {
     let tree = target();
     tree.dir("app/cache/mounted");

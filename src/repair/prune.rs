@@ -75,7 +75,7 @@ pub fn prune(state: &LockedState, rules: &Retention) -> Result<Pruned> {
         if stays {
             continue;
         }
-        if !run.ended || !run.units.iter().all(UnitState::is_finished) {
+        if !run.ended || !run.units.iter().all(UnitState::is_settled) {
             out.kept.push(format!("run {}: it is not finished", run.begin.run));
             continue;
         }

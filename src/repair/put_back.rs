@@ -180,7 +180,10 @@ fn put_back(
     state.check_roots(chosen.iter().map(|u| u.unit.root.as_path()))?;
     for unit in &chosen {
         running(&affected(unit, live))?;
-        super::open_root(&unit.unit.root, allow_root)?;
+        let root = super::open_root(&unit.unit.root, allow_root)?;
+        // The new files stand beside the present ones for a while.
+        let bytes = unit.copies.iter().map(|c| c.size).sum();
+        super::space::check_put_back(&root, bytes)?;
     }
     let mut session = Session::begin(state, kind, of.begin.platform, live, None, allow_root)?;
     timer.lap("prepare");

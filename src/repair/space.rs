@@ -77,6 +77,15 @@ pub(super) fn check_backup(state: &LockedState, bytes: u64, files: u64) -> Resul
     enough(&Need { lasting, passing: 0, files: files.saturating_add(16) }, &space, dir.path())
 }
 
+/// Whether there is room for putting back copies of so much below a root.
+///
+/// # Errors
+/// As [`check`].
+pub(super) fn check_put_back(root: &Dir, bytes: u64) -> Result<()> {
+    let space = root.space().map_err(|e| Error::io("cannot ask for the free space", root.path(), e))?;
+    enough(&Need { lasting: bytes, passing: 0, files: 0 }, &space, root.path())
+}
+
 fn enough(need: &Need, space: &Space, path: &Path) -> Result<()> {
     let wanted = need.lasting.saturating_add(need.passing);
     if space.read_only {

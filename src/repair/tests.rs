@@ -128,6 +128,9 @@ fn state_of(tree: &Tree) -> PathBuf {
 }
 
 fn drop_state(tree: &Tree) {
+    if !state_of(tree).exists() {
+        return;
+    }
     let parent = crate::fsys::Dir::open(tree.path().parent().unwrap()).unwrap();
     let name = state_of(tree).file_name().unwrap().to_owned();
     crate::fsys::remove_tree(&parent, &RelPath::new(name).unwrap()).unwrap();
@@ -267,6 +270,126 @@ fn a_failure_or_a_kill_during_recovery_loses_nothing() {
             check(&tree, &before, &after, &format!("work {which} killed at {first}, then its recovery"));
             drop_state(&tree);
         }
+    }
+}
+
+/// Freeing space for good, and pruning, cut short anywhere: what is to stay
+/// can be brought back, and the next try finishes.
+#[test]
+fn a_failure_or_a_kill_while_space_is_freed_loses_nothing_that_is_to_stay() {
+    use crate::vault::verify;
+    let tree = target();
+    let setup = || {
+        drop_state(&tree);
+        let state = lock(&state_of(&tree));
+        // A cleared cache, and two backups of a database of which one may go.
+        let cleared = repair(tree.path(), &state, 0).unwrap().run;
+        let first = repair(tree.path(), &state, 2).unwrap().run;
+        take_back(&state, Some(&first)).unwrap();
+        take_back(&state, Some(&cleared)).unwrap();
+        let kept = repair(tree.path(), &state, 2).unwrap().run;
+        (state, cleared, kept)
+    };
+    let all = Retention { keep_last: Some(0), ..Retention::default() };
+    let (state, _, kept) = setup();
+    let count = with_faults(Fault::Never, || {
+        let done = prune(&state, &all).unwrap();
+        assert!(done.stores > 2 && done.kept.len() == 1, "{done:?}");
+        fault_count()
+    });
+    let before_kept = tree.snapshot();
+    take_back(&state, Some(&kept)).unwrap();
+    let before = tree.snapshot();
+    drop(state);
+    assert!(!before_kept.diff(&before).is_empty() && count > 10, "{count}");
+    for n in 1..=count {
+        let (state, cleared, kept) = setup();
+        let _ = with_faults(Fault::From(n), || prune(&state, &all));
+        drop(state);
+        let state = lock(&state_of(&tree));
+        recover(&state, &up_to_now).unwrap();
+        prune(&state, &all).unwrap();
+        let found = verify(&state, &Control::default()).unwrap();
+        assert!(found.problems.is_empty() && found.unneeded == 0, "{n}: {found:?}");
+        assert!(take_back(&state, Some(&cleared)).is_err(), "{n}");
+        take_back(&state, Some(&kept)).unwrap();
+        let diff = before.diff(&tree.snapshot());
+        assert!(diff.is_empty(), "{n}: {diff:?}");
+        drop(state);
+    }
+    drop_state(&tree);
+}
+
+#[test]
+fn an_interrupted_run_waits_until_its_app_is_closed() {
+    let tree = target();
+    let before = tree.snapshot();
+    let state = lock(&state_of(&tree));
+    let count = with_faults(Fault::Never, || {
+        repair(tree.path(), &state, 2).unwrap();
+        fault_count()
+    });
+    take_back(&state, None).unwrap();
+    drop(state);
+    drop_state(&tree);
+    let up = |_: &Affected| Err(Error::new(Kind::AppRunning, "it runs"));
+    let mut waited = 0;
+    for n in 1..=count {
+        let state = lock(&state_of(&tree));
+        let _ = with_faults(Fault::From(n), || repair(tree.path(), &state, 2));
+        let halfway = tree.snapshot();
+        match recover(&state, &up) {
+            Err(e) => {
+                assert_eq!(e.kind(), Kind::AppRunning);
+                halfway.assert_same(&tree.snapshot());
+                assert_eq!(recover(&state, &up_to_now).unwrap()[0].taken_back.len(), 1);
+                before.assert_same(&tree.snapshot());
+                waited += 1;
+            }
+            // Nothing was touched yet, or all was done.
+            Ok(_) if before.diff(&tree.snapshot()).is_empty() => {}
+            Ok(_) => drop(take_back(&state, None).unwrap()),
+        }
+        drop(state);
+        drop_state(&tree);
+    }
+    assert!(waited > 5, "{waited} of {count}");
+}
+
+#[test]
+fn what_the_app_made_in_the_meantime_is_kept_aside_by_recovery() {
+    let tree = target();
+    let before = tree.snapshot();
+    let state = lock(&state_of(&tree));
+    let count = with_faults(Fault::Never, || {
+        repair(tree.path(), &state, 0).unwrap();
+        fault_count()
+    });
+    take_back(&state, None).unwrap();
+    drop(state);
+    drop_state(&tree);
+    // Killed after the move: the app starts first and fills the cache anew.
+    for n in (count / 2)..count {
+        let state = lock(&state_of(&tree));
+        let _ = with_faults(Fault::From(n), || repair(tree.path(), &state, 0));
+        let moved = !tree.at("cache/b").exists();
+        if moved {
+            tree.file("cache/new", "made by the app");
+        }
+        let done = recover(&state, &up_to_now).unwrap();
+        let now = tree.snapshot();
+        if moved && now.get("cache/b").is_some() {
+            before.assert_same(&now);
+            assert!(done[0].notes.iter().any(|n| n.contains("cache is now")), "{done:?}");
+            let run = &done[0].run;
+            let aside = state_of(&tree).join(format!("runs/{run}/displaced/0/0-cache/new"));
+            assert_eq!(std::fs::read(aside).unwrap(), b"made by the app");
+        } else if moved {
+            take_back(&state, None).unwrap();
+            before.assert_same(&tree.snapshot());
+        }
+        drop(state);
+        drop_state(&tree);
     }
 }
 

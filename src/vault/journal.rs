@@ -346,6 +346,37 @@ mod tests {
 
     proptest! {
         #[test]
+        fn records_in_any_order_end_without_a_panic(order in prop::collection::vec((0..8u8, 0..3u32), 0..20)) {
+            use crate::vault::Run;
+            let begin = r#"{"begin":{"tool":"0","run":"20261122T041500-ab12","kind":"repair","platform":"linux",
+                "live":true,"plan":null,"started_ns":1,"pid":1}}"#;
+            let mut all: Vec<Record> = vec![serde_json::from_str(begin).unwrap()];
+            for (which, unit) in order {
+                let text = match which {
+                    0 => format!(
+                        r#"{{"unit":{{"number":{unit},"op":"clear","action":0,"store":"s","target":"t","app":"a",
+                        "rule":"r","kind":"files","class":"cache","root":"/r","path":"c","why":"w","folders":[]}}}}"#
+                    ),
+                    1 => format!(r#"{{"committed":{{"unit":{unit},"skipped":["c/x"]}}}}"#),
+                    2 => format!(r#"{{"cleaned":{{"unit":{unit},"kept":[]}}}}"#),
+                    3 => format!(r#"{{"dropping":{{"unit":{unit}}}}}"#),
+                    4 => format!(r#"{{"dropped":{{"unit":{unit},"bytes":1}}}}"#),
+                    5 => format!(r#"{{"rolled-back":{{"unit":{unit},"reason":""}}}}"#),
+                    6 => format!(r#"{{"steps":{{"unit":{unit},"steps":[{{"move":{{"from":"root","to":{{"held":
+                        {{"run":"20261122T041500-ab12","unit":0}}}},"items":[{{"path":"c/x","size":1,"mtime_ns":1,
+                        "dev":1,"ino":1}}]}}}}]}}}}"#),
+                    _ => r#"{"end":{"interrupted":false}}"#.to_owned(),
+                };
+                all.push(serde_json::from_str(&text).unwrap());
+            }
+            if let Ok(Some(run)) = Run::from_records(all) {
+                for unit in &run.units {
+                    let _ = (unit.before(), unit.held_bytes(), unit.is_finished());
+                }
+            }
+        }
+
+        #[test]
         fn any_bytes_end_without_a_panic(tail in prop::collection::vec(any::<u8>(), 0..200), keep in 0usize..200) {
             let mut bytes = written(&records(2));
             bytes.truncate(keep.max(FIRST_LINE.len()));

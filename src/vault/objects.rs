@@ -10,7 +10,7 @@ use std::io;
 
 use super::StateDir;
 use super::state::rel;
-use crate::fsys::{Dir, Ident, Meta, RelPath, copy_hashed, forget_cached, hash_file, sync_file};
+use crate::fsys::{Dir, Ident, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, sync_file};
 
 /// So many new copies wait to be made durable together.
 const BATCH: usize = 128;
@@ -193,7 +193,7 @@ impl Objects {
     /// The system's error.
     pub fn all(&self) -> io::Result<Vec<(blake3::Hash, u64)>> {
         let mut out = Vec::new();
-        for folder in self.dir.list()? {
+        for folder in self.dir.list()?.into_iter().filter(|e| e.meta.kind == Kind::Dir) {
             for entry in self.dir.dir(&rel(&folder.name)?)?.list()? {
                 if let Some(hash) = named(&folder.name, &entry.name) {
                     out.push((hash, entry.meta.size));

@@ -214,16 +214,20 @@ impl Run {
 }
 
 impl UnitState {
-    /// Whether anything that a step could have changed must be put in order.
+    /// Whether nothing is left to do for it.
     #[must_use]
     pub fn is_finished(&self) -> bool {
+        self.is_settled() && (!self.dropping || self.dropped.is_some())
+    }
+
+    /// Whether the store is in order; what was set aside may still be about
+    /// to be deleted.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
         match self.stage {
             Stage::Open => false,
             Stage::RolledBack => true,
-            Stage::Committed => {
-                (self.cleaned || !self.steps.iter().any(|s| matches!(s, Step::Remove { .. })))
-                    && (!self.dropping || self.dropped.is_some())
-            }
+            Stage::Committed => self.cleaned || !self.steps.iter().any(|s| matches!(s, Step::Remove { .. })),
         }
     }
 
