@@ -6,11 +6,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
 
-use super::RelPath;
+use super::{Brief, Listings, Named, RelPath};
 
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,10 +60,15 @@ pub struct Entry {
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
+    /// Listings that were made before, and where this directory lies in them.
+    known: Option<(Arc<Listings>, RelPath)>,
 }
 
-/// From so many entries on, looking at each is spread over all cores.
-const MANY: usize = 2048;
+/// How many entries one core looks at in one go.
+const PIECE: usize = 1024;
+
+/// How many bytes of names the system is asked for at once.
+const LISTING_BUFFER: usize = 64 * 1024;
 
 const DIR_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -80,7 +86,17 @@ impl Dir {
         // Rebuilt by component, so that `link/` cannot mean the link's target.
         let path: PathBuf = path.components().collect();
         let fd = rustix::fs::open(&path, DIR_FLAGS, Mode::empty())?;
-        Ok(Self { fd, path })
+        Ok(Self { fd, path, known: None })
+    }
+
+    /// The same directory, whose [`Dir::listed`] answers from listings that a
+    /// walk of it has made. For one scan only: what is acted on is looked at anew.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn with_listings(&self, listings: Listings) -> io::Result<Self> {
+        let known = Some((Arc::new(listings), RelPath::root()));
+        Ok(Self { fd: self.fd.try_clone()?, path: self.path.clone(), known })
     }
 
     /// The path it was opened by, for messages only.
@@ -100,7 +116,8 @@ impl Dir {
     /// The system's error; a link or mount point on the way is refused.
     pub fn dir(&self, rel: &RelPath) -> io::Result<Self> {
         let fd = if rel.is_root() { self.fd.try_clone()? } else { self.open_below(rel, DIR_FLAGS)? };
-        Ok(Self { fd, path: self.path.join(rel.as_path()) })
+        let known = self.known.as_ref().map(|(all, here)| (Arc::clone(all), here.join_rel(rel)));
+        Ok(Self { fd, path: self.path.join(rel.as_path()), known })
     }
 
     /// A directory right in this one, also one that another file system is
@@ -110,7 +127,7 @@ impl Dir {
     /// The system's error; a link is refused.
     pub(super) fn enter(&self, name: &OsStr) -> io::Result<Self> {
         let fd = rustix::fs::openat(&self.fd, name, DIR_FLAGS, Mode::empty())?;
-        Ok(Self { fd, path: self.path.join(name) })
+        Ok(Self { fd, path: self.path.join(name), known: None })
     }
 
     /// A regular file below this one, for reading.
@@ -164,16 +181,54 @@ impl Dir {
     /// The system's error: a listing that failed is never an empty one. An
     /// entry that vanished between listing and looking is left out.
     pub fn list(&self) -> io::Result<Vec<Entry>> {
-        let look = |name: OsString| match rustix::fs::statat(&self.fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Some(Ok(Entry { meta: meta(&stat), name })),
-            Err(rustix::io::Errno::NOENT) => None,
-            Err(e) => Some(Err(io::Error::from(e))),
+        type Looked = Vec<(OsString, Option<io::Result<Meta>>)>;
+        let look = |names: Vec<OsString>| -> Looked {
+            let meta_of =
+                |name: &OsString| match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => Some(Ok(meta(&stat))),
+                    Err(rustix::io::Errno::NOENT) => None,
+                    Err(e) => Some(Err(io::Error::from(e))),
+                };
+            names.into_iter().map(|name| (meta_of(&name), name)).map(|(meta, name)| (name, meta)).collect()
         };
-        let names = self.names()?;
-        if names.len() < MANY {
-            return names.into_iter().filter_map(|(name, _)| look(name)).collect();
+        let done: Mutex<Vec<Looked>> = Mutex::default();
+        let keep = |looked| done.lock().unwrap_or_else(PoisonError::into_inner).push(looked);
+        // The names of a large folder are still being read while the first of
+        // them are looked at on the other cores.
+        rayon::in_place_scope(|scope| -> io::Result<()> {
+            let mut names = Vec::new();
+            self.each_name(|name, _| {
+                names.push(name.to_owned());
+                if names.len() == PIECE {
+                    let full = std::mem::take(&mut names);
+                    scope.spawn(|_| keep(look(full)));
+                }
+            })?;
+            keep(look(names));
+            Ok(())
+        })?;
+        let looked = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let found = looked.into_iter().flatten();
+        let mut out: Vec<Entry> = found
+            .filter_map(|(name, meta)| Some(meta?.map(|meta| Entry { name, meta })))
+            .collect::<io::Result<_>>()?;
+        sort(&mut out, |entry| &entry.name);
+        Ok(out)
+    }
+
+    /// The entries of this directory, sorted by name, with what a store's
+    /// check needs to know of them.
+    ///
+    /// # Errors
+    /// As [`Dir::list`].
+    pub fn listed(&self) -> io::Result<Vec<Named>> {
+        if let Some((all, here)) = &self.known
+            && let Some(entries) = all.get(here)
+        {
+            return Ok(entries.to_vec());
         }
-        names.into_par_iter().filter_map(|(name, _)| look(name)).collect()
+        let brief = |e: Entry| Named { meta: Brief::from(&e.meta), name: e.name };
+        Ok(self.list()?.into_iter().map(brief).collect())
     }
 
     /// The names in this directory, sorted, with their kind where the listing
@@ -183,7 +238,17 @@ impl Dir {
     /// As [`Dir::list`].
     pub fn names(&self) -> io::Result<Vec<(OsString, Option<Kind>)>> {
         let mut out = Vec::new();
-        for item in rustix::fs::Dir::read_from(&self.fd)? {
+        self.each_name(|name, kind| out.push((name.to_owned(), kind)))?;
+        sort(&mut out, |(name, _)| name);
+        Ok(out)
+    }
+
+    fn each_name(&self, mut each: impl FnMut(&OsStr, Option<Kind>)) -> io::Result<()> {
+        // A handle of its own, so that several listings do not share one position.
+        let fd = rustix::fs::openat(&self.fd, ".", DIR_FLAGS, Mode::empty())?;
+        let mut buffer = Vec::with_capacity(LISTING_BUFFER);
+        let mut items = RawDir::new(fd, buffer.spare_capacity_mut());
+        while let Some(item) = items.next() {
             let item = item?;
             let name = OsStr::from_bytes(item.file_name().to_bytes());
             if name == "." || name == ".." {
@@ -196,10 +261,9 @@ impl Dir {
                 FileType::Unknown => None,
                 _ => Some(Kind::Other),
             };
-            out.push((name.to_owned(), kind));
+            each(name, kind);
         }
-        out.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(out)
+        Ok(())
     }
 
     fn open_below(&self, rel: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
@@ -227,6 +291,15 @@ impl Dir {
             }
         }
         Ok(fd)
+    }
+}
+
+/// By name; a large folder on all cores.
+fn sort<T: Send>(entries: &mut [T], name: impl Fn(&T) -> &OsString + Sync) {
+    if entries.len() > PIECE {
+        entries.par_sort_unstable_by(|a, b| name(a).cmp(name(b)));
+    } else {
+        entries.sort_unstable_by(|a, b| name(a).cmp(name(b)));
     }
 }
 
@@ -262,35 +335,6 @@ fn meta(stat: &rustix::fs::Stat) -> Meta {
         gid: stat.st_gid as u32,
         links: stat.st_nlink as u64,
         allocated: (stat.st_blocks as u64) * 512,
-    }
-}
-
-/// What a walk already knows of an entry.
-pub(super) fn meta_of(m: &std::fs::Metadata) -> Meta {
-    use std::os::unix::fs::MetadataExt as _;
-    let kind = if m.is_file() {
-        Kind::File
-    } else if m.is_dir() {
-        Kind::Dir
-    } else if m.is_symlink() {
-        Kind::Link
-    } else {
-        Kind::Other
-    };
-    let ns = |sec: i64, nsec: i64| i128::from(sec) * 1_000_000_000 + i128::from(nsec);
-    Meta {
-        kind,
-        size: m.size(),
-        mtime_ns: ns(m.mtime(), m.mtime_nsec()),
-        atime_ns: ns(m.atime(), m.atime_nsec()),
-        ctime_ns: ns(m.ctime(), m.ctime_nsec()),
-        dev: m.dev(),
-        ino: m.ino(),
-        mode: m.mode() & 0o7777,
-        uid: m.uid(),
-        gid: m.gid(),
-        links: m.nlink(),
-        allocated: m.blocks() * 512,
     }
 }
 

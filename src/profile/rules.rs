@@ -293,6 +293,12 @@ pub struct Position<'a> {
 }
 
 impl<'a> Position<'a> {
+    /// How many folders below the root this is.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
     /// The folder of that name in this one.
     #[must_use]
     pub fn folder(&self, name: &OsStr) -> Self {

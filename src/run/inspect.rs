@@ -49,9 +49,19 @@ impl Inspection {
 }
 
 /// The profiles that a command works with.
-pub(super) fn profiles(session: &Session, given: Option<&Path>) -> Result<Profiles> {
+///
+/// `platforms` are those that it is about; all of them, when there are none.
+pub(super) fn profiles(
+    session: &Session,
+    given: Option<&Path>,
+    platforms: Vec<Platform>,
+) -> Result<Profiles> {
     let folder = given.map(Path::to_path_buf).or_else(|| session.config.profiles.clone());
-    Profiles::load(&Extra { config_dir: crate::config::folder(), dirs: folder.into_iter().collect() })
+    Profiles::load(&Extra {
+        config_dir: crate::config::folder(),
+        dirs: folder.into_iter().collect(),
+        platforms,
+    })
 }
 
 fn inspect(
@@ -61,7 +71,8 @@ fn inspect(
     baseline: Option<&mut Baseline>,
 ) -> Result<Inspection> {
     let place = place::open(wanted.image.as_deref(), wanted.platform)?;
-    let profiles = profiles(session, wanted.profiles.as_deref())?;
+    let platforms = place.scopes().iter().map(|s| s.platform).collect();
+    let profiles = profiles(session, wanted.profiles.as_deref(), platforms)?;
     let located = locate(&profiles, place.as_ref(), &Filter { apps: wanted.apps.clone() })?;
     let mut scan = crate::scan::scan(located.targets, place.live(), options, baseline, &session.control)?;
     session.quiet_bars();
@@ -105,6 +116,9 @@ pub(super) fn scan(
     found.scan.notes.extend(remark);
     let exit = found.exit();
     output(session, &found.document(Phase::Scan, exit), report)?;
+    // The program ends here: the system takes the memory back at once, which
+    // takes much longer path by path.
+    std::mem::forget(found);
     Ok(exit)
 }
 

@@ -258,6 +258,8 @@ impl Scanner<'_> {
         let clock = Instant::now();
         let collected = collect::collect(dir, root, target, index, self.control)?;
         notes.extend(collected.notes);
+        let known = dir.with_listings(collected.listings);
+        let dir = known.as_ref().unwrap_or(dir);
         let mut stores = collected.stores;
         self.effort.walk_ms += millis(clock);
         self.effort.files += stores.iter().map(|s| s.files.len() as u64).sum::<u64>();

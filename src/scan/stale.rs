@@ -76,7 +76,6 @@ pub(super) fn judge(
         // What could not be listed might be needed by what could.
         return;
     }
-    let sizes: HashMap<&RelPath, &FileRecord> = store.files.iter().map(|f| (&f.path, f)).collect();
     let clearable = match registry::entries(store.kind, Subject { dir, path: &store.path }, control) {
         Ok(Clearable::ByEntry(entries)) => Clearable::ByEntry(rooted(store, entries)),
         Ok(Clearable::WholeOnly) => Clearable::WholeOnly,
@@ -87,7 +86,7 @@ pub(super) fn judge(
     store.stale = match clearable {
         Clearable::ByEntry(entries) if rule.may_clear_entries_of(store.kind) => {
             let everything = rule.may(May::ClearStore) || whole_wanted;
-            by_entry(store, entries, &sizes, limit, updated_ns, rule.budget_bytes, options.now_ns, everything)
+            by_entry(store, entries, limit, updated_ns, rule.budget_bytes, options.now_ns, everything)
         }
         _ => whole(store, limit, updated_ns, rule.budget_bytes, options.now_ns),
     };
@@ -96,7 +95,6 @@ pub(super) fn judge(
 fn by_entry(
     store: &Store,
     entries: CacheEntries,
-    known: &HashMap<&RelPath, &FileRecord>,
     limit: Option<i128>,
     updated_ns: Option<i128>,
     budget: Option<u64>,
@@ -126,11 +124,11 @@ fn by_entry(
         }
     }
     for entry in entries.entries {
-        let why = if entry.files.iter().any(|f| damaged.contains(f)) {
+        let why = if !damaged.is_empty() && entry.files.iter().any(|f| damaged.contains(f)) {
             Some(Why::Damaged)
         } else if limit.is_some_and(|limit| now_ns - entry.last_used_ns > limit) {
             Some(Why::Age)
-        } else if updated_ns.is_some_and(|at| newest(&entry.files, known) < at) {
+        } else if updated_ns.is_some_and(|at| newest(store, &entry.files) < at) {
             Some(Why::BeforeUpdate)
         } else {
             None
@@ -158,15 +156,21 @@ fn by_entry(
     if kept.is_empty() && !stale.is_empty() && entries.unknown.is_empty() && !entries.control.is_empty() {
         let last_used_ns = stale.iter().map(|e| e.last_used_ns).max().unwrap_or(now_ns);
         let why = stale.iter().map(|e| e.why).max().unwrap_or(Why::Age);
-        let files: Vec<RelPath> = entries.control.into_iter().filter(|f| known.contains_key(f)).collect();
-        let bytes = files.iter().filter_map(|f| known.get(f)).map(|f| f.size).sum();
+        let files: Vec<RelPath> =
+            entries.control.into_iter().filter(|f| file_of(store, f).is_some()).collect();
+        let bytes = files.iter().filter_map(|f| file_of(store, f)).map(|f| f.size).sum();
         stale.push(StaleEntry { files, bytes, last_used_ns, why });
     }
     stale
 }
 
-fn newest(files: &[RelPath], known: &HashMap<&RelPath, &FileRecord>) -> i128 {
-    files.iter().filter_map(|f| known.get(f)).map(|f| f.mtime_ns).max().unwrap_or(i128::MAX)
+fn newest(store: &Store, files: &[RelPath]) -> i128 {
+    files.iter().filter_map(|f| file_of(store, f)).map(|f| f.mtime_ns).max().unwrap_or(i128::MAX)
+}
+
+/// The store's file at that path; its files are sorted.
+fn file_of<'a>(store: &'a Store, path: &RelPath) -> Option<&'a FileRecord> {
+    store.files.binary_search_by(|f| f.path.cmp(path)).ok().and_then(|at| store.files.get(at))
 }
 
 /// A cache that goes only as a whole: when its newest file is too old, it is

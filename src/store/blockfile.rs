@@ -112,7 +112,7 @@ fn examine(subject: Subject<'_>, control: &Control) -> Result<Tally, StoreError>
     let root = RelPath::root();
     let fail = |e| subject.read_error(&root, e);
     let mut out = Tally::new(StoreKind::BlockfileCache, "blockfile structure and entry hashes");
-    let listed = subject.dir.dir(subject.path).and_then(|d| d.list()).map_err(fail)?;
+    let listed = subject.dir.dir(subject.path).and_then(|d| d.listed()).map_err(fail)?;
     let mut files = BTreeMap::new();
     let mut external = BTreeMap::new();
     for item in listed.iter().filter(|i| i.meta.kind == Kind::File) {

@@ -16,7 +16,7 @@ use super::source::Source;
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Clearable, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Entry, Kind, RelPath, printable};
+use crate::fsys::{Kind, Named, RelPath, printable};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 const JOURNAL: &str = "journal";
@@ -159,12 +159,12 @@ fn clean_entry(
     level: Level,
     journal: &Journal,
     (key, line): (&str, &Line),
-    files: &HashMap<String, Entry>,
+    files: &HashMap<String, Named>,
     journal_name: &RelPath,
     evicted: &mut Option<(u64, u64)>,
     tally: &mut Tally,
 ) -> Result<(), StoreError> {
-    let present: Vec<(String, Option<&Entry>)> = (0..line.lengths.len())
+    let present: Vec<(String, Option<&Named>)> = (0..line.lengths.len())
         .map(|n| format!("{key}.{n}"))
         .map(|file| (file.clone(), files.get(&file).filter(|e| e.meta.kind == Kind::File)))
         .collect();
@@ -210,7 +210,7 @@ fn unfinished(
     key: &str,
     line: &Line,
     journal: &Journal,
-    files: &HashMap<String, Entry>,
+    files: &HashMap<String, Named>,
     journal_name: &RelPath,
     tally: &mut Tally,
 ) {
@@ -300,9 +300,9 @@ fn value_name(name: &str) -> Option<ValueName<'_>> {
 }
 
 /// The folder's entries by name; names that are not UTF-8 are none of ours.
-fn list(subject: Subject<'_>) -> Result<HashMap<String, Entry>, StoreError> {
+fn list(subject: Subject<'_>) -> Result<HashMap<String, Named>, StoreError> {
     let failed = |source| StoreError::Read { path: subject.shown(), source };
-    let entries = subject.dir.dir(subject.path).and_then(|d| d.list()).map_err(failed)?;
+    let entries = subject.dir.dir(subject.path).and_then(|d| d.listed()).map_err(failed)?;
     Ok(entries.into_iter().filter_map(|e| Some((e.name.to_str()?.to_owned(), e))).collect())
 }
 

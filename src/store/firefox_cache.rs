@@ -28,7 +28,7 @@ use super::read_at::{OpenFile, ReadAt, WHOLE, open, read_vec, stream};
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Entry, Kind, Meta, RelPath};
+use crate::fsys::{Brief, Kind, Named, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 const ENTRIES: &str = "entries";
@@ -58,7 +58,7 @@ pub fn recognise(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
         return Ok(false);
     }
     let rel = subject.path.join(ENTRIES).map_err(io::Error::other)?;
-    let listed = subject.dir.dir(&rel)?.list()?;
+    let listed = subject.dir.dir(&rel)?.listed()?;
     if listed.is_empty() {
         return Ok(glimpse.has_dir(DOOMED));
     }
@@ -74,7 +74,7 @@ pub fn recognise(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
     Ok(glimpse.has_dir(DOOMED) && listed.iter().any(is_entry))
 }
 
-fn is_entry(entry: &Entry) -> bool {
+fn is_entry(entry: &Named) -> bool {
     let digits = |name: &str| name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit());
     entry.meta.kind == Kind::File && entry.name.to_str().is_some_and(digits)
 }
@@ -82,7 +82,7 @@ fn is_entry(entry: &Entry) -> bool {
 /// One file of the listing.
 struct Listed {
     rel: RelPath,
-    meta: Meta,
+    meta: Brief,
 }
 
 #[derive(Default)]
@@ -95,9 +95,9 @@ struct Listing {
 
 fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
     let fail = |e| subject.read_error(&RelPath::root(), e);
-    let below = |rel: &RelPath| -> Result<Vec<(RelPath, Entry)>, StoreError> {
+    let below = |rel: &RelPath| -> Result<Vec<(RelPath, Named)>, StoreError> {
         let dir = subject.dir.dir(&subject.path.join_rel(rel)).map_err(|e| subject.read_error(rel, e))?;
-        let items = dir.list().map_err(|e| subject.read_error(rel, e))?;
+        let items = dir.listed().map_err(|e| subject.read_error(rel, e))?;
         items
             .into_iter()
             .map(|e| Ok((rel.join(&e.name).map_err(|e| fail(io::Error::other(e)))?, e)))

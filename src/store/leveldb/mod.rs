@@ -50,7 +50,7 @@ const SAMPLE: usize = 8;
 /// # Errors
 /// The system's error.
 pub fn recognise(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
-    let named = |entry: &crate::fsys::Entry| {
+    let named = |entry: &crate::fsys::Named| {
         let name = entry.name.to_str().filter(|_| entry.meta.kind == Kind::File)?;
         Some((RelPath::new(name).ok()?, Name::parse(name)?))
     };

@@ -10,7 +10,7 @@ mod hash;
 mod index;
 
 pub(super) use self::hash::super_fast_hash;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,11 +22,13 @@ use super::read_at::{ReadAt, WHOLE, open, read_vec};
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Kind, Meta, RelPath};
+use crate::fsys::{Brief, Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 /// How many entry files `recognise` opens at most.
 const SAMPLE: usize = 8;
+/// How many entry files are checked before what was found is summed up.
+const BATCH: usize = 8192;
 const INDEX: &str = "index";
 const INDEX_DIR: &str = "index-dir";
 const REAL_INDEX: &str = "the-real-index";
@@ -68,7 +70,7 @@ fn starts_with_magic(source: &dyn ReadAt) -> io::Result<bool> {
 struct EntryFile {
     name: Name,
     rel: RelPath,
-    meta: Meta,
+    meta: Brief,
 }
 
 /// The folder, sorted out by what each name means.
@@ -78,7 +80,7 @@ struct Listing {
     index: Option<RelPath>,
     /// Files of `index-dir`.
     real_index: Option<RelPath>,
-    leftovers: Vec<(RelPath, Meta)>,
+    leftovers: Vec<(RelPath, Brief)>,
     unknown: Vec<RelPath>,
 }
 
@@ -86,9 +88,9 @@ fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
     let fail = |e| subject.read_error(&RelPath::root(), e);
     let dir = subject.dir.dir(subject.path).map_err(fail)?;
     let mut out = Listing::default();
-    for item in dir.list().map_err(fail)? {
-        let rel = RelPath::new(&item.name).map_err(|e| fail(io::Error::other(e)))?;
-        let name = item.name.to_str().unwrap_or_default();
+    for item in dir.listed().map_err(fail)? {
+        let rel = RelPath::name(item.name).map_err(|e| fail(io::Error::other(e)))?;
+        let name = rel.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         match item.meta.kind {
             Kind::File if name == INDEX => out.index = Some(rel),
             Kind::File if name.starts_with("todelete_") => out.leftovers.push((rel, item.meta)),
@@ -106,7 +108,7 @@ fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
 fn list_index_dir(subject: Subject<'_>, rel: &RelPath, out: &mut Listing) -> Result<(), StoreError> {
     let fail = |e| subject.read_error(rel, e);
     let dir = subject.dir.dir(&subject.path.join_rel(rel)).map_err(fail)?;
-    for item in dir.list().map_err(fail)? {
+    for item in dir.listed().map_err(fail)? {
         let path = rel.join(&item.name).map_err(|e| fail(io::Error::other(e)))?;
         match item.name.to_str() {
             Some(REAL_INDEX) if item.meta.kind == Kind::File => out.real_index = Some(path),
@@ -137,32 +139,32 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     check_indexes(subject, &listing, &mut out)?;
 
     let changing = AtomicU64::new(0);
-    let reports: Vec<Report> = listing
-        .entries
-        .par_iter()
-        .map(|file| {
-            control.safe_point()?;
-            let report = check_file(subject, file, level, &changing)?;
-            control.progress().advance(file.meta.size);
-            Ok(report)
-        })
-        .collect::<Result<_, StoreError>>()?;
-
     let mut unsummed = 0;
     let mut broken = BTreeSet::new();
     let mut named = BTreeSet::new();
-    for (file, report) in listing.entries.iter().zip(reports) {
-        out.seen(report.seen);
-        for range in report.vouched {
-            out.vouch(Some(&file.rel), range);
-        }
-        unsummed += report.unsummed;
-        if !report.findings.is_empty() {
-            broken.insert(file.name.hash);
-            named.insert(file.name);
-        }
-        for finding in report.findings {
-            out.finding(finding.in_file(file.rel.clone()));
+    for part in listing.entries.chunks(BATCH) {
+        let reports: Vec<Report> = part
+            .par_iter()
+            .map(|file| {
+                control.safe_point()?;
+                let report = check_file(subject, file, level, &changing)?;
+                control.progress().advance(file.meta.size);
+                Ok(report)
+            })
+            .collect::<Result<_, StoreError>>()?;
+        for (file, report) in part.iter().zip(reports) {
+            out.seen(report.seen);
+            for range in report.vouched {
+                out.vouch(Some(&file.rel), range);
+            }
+            unsummed += report.unsummed;
+            if !report.findings.is_empty() {
+                broken.insert(file.name.hash);
+                named.insert(file.name);
+            }
+            for finding in report.findings {
+                out.finding(finding.in_file(file.rel.clone()));
+            }
         }
     }
     name_companions(&listing, &broken, &named, &mut out);
@@ -295,12 +297,10 @@ fn open_listed<'r>(
 pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
     let listing = list(subject)?;
     let used = last_used(subject, &listing).unwrap_or_default();
-    let mut groups: BTreeMap<u64, Vec<&EntryFile>> = BTreeMap::new();
-    for file in &listing.entries {
-        groups.entry(file.name.hash).or_default().push(file);
-    }
     let mut out = CacheEntries::default();
-    for (hash, files) in groups {
+    // Sorted by name, the files of an entry follow one another.
+    for files in listing.entries.chunk_by(|a, b| a.name.hash == b.name.hash) {
+        let Some(hash) = files.first().map(|f| f.name.hash) else { continue };
         let whole = files.iter().any(|f| f.name.part == Part::Main);
         let newest = files.iter().map(|f| f.meta.mtime_ns).max().unwrap_or_default();
         let entry = CacheEntry {
