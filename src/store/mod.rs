@@ -196,7 +196,7 @@ pub struct RebuildRequest<'a> {
     /// it, or the folder. The rebuild may do with it what it likes.
     pub copy: &'a Path,
     /// Where the new store goes: a path at which nothing exists yet. Files that
-    /// belong beside it ([`registry::sidecars`]) are written with the same
+    /// belong beside it ([`StoreKind::sidecars`]) are written with the same
     /// suffixes; a sidecar that is not written is none of the new store.
     pub out: &'a Path,
     /// The cheapest way that the findings allow; the rebuild may go further

@@ -75,18 +75,6 @@ fn recognise_file(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<
     })
 }
 
-/// What the names of files that belong to a store of `kind`, beside its own
-/// file, add to that file's name.
-#[must_use]
-pub fn sidecars(kind: StoreKind) -> &'static [&'static str] {
-    match kind {
-        StoreKind::Sqlite => &crate::sqlite::format::SIDECARS,
-        StoreKind::SharedPrefs => &[shared_prefs::BACKUP],
-        StoreKind::Mmkv => &[mmkv::CRC],
-        _ => &[],
-    }
-}
-
 /// Checks the store at `subject` as `kind`.
 ///
 /// # Errors
