@@ -253,7 +253,8 @@ fn record(path: RelPath, meta: &Meta) -> FileRecord {
     FileRecord { path, size: meta.size, mtime_ns: meta.mtime_ns, dev: meta.dev, ino: meta.ino, hash: None }
 }
 
-fn is_sqlite(dir: &Dir, path: &RelPath) -> bool {
+/// Whether a file begins as a database does.
+pub(super) fn is_sqlite(dir: &Dir, path: &RelPath) -> bool {
     let mut magic = [0; MAGIC.len()];
     dir.open_file(path).and_then(|mut f| f.read_exact(&mut magic)).is_ok() && &magic == MAGIC
 }

@@ -4,6 +4,7 @@
 //! a new one; putting it in place is the repair stage's work.
 
 pub mod blockfile;
+pub mod cache_storage;
 pub mod disk_lru;
 pub mod entries;
 pub mod exo;
@@ -23,6 +24,7 @@ pub mod registry;
 pub mod shared_prefs;
 pub mod simple_cache;
 mod source;
+pub mod sql_cache;
 mod tally;
 
 #[cfg(test)]

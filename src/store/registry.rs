@@ -4,8 +4,8 @@ use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
 use super::{
-    blockfile, disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader, mmkv, plist,
-    shared_prefs, simple_cache,
+    blockfile, cache_storage, disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader,
+    mmkv, plist, shared_prefs, simple_cache, sql_cache,
 };
 use crate::control::Control;
 use crate::model::StoreKind;
@@ -33,6 +33,12 @@ fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Optio
     }
     if simple_cache::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::SimpleCache));
+    }
+    if sql_cache::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::SqlCache));
+    }
+    if cache_storage::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::CacheStorage));
     }
     if blockfile::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::BlockfileCache));
@@ -91,6 +97,8 @@ pub fn check(
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
         StoreKind::Leveldb => leveldb::check(subject, level, control),
         StoreKind::BlockfileCache => blockfile::check(subject, level, control),
+        StoreKind::SqlCache => sql_cache::check(subject, level, control),
+        StoreKind::CacheStorage => cache_storage::check(subject, level, control),
         StoreKind::FirefoxCache => firefox_cache::check(subject, level, control),
         StoreKind::SimpleCache => simple_cache::check(subject, level, control),
         StoreKind::Plist => plist::check(subject, level, control),
