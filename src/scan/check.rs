@@ -120,7 +120,7 @@ fn may_be_database(file: &super::FileRecord) -> bool {
         let name = file.path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         [".db", ".sqlite", ".sqlite3"].iter().any(|end| name.ends_with(end))
     };
-    file.size >= 16 && (file.size % 512 == 0 || named())
+    file.size >= 16 && (file.size.is_multiple_of(512) || named())
 }
 
 /// The rule's kind, unless the content is plainly another cache format or the

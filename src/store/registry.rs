@@ -110,7 +110,7 @@ pub fn check(
         StoreKind::Keva => keva::check(subject, level, control),
         StoreKind::MediaLoader => media_loader::check(subject, level, control),
         StoreKind::Media => media::check(subject, level, control),
-        _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
+        StoreKind::Files => Err(StoreError::NoCheck { path: subject.shown(), kind }),
     }
 }
 

@@ -316,6 +316,7 @@ mod tests {
     fn database(path: &std::path::Path, from: u8) {
         let db = Connection::open(path).unwrap();
         db.execute_batch(SCHEMA).unwrap();
+        db.execute_batch("BEGIN").unwrap();
         for i in from..from + 12 {
             let key = format!("1/0/_dk_https://a.example https://a.example/{i}");
             let hash = super_fast_hash(key.as_bytes());
@@ -335,6 +336,7 @@ mod tests {
                 .unwrap();
             }
         }
+        db.execute_batch("COMMIT").unwrap();
     }
 
     fn sound() -> Bench {

@@ -271,12 +271,13 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("a.db");
         let db = rusqlite::Connection::open(&path).unwrap();
-        db.execute_batch("PRAGMA page_size=1024; CREATE TABLE t(id INTEGER PRIMARY KEY, n INT, b BLOB)")
-            .unwrap();
+        let schema = "PRAGMA page_size=1024; BEGIN; CREATE TABLE t(id INTEGER PRIMARY KEY, n INT, b BLOB)";
+        db.execute_batch(schema).unwrap();
         for i in 0..400_i64 {
             let body = vec![i as u8; (i as usize * 37) % 5000];
             db.execute("INSERT INTO t VALUES(?1,?2,?3)", (i, i * 3, body)).unwrap();
         }
+        db.execute_batch("COMMIT").unwrap();
         drop(db);
         std::fs::read(path).unwrap()
     }
@@ -321,7 +322,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
         fn damage_is_survived(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40)) {
-            let mut bytes = database();
+            static SOUND: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+            let mut bytes = SOUND.get_or_init(database).clone();
             for (at, value) in changes {
                 let at = at.index(bytes.len());
                 bytes[at] = value;
