@@ -12,6 +12,7 @@
 //! else needs it is listed as not checked, or done on a private copy by a
 //! deep check.
 
+mod content;
 mod cover;
 mod deep;
 mod fields;
@@ -24,7 +25,7 @@ mod pages;
 mod pass;
 mod private;
 mod report;
-mod rows;
+pub(crate) mod rows;
 mod schema;
 mod values;
 mod view;

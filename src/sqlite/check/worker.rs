@@ -1,5 +1,5 @@
 //! What one thread does with one page of a tree: its structure, its cells and
-//! their records. Keys are compared in `order`, values looked at in `rows`.
+//! their records. Keys are compared in `order`, values looked at in `content`.
 
 use super::super::format::{PageType, be16, be32, local_payload, max_local, varint};
 use super::super::record::{RecordError, Slot};
