@@ -214,7 +214,7 @@ mod tests {
             let (mut fields, mut slots, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
             let general = record::decode(&bytes, bytes.len() as u64, &mut slots).map(|_| ());
             let quick = decode(&bytes, bytes.len() as u64, &mut fields, &mut scratch);
-            prop_assert_eq!(general.clone(), quick);
+            prop_assert_eq!(general, quick);
             if general.is_ok() {
                 let mut page = vec![0xee; 8];
                 page.extend(&bytes);

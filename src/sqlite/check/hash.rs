@@ -97,6 +97,7 @@ impl<'k> EntryHash<'k> {
     }
 
     #[inline]
+    #[expect(clippy::float_cmp, reason = "exactly a whole number, or not")]
     pub(super) fn real(&mut self, r: f64) {
         let whole = r as i64;
         // Also true of -0.0; not of what lies beyond the integers, whose nearest is another number.
@@ -139,7 +140,7 @@ impl<'k> EntryHash<'k> {
                 self.step(wide as u64, (wide >> 64) as u64);
             }
             (None, Some(first), Some(last)) => {
-                self.step(u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+                self.step(u64::from_le_bytes(*first), u64::from_le_bytes(*last));
             }
             // A value that is cut short by damage.
             _ => self.step(short(rest), rest.len() as u64),
