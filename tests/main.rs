@@ -15,6 +15,7 @@ mod salvage;
 mod salvage_traps;
 mod scripts;
 mod sqlite_check;
+mod sqlite_live;
 mod stores;
 mod undo;
 mod vault;

@@ -152,6 +152,7 @@ impl Gather<'_> {
             findings: Vec::new(),
             coverage: Coverage::default(),
             method: String::new(),
+            proved: Vec::new(),
             not_checked: Vec::new(),
             stale: Vec::new(),
             facts: serde_json::Value::Null,
