@@ -15,6 +15,7 @@ mod salvage;
 mod salvage_traps;
 mod scripts;
 mod sqlite_check;
+mod store_repair;
 mod stores;
 mod undo;
 mod vault;
