@@ -15,17 +15,17 @@ const TEXT: u64 = 0xeb44_acca_b455_d165;
 const BLOB: u64 = 0x9c6e_6877_736c_46e3;
 
 /// Values longer than this are hashed by their length and this many leading bytes.
-pub(super) const MAX_HASHED: usize = 4 << 20;
+pub(in crate::sqlite) const MAX_HASHED: usize = 4 << 20;
 
 /// The hash of one entry in the making.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct EntryHash {
+pub(in crate::sqlite) struct EntryHash {
     a: u64,
     b: u64,
 }
 
 impl EntryHash {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::sqlite) fn new(seed: u64) -> Self {
         Self { a: seed, b: !seed }
     }
 
@@ -37,13 +37,13 @@ impl EntryHash {
     }
 
     #[inline]
-    pub(super) fn integer(&mut self, value: i64) {
+    pub(in crate::sqlite) fn integer(&mut self, value: i64) {
         self.word(value.cast_unsigned() ^ INTEGER);
     }
 
     /// Adds one value; `len` is its true length when `bytes` are only its beginning.
     #[inline]
-    pub(super) fn value(&mut self, value: ValueRef<'_>) {
+    pub(in crate::sqlite) fn value(&mut self, value: ValueRef<'_>) {
         match value {
             ValueRef::Null => self.word(NULL),
             ValueRef::Integer(i) => self.integer(i),
@@ -54,7 +54,7 @@ impl EntryHash {
     }
 
     /// Adds text or a blob of which only the beginning is at hand.
-    pub(super) fn cut(&mut self, text: bool, beginning: &[u8], len: u64) {
+    pub(in crate::sqlite) fn cut(&mut self, text: bool, beginning: &[u8], len: u64) {
         self.bytes(if text { TEXT } else { BLOB }, beginning, len);
     }
 
@@ -89,7 +89,7 @@ impl EntryHash {
 
     /// The finished 128 bits.
     #[inline]
-    pub(super) fn finish(self) -> (u64, u64) {
+    pub(in crate::sqlite) fn finish(self) -> (u64, u64) {
         (mix(self.a ^ self.b.rotate_left(32)), mix(self.b.wrapping_add(self.a.wrapping_mul(K2))))
     }
 }
@@ -103,21 +103,21 @@ fn mix(mut x: u64) -> u64 {
 
 /// The sum of a multiset of entry hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Sum {
+pub(in crate::sqlite) struct Sum {
     low: u64,
     high: u64,
-    pub(super) count: u64,
+    pub(in crate::sqlite) count: u64,
 }
 
 impl Sum {
     #[inline]
-    pub(super) fn add(&mut self, (low, high): (u64, u64)) {
+    pub(in crate::sqlite) fn add(&mut self, (low, high): (u64, u64)) {
         self.low = self.low.wrapping_add(low);
         self.high = self.high.wrapping_add(high);
         self.count += 1;
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(in crate::sqlite) fn merge(&mut self, other: &Self) {
         self.low = self.low.wrapping_add(other.low);
         self.high = self.high.wrapping_add(other.high);
         self.count += other.count;
