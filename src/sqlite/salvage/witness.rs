@@ -4,6 +4,7 @@
 //! of rows that are destroyed.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 
 use super::cells::{Cell, Trust};
 use super::chain::Chains;
@@ -14,7 +15,7 @@ use super::schema::Schema;
 use super::shape::TreeKind;
 use super::tree::{How, Range, Tree};
 use crate::control::{Cancelled, Control};
-use crate::sqlite::check::hash::{EntryHash, Sum};
+use crate::sqlite::check::hash::{EntryHash, Keys, Sum};
 use crate::sqlite::check::values::{as_ref, coerce};
 use crate::sqlite::ddl::{DefaultValue, FieldSource, Table};
 use crate::sqlite::format::Encoding;
@@ -68,6 +69,8 @@ pub struct Witnesses {
 }
 
 const SEED: u64 = 0x7368_6f70_6d65_6e64;
+/// Keys of the hash that a crafted file cannot know.
+static KEYS: LazyLock<Keys> = LazyLock::new(Keys::random);
 
 impl Witnesses {
     /// Those of the table whose tree is number `number`.
@@ -188,7 +191,8 @@ fn clipped<'a>(slot: &Slot, payload: &'a [u8]) -> ValueRef<'a> {
 
 /// `None` when any value is missing.
 fn hash_of<'a>(seed: u64, values: impl Iterator<Item = Option<ValueRef<'a>>>) -> Option<u64> {
-    let mut hash = EntryHash::new(seed);
+    let mut hash = EntryHash::new(&KEYS);
+    hash.integer(seed as i64);
     for value in values {
         hash.value(value?);
     }
