@@ -539,13 +539,16 @@ fn drop_overlaps(cells: &mut Vec<Cell>) {
     }
 }
 
+/// Says whether a cell begins at an offset, and how far it is believed.
+type Judge<'a> = dyn FnMut(usize, &mut Vec<Slot>) -> Option<(Cell, Trust)> + 'a;
+
 /// Finds cells in the bytes that are not covered: the choice that leaves the
 /// fewest bytes unexplained, cells that touch each other preferred.
 fn carve(
     page: &[u8],
     cover: &[bool],
     limit: usize,
-    judge: &mut dyn FnMut(usize, &mut Vec<Slot>) -> Option<(Cell, Trust)>,
+    judge: &mut Judge<'_>,
     slots: &mut Vec<Slot>,
 ) -> Vec<(Cell, Trust)> {
     let mut found = Vec::new();
@@ -570,7 +573,7 @@ fn carve_gap(
     page: &[u8],
     from: usize,
     to: usize,
-    judge: &mut dyn FnMut(usize, &mut Vec<Slot>) -> Option<(Cell, Trust)>,
+    judge: &mut Judge<'_>,
     slots: &mut Vec<Slot>,
     found: &mut Vec<(Cell, Trust)>,
 ) {

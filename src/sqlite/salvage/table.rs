@@ -92,7 +92,7 @@ impl Salvager {
                 desk.leaf(leaf, &mut reader, pass, sink)?;
             }
         }
-        desk.from_indexes(&mut reader, whole, sink)?;
+        desk.index_only(&mut reader, whole, sink)?;
         let mut count = desk.count;
         if !whole {
             count.expected = desk.findings.expected;
@@ -319,7 +319,7 @@ impl Desk<'_> {
     }
 
     /// Rows of which nothing is left but entries of indexes.
-    fn from_indexes(
+    fn index_only(
         &mut self,
         reader: &mut PageReader,
         table_whole: bool,

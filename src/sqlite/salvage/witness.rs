@@ -380,6 +380,9 @@ fn differing(
     Ok(open)
 }
 
+/// Takes a record: its cell, its page, its slots and as much of its payload as is needed.
+type Each<'a> = dyn FnMut(&Cell, u32, &[Slot], &[u8]) + 'a;
+
 /// Hands every record of a tree to `each`: cell, page, and the record as far as `need` fields ask for.
 fn each_row(
     source: &Source<'_>,
@@ -387,7 +390,7 @@ fn each_row(
     need: usize,
     reader: &mut PageReader,
     control: &Control,
-    each: &mut dyn FnMut(&Cell, u32, &[Slot], &[u8]),
+    each: &mut Each<'_>,
 ) -> Result<(), Cancelled> {
     let number = source.trees.iter().position(|t| std::ptr::eq(t, tree));
     let known = number.and_then(|n| source.wanted_of(n));
@@ -409,14 +412,14 @@ fn page_rows(
     range: Range,
     need: usize,
     reader: &mut PageReader,
-    each: &mut dyn FnMut(&Cell, u32, &[Slot], &[u8]),
+    each: &mut Each<'_>,
 ) {
     for found in reader.cells(source.pages, source.scan, page, &tree.shape, range, known) {
         let cell = found.cell;
         // What is needed mostly stands on the page itself.
         let local = cell.local_bytes(&reader.buf);
         if record::decode(local, cell.payload, &mut reader.slots).is_ok() {
-            let last = reader.slots.iter().take(need).last();
+            let last = reader.slots.iter().take(need).next_back();
             if last.is_none_or(|s| s.start + s.len <= local.len() as u64) {
                 each(&cell, page, &reader.slots, local);
                 continue;
