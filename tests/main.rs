@@ -16,6 +16,7 @@ mod salvage_traps;
 mod scripts;
 mod sqlite_check;
 mod sqlite_live;
+mod store_repair;
 mod stores;
 mod undo;
 mod vault;

@@ -139,7 +139,8 @@ fn actual_kind(subject: Subject<'_>, store: &Store) -> std::io::Result<StoreKind
             Ok(store::registry::recognise(subject)?.filter(|k| browser_cache(*k)).unwrap_or(kind))
         }
         Some(kind) => Ok(kind),
-        None if store.kind == StoreKind::Sqlite => Ok(StoreKind::Sqlite),
+        // What was told apart by content already.
+        None if store.kind != StoreKind::Files => Ok(store.kind),
         None => Ok(store::registry::recognise(subject)?.unwrap_or(StoreKind::Files)),
     }
 }

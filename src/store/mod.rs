@@ -29,6 +29,8 @@ mod tally;
 
 #[cfg(test)]
 mod damage;
+#[cfg(test)]
+mod real_files;
 
 use std::path::Path;
 

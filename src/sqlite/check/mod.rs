@@ -18,8 +18,12 @@ mod deep;
 mod fields;
 mod file;
 mod filter;
+<<<<<<< HEAD
 mod foreign;
 mod hash;
+=======
+pub(super) mod hash;
+>>>>>>> main
 mod narrow;
 mod order;
 mod pages;
@@ -28,7 +32,7 @@ mod private;
 mod report;
 pub(crate) mod rows;
 mod schema;
-mod values;
+pub(super) mod values;
 mod view;
 mod walk;
 mod worker;
