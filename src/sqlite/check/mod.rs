@@ -18,12 +18,8 @@ mod deep;
 mod fields;
 mod file;
 mod filter;
-<<<<<<< HEAD
 mod foreign;
-mod hash;
-=======
 pub(super) mod hash;
->>>>>>> main
 mod narrow;
 mod order;
 mod pages;
