@@ -276,13 +276,14 @@ impl Worker<'_, '_> {
                 Source::Rowid => ValueRef::Integer(cell.rowid),
                 Source::Field(f) => match entry.fields.get(f) {
                     None => default_of(rows, f),
-                    Some(field) => match entry.value(field) {
-                        Some(value) => value,
-                        None => {
+                    Some(field) => {
+                        if let Some(value) = entry.value(field) {
+                            value
+                        } else {
                             self.fetch(field, entry);
                             record::value(field.serial, &self.long).unwrap_or(ValueRef::Null)
                         }
-                    },
+                    }
                 },
             };
             match add(&mut hash, value, column, shared.schema.encoding) {
