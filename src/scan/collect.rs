@@ -8,11 +8,11 @@ use std::sync::Arc;
 use super::{FileRecord, Store};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Brief, Dir, Kind, Listings, Meta, Named, RelPath, Walked};
-use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
+use crate::model::{Class, Finding, Remedy, SQLITE_SIDECARS, Severity, StoreKind, Verdict};
 use crate::place::{Root, Target};
 use crate::profile::{Position, Rule};
-use crate::sqlite::format::{MAGIC, SIDECARS};
-use crate::store::Coverage;
+use crate::sqlite::format::MAGIC;
+use crate::store::{Coverage, Subject, registry};
 
 /// A folder of a store as the walk met it.
 #[derive(Debug, Clone)]
@@ -161,6 +161,7 @@ pub(super) fn collect(
     folders.close(1);
     gather.databases_without_rule(loose, control)?;
     gather.split_mixed_folders(control)?;
+    gather.split_mixed_caches(control)?;
     for (path, source) in unreadable {
         gather.unreadable(&path, &source, &mut notes);
     }
@@ -215,6 +216,7 @@ impl Gather<'_> {
             findings: Vec::new(),
             coverage: Coverage::default(),
             method: String::new(),
+            proved: Vec::new(),
             not_checked: Vec::new(),
             stale: Vec::new(),
             facts: serde_json::Value::Null,
@@ -289,6 +291,37 @@ impl Gather<'_> {
         Ok(())
     }
 
+    /// In a cache of mixed files, each folder that a kind knows by its content is
+    /// a store of its own, under the same rule.
+    fn split_mixed_caches(&mut self, control: &Control) -> Result<(), Cancelled> {
+        for at in 0..self.stores.len() {
+            let mixed = self.stores[at].class == Class::Cache
+                && self.stores[at].rule.as_ref().is_some_and(|r| r.kind.is_none());
+            if !mixed {
+                continue;
+            }
+            let own = self.stores[at].path.clone();
+            let mut found: Vec<(RelPath, StoreKind)> = Vec::new();
+            for folder in &self.stores[at].folders {
+                control.safe_point()?;
+                let inside = folder.path == own || found.iter().any(|(f, _)| folder.path.starts_with(f));
+                let subject = Subject { dir: self.dir, path: &folder.path };
+                if !inside && let Ok(Some(kind)) = registry::recognise(subject) {
+                    found.push((folder.path.clone(), kind));
+                }
+            }
+            for (path, kind) in found {
+                let mut store = self.empty(path.clone(), self.stores[at].rule.clone());
+                store.kind = kind;
+                let outer = &mut self.stores[at];
+                store.files = outer.files.extract_if(.., |f| f.path.starts_with(&path)).collect();
+                store.folders = outer.folders.extract_if(.., |f| f.path.starts_with(&path)).collect();
+                self.stores.push(store);
+            }
+        }
+        Ok(())
+    }
+
     /// What could not be listed makes every store that it is part of, or that
     /// lies below it, unreadable: nothing is concluded from what is missing.
     fn unreadable(&mut self, path: &RelPath, source: &std::io::Error, notes: &mut Vec<String>) {
@@ -310,14 +343,15 @@ impl Gather<'_> {
 
 /// The database's path and those its sidecars would have.
 fn with_sidecars(base: &RelPath) -> Vec<RelPath> {
-    std::iter::once(base.clone()).chain(SIDECARS.iter().map(|s| base.with_suffix(s))).collect()
+    std::iter::once(base.clone()).chain(SQLITE_SIDECARS.iter().map(|s| base.with_suffix(s))).collect()
 }
 
 fn record(path: RelPath, meta: &Meta) -> FileRecord {
     FileRecord { path, size: meta.size, mtime_ns: meta.mtime_ns, dev: meta.dev, ino: meta.ino, hash: None }
 }
 
-fn is_sqlite(dir: &Dir, path: &RelPath) -> bool {
+/// Whether a file begins as a database does.
+pub(super) fn is_sqlite(dir: &Dir, path: &RelPath) -> bool {
     let mut magic = [0; MAGIC.len()];
     dir.open_file(path).and_then(|mut f| f.read_exact(&mut magic)).is_ok() && &magic == MAGIC
 }

@@ -10,6 +10,7 @@ mod age;
 mod coding;
 mod examine;
 mod folder;
+mod indexed_db;
 mod log;
 mod manifest;
 mod order;
@@ -97,7 +98,11 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
 }
 
 /// The check, before it is summed up.
-fn examine_store(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
+pub(super) fn examine_store(
+    subject: Subject<'_>,
+    level: Level,
+    control: &Control,
+) -> Result<Tally, StoreError> {
     let folder = Folder::list(subject)?;
     let method = match level {
         Level::Fast => "leveldb manifest, log and index checksums",
