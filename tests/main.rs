@@ -10,6 +10,7 @@ mod crash;
 mod incidents;
 mod profile_files;
 mod profiles;
+mod properties;
 mod repair;
 mod salvage;
 mod salvage_traps;

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
@@ -64,7 +64,7 @@ pub struct Dir {
     known: Option<(Arc<Listings>, RelPath)>,
 }
 
-/// How many entries one core looks at in one go.
+/// From so many entries on, the work is spread over all cores.
 const PIECE: usize = 1024;
 
 /// How many bytes of names the system is asked for at once.
@@ -181,39 +181,29 @@ impl Dir {
     /// The system's error: a listing that failed is never an empty one. An
     /// entry that vanished between listing and looking is left out.
     pub fn list(&self) -> io::Result<Vec<Entry>> {
-        type Looked = Vec<(OsString, Option<io::Result<Meta>>)>;
-        let look = |names: Vec<OsString>| -> Looked {
-            let meta_of =
-                |name: &OsString| match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => Some(Ok(meta(&stat))),
-                    Err(rustix::io::Errno::NOENT) => None,
-                    Err(e) => Some(Err(io::Error::from(e))),
-                };
-            names.into_iter().map(|name| (meta_of(&name), name)).map(|(meta, name)| (name, meta)).collect()
+        let names = self.names()?.into_iter().map(|(name, _)| name).collect();
+        self.look_at(names)
+    }
+
+    /// What is known of these names in this directory, in their order; many of
+    /// them on all cores.
+    ///
+    /// # Errors
+    /// As [`Dir::list`].
+    pub(super) fn look_at(&self, names: Vec<OsString>) -> io::Result<Vec<Entry>> {
+        let look = |name: &OsString| match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(meta(&stat))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(e) => Err(io::Error::from(e)),
         };
-        let done: Mutex<Vec<Looked>> = Mutex::default();
-        let keep = |looked| done.lock().unwrap_or_else(PoisonError::into_inner).push(looked);
-        // The names of a large folder are still being read while the first of
-        // them are looked at on the other cores.
-        rayon::in_place_scope(|scope| -> io::Result<()> {
-            let mut names = Vec::new();
-            self.each_name(|name, _| {
-                names.push(name.to_owned());
-                if names.len() == PIECE {
-                    let full = std::mem::take(&mut names);
-                    scope.spawn(|_| keep(look(full)));
-                }
-            })?;
-            keep(look(names));
-            Ok(())
-        })?;
-        let looked = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let found = looked.into_iter().flatten();
-        let mut out: Vec<Entry> = found
-            .filter_map(|(name, meta)| Some(meta?.map(|meta| Entry { name, meta })))
-            .collect::<io::Result<_>>()?;
-        sort(&mut out, |entry| &entry.name);
-        Ok(out)
+        // Only the looking is spread: memory stays with the thread that it is from.
+        let metas: Vec<Option<Meta>> = if names.len() < PIECE {
+            names.iter().map(look).collect::<io::Result<_>>()?
+        } else {
+            names.par_iter().with_min_len(PIECE / 4).map(look).collect::<io::Result<_>>()?
+        };
+        let found = names.into_iter().zip(metas);
+        Ok(found.filter_map(|(name, meta)| meta.map(|meta| Entry { name, meta })).collect())
     }
 
     /// The entries of this directory, sorted by name, with what a store's
@@ -237,17 +227,11 @@ impl Dir {
     /// # Errors
     /// As [`Dir::list`].
     pub fn names(&self) -> io::Result<Vec<(OsString, Option<Kind>)>> {
-        let mut out = Vec::new();
-        self.each_name(|name, kind| out.push((name.to_owned(), kind)))?;
-        sort(&mut out, |(name, _)| name);
-        Ok(out)
-    }
-
-    fn each_name(&self, mut each: impl FnMut(&OsStr, Option<Kind>)) -> io::Result<()> {
         // A handle of its own, so that several listings do not share one position.
         let fd = rustix::fs::openat(&self.fd, ".", DIR_FLAGS, Mode::empty())?;
         let mut buffer = Vec::with_capacity(LISTING_BUFFER);
         let mut items = RawDir::new(fd, buffer.spare_capacity_mut());
+        let mut out = Vec::new();
         while let Some(item) = items.next() {
             let item = item?;
             let name = OsStr::from_bytes(item.file_name().to_bytes());
@@ -261,9 +245,14 @@ impl Dir {
                 FileType::Unknown => None,
                 _ => Some(Kind::Other),
             };
-            each(name, kind);
+            out.push((name.to_owned(), kind));
         }
-        Ok(())
+        if out.len() < PIECE {
+            out.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        } else {
+            out.par_sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        }
+        Ok(out)
     }
 
     fn open_below(&self, rel: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
@@ -291,15 +280,6 @@ impl Dir {
             }
         }
         Ok(fd)
-    }
-}
-
-/// By name; a large folder on all cores.
-fn sort<T: Send>(entries: &mut [T], name: impl Fn(&T) -> &OsString + Sync) {
-    if entries.len() > PIECE {
-        entries.par_sort_unstable_by(|a, b| name(a).cmp(name(b)));
-    } else {
-        entries.sort_unstable_by(|a, b| name(a).cmp(name(b)));
     }
 }
 

@@ -92,6 +92,7 @@ fn options(session: &Session, depth: cli::Depth, older_than: Option<cli::Age>) -
     Options {
         level: if depth.deep { Level::Deep } else { Level::Fast },
         rehash: depth.rehash,
+        recall_hashes: true,
         older_than_ns: older_than.or(session.config.older_than).map(|age| age.0),
         now_ns: Session::now_ns(),
     }
@@ -112,7 +113,8 @@ pub(super) fn scan(
     report: &cli::Report,
 ) -> Result<Exit> {
     let (mut memory, remark) = baseline(session);
-    let mut found = inspect(session, wanted, &options(session, depth, None), memory.as_mut())?;
+    let options = Options { recall_hashes: false, ..options(session, depth, None) };
+    let mut found = inspect(session, wanted, &options, memory.as_mut())?;
     found.scan.notes.extend(remark);
     let exit = found.exit();
     output(session, &found.document(Phase::Scan, exit), report)?;

@@ -36,6 +36,9 @@ pub struct Options {
     pub level: Level,
     /// Read every file again, also those that the baseline knows unchanged.
     pub rehash: bool,
+    /// Look up what the files of an unchanged store hash to, when something may
+    /// be done to it: a plan then says the same as the one before.
+    pub recall_hashes: bool,
     /// Replaces the age limit of every rule, in nanoseconds.
     pub older_than_ns: Option<i128>,
     /// The present, in nanoseconds since 1970.
@@ -277,10 +280,7 @@ impl Scanner<'_> {
                 self.effort.unchanged_stores += 1;
                 continue;
             }
-            let files = baseline.files(&target.id, &store.id);
-            for file in &mut store.files {
-                file.hash = files.get(&file.path).filter(|was| was.same_as(file)).map(|was| was.hash);
-            }
+            self.recall_hashes(&target.id, store);
         }
 
         let clock = Instant::now();
@@ -296,6 +296,9 @@ impl Scanner<'_> {
         for store in &mut stores {
             stale::judge(dir, store, target.updated_ns, self.options, self.control);
             store.judge();
+            if self.options.recall_hashes && store.unchanged && store.verdict != Verdict::Healthy {
+                self.recall_hashes(&target.id, store);
+            }
         }
         let clock = Instant::now();
         if let Some(baseline) = self.baseline.as_deref_mut() {
@@ -308,6 +311,16 @@ impl Scanner<'_> {
         }
         self.effort.save_ms += millis(clock);
         Ok(stores)
+    }
+}
+
+impl Scanner<'_> {
+    fn recall_hashes(&self, target: &str, store: &mut Store) {
+        let Some(baseline) = &self.baseline else { return };
+        let files = baseline.files(target, &store.id);
+        for file in &mut store.files {
+            file.hash = files.get(&file.path).filter(|was| was.same_as(file)).map(|was| was.hash);
+        }
     }
 }
 

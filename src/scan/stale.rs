@@ -335,7 +335,13 @@ mod tests {
     fn judged(store: &mut Store, updated_ns: Option<i128>) -> Vec<(String, Why)> {
         let tmp = tempfile::tempdir().unwrap();
         let dir = Dir::open(&tmp.path().canonicalize().unwrap()).unwrap();
-        let options = Options { level: Level::Fast, rehash: false, older_than_ns: None, now_ns: 0 };
+        let options = Options {
+            level: Level::Fast,
+            rehash: false,
+            recall_hashes: false,
+            older_than_ns: None,
+            now_ns: 0,
+        };
         judge(&dir, store, updated_ns, &options, &Control::default());
         store.stale.iter().flat_map(|e| e.files.iter().map(|f| (f.to_text(), e.why))).collect()
     }

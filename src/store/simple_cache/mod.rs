@@ -298,16 +298,20 @@ pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
     let listing = list(subject)?;
     let used = last_used(subject, &listing).unwrap_or_default();
     let mut out = CacheEntries::default();
+    let mut files = listing.entries.into_iter().peekable();
     // Sorted by name, the files of an entry follow one another.
-    for files in listing.entries.chunk_by(|a, b| a.name.hash == b.name.hash) {
-        let Some(hash) = files.first().map(|f| f.name.hash) else { continue };
-        let whole = files.iter().any(|f| f.name.part == Part::Main);
-        let newest = files.iter().map(|f| f.meta.mtime_ns).max().unwrap_or_default();
-        let entry = CacheEntry {
-            files: files.iter().map(|f| f.rel.clone()).collect(),
-            last_used_ns: used.last_used.get(&hash).map_or(newest, |used| newest.max(*used)),
-            bytes: files.iter().map(|f| f.meta.size).sum(),
-        };
+    while let Some(first) = files.next() {
+        let hash = first.name.hash;
+        let mut whole = first.name.part == Part::Main;
+        let mut newest = first.meta.mtime_ns;
+        let mut entry = CacheEntry { files: vec![first.rel], last_used_ns: 0, bytes: first.meta.size };
+        while let Some(more) = files.next_if(|f| f.name.hash == hash) {
+            whole |= more.name.part == Part::Main;
+            newest = newest.max(more.meta.mtime_ns);
+            entry.bytes += more.meta.size;
+            entry.files.push(more.rel);
+        }
+        entry.last_used_ns = used.last_used.get(&hash).map_or(newest, |used| newest.max(*used));
         if whole { out.entries.push(entry) } else { out.leftovers.push(entry) }
     }
     out.leftovers.extend(listing.leftovers.into_iter().map(|(rel, meta)| CacheEntry {
