@@ -81,9 +81,23 @@ pub struct Where {
     /// A mounted disk, a copied tree or an extracted backup instead of this machine
     #[arg(long, value_name = "DIR")]
     pub image: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: OnDevice,
     /// A folder of profiles that add to or replace the built-in ones
     #[arg(long, value_name = "DIR")]
     pub profiles: Option<PathBuf>,
+}
+
+/// An Android device instead of this machine.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OnDevice {
+    /// An attached Android device, by adb's or the hardware's serial number; the only one
+    /// (or ANDROID_SERIAL) if left out
+    #[arg(long = "device", value_name = "SERIAL", num_args = 0..=1, default_missing_value = "", conflicts_with = "image")]
+    pub serial: Option<String>,
+    /// Use root on the device, where it has it
+    #[arg(long, requires = "serial")]
+    pub root: bool,
 }
 
 /// How to report.
@@ -130,6 +144,8 @@ pub enum Command {
         /// Only this store
         #[arg(long, value_name = "ID")]
         store: Option<String>,
+        #[command(flatten)]
+        device: OnDevice,
         /// Work as root on folders that belong to another user
         #[arg(long)]
         allow_root: bool,
@@ -168,8 +184,11 @@ pub enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,
     },
-    /// List the Android devices that adb sees
+    /// List the Android devices that adb sees, and what is in reach on each
     Devices {
+        /// Try for root on each
+        #[arg(long)]
+        root: bool,
         /// Format of the list
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,
