@@ -5,10 +5,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::fsys::RelPath;
-use crate::model::{Class, StoreKind};
+use crate::model::{Class, SQLITE_SIDECARS, StoreKind};
 use crate::place::Target;
 use crate::plan::{Action, Op};
-use crate::sqlite::format::SIDECARS;
 
 /// Refuses actions; made once per run.
 #[derive(Debug, Clone, Default)]
@@ -115,7 +114,7 @@ fn sidecars_go_with_their_database<'a>(
     for path in files {
         let Some(name) = path.file_name() else { continue };
         let bytes = name.as_encoded_bytes();
-        for suffix in SIDECARS {
+        for suffix in SQLITE_SIDECARS {
             let Some(stem) = bytes.strip_suffix(suffix.as_bytes()) else { continue };
             let Ok(stem) = std::str::from_utf8(stem) else { continue };
             let base = path.parent().unwrap_or_default().join(stem);

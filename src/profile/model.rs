@@ -103,15 +103,11 @@ impl Shape {
     }
 }
 
-/// What belongs to the same store as a file, by its name's ending.
+/// What belongs to the same store as a file, by its name's ending; without a
+/// kind any file may turn out to be a database.
 #[must_use]
 pub fn sidecars(kind: Option<StoreKind>) -> &'static [&'static str] {
-    match kind {
-        Some(StoreKind::Sqlite | StoreKind::Files) | None => &["-wal", "-journal", "-shm"],
-        Some(StoreKind::SharedPrefs) => &[".bak"],
-        Some(StoreKind::Mmkv) => &[".crc"],
-        _ => &[],
-    }
+    kind.unwrap_or(StoreKind::Files).sidecars()
 }
 
 /// One store rule of an app.

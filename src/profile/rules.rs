@@ -10,12 +10,7 @@ use std::sync::Arc;
 use super::model::{Patterns, Rule, Shape, sidecars};
 use super::pattern::{NameGlob, Pattern, Seg, prepared};
 use crate::fsys::RelPath;
-use crate::model::Class;
-
-/// The endings that SQLite's own files have beside a database.
-const SQLITE_SIDECARS: &[&str] = &["-wal", "-journal", "-shm"];
-/// Every ending of a file that belongs to the store of another.
-const ALL_SIDECARS: &[&str] = &["-wal", "-journal", "-shm", ".bak", ".crc"];
+use crate::model::{Class, SIDECARS, SQLITE_SIDECARS};
 
 /// What a path below a root belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -358,7 +353,7 @@ impl<'a> Position<'a> {
                 }
                 Role::Store => {}
             });
-            for sidecar in ALL_SIDECARS.iter().filter(|s| name.len() > s.len() && name.ends_with(**s)) {
+            for sidecar in SIDECARS.iter().filter(|s| name.len() > s.len() && name.ends_with(**s)) {
                 let base = name.get(..name.len() - sidecar.len()).unwrap_or_default();
                 set.tree.marks(&self.active, base, |rule, role| {
                     if set.rule(rule).is_some_and(|r| sidecars(r.kind).contains(sidecar)) {

@@ -14,13 +14,12 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::fsys::{
     Attributes, Dir, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, sync_file, tree,
 };
-use crate::model::StoreKind;
+use crate::model::{SQLITE_SIDECARS, StoreKind};
 use crate::plan::Item;
 use crate::vault::{
     Base, Before, Copied, LockedState, Objects, Record, Run, RunId, RunKind, Stage, Step, UnitOp, UnitState,
 };
 
-const SIDECARS: [&str; 3] = ["-journal", "-wal", "-shm"];
 const CHUNK: usize = 10_000;
 /// From so many new files on, one sync of the file system is cheaper.
 const MANY_FILES: usize = 32;
@@ -523,7 +522,7 @@ impl Work<'_> {
                 out.aside.push(Item::new(path.clone(), &meta));
             }
             out.paths.insert(path.clone());
-            for suffix in SIDECARS {
+            for suffix in SQLITE_SIDECARS {
                 let sidecar = path.with_suffix(suffix);
                 let belongs = self.old.unit.kind == StoreKind::Sqlite && !is_sidecar(path);
                 if belongs
@@ -658,7 +657,7 @@ impl Temps {
 
 fn is_sidecar(path: &RelPath) -> bool {
     let name = path.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default();
-    SIDECARS.iter().any(|s| name.ends_with(s.as_bytes()))
+    SQLITE_SIDECARS.iter().any(|s| name.ends_with(s.as_bytes()))
 }
 
 /// Whether the file in place is the very file that was copied, unchanged.

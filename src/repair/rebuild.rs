@@ -25,9 +25,6 @@ use crate::plan::Item;
 use crate::store::{RebuildRequest, StoreError};
 use crate::vault::{Base, Copied, Objects, Record, Step, UnitOp};
 
-/// What SQLite keeps beside a database.
-pub(super) const SIDECARS: [&str; 3] = ["-journal", "-wal", "-shm"];
-
 /// A new file that waits beside the store.
 struct Ready {
     /// Where it will be.
@@ -188,13 +185,7 @@ impl Rebuild<'_> {
 
     /// Files that belong to the store by their name, whether there or not.
     fn companions(&self) -> Vec<RelPath> {
-        let suffixes: &[&str] = match self.job.action.kind {
-            StoreKind::Sqlite => &SIDECARS,
-            StoreKind::Mmkv => &[".crc"],
-            StoreKind::SharedPrefs => &[".bak"],
-            _ => &[],
-        };
-        suffixes.iter().map(|s| self.store().with_suffix(s)).collect()
+        self.job.action.kind.sidecars().iter().map(|s| self.store().with_suffix(s)).collect()
     }
 
     /// Whether the store is exactly what the plan lists: every file the same,
@@ -308,7 +299,7 @@ impl Rebuild<'_> {
         (self.job.hooks.verify)(kind, request.out)
             .map_err(|why| Halt::Failed(format!("the rebuilt store is not sound: {why}")))?;
         if kind == StoreKind::Sqlite {
-            for suffix in SIDECARS {
+            for suffix in kind.sidecars() {
                 if new.out.exists(&new.name.with_suffix(suffix)).map_err(&cannot)? {
                     return Err(Halt::Failed(format!("the rebuilt database was left with a {suffix} file")));
                 }

@@ -68,14 +68,7 @@ fn check_one(dir: &Dir, store: &Store, level: Level, control: &Control) -> Resul
         }
     };
     if kind == StoreKind::Files {
-        return Ok(Check {
-            kind,
-            findings: Vec::new(),
-            coverage: Coverage { bytes_seen: store.bytes(), bytes_verified: 0 },
-            method: "read and hashed".to_owned(),
-            not_checked: vec!["the files have no format of their own that could be checked".to_owned()],
-            facts: serde_json::Value::Null,
-        });
+        return plain_files(dir, store, level, control);
     }
     Ok(match store::registry::check(kind, subject, level, control) {
         Ok(mut check) => {
@@ -89,6 +82,61 @@ fn check_one(dir: &Dir, store: &Store, level: Level, control: &Control) -> Resul
         Err(e @ StoreError::Read { .. }) => nothing(store, UNREADABLE, Severity::Error, e.to_string()),
         Err(e) => nothing(store, UNKNOWN, Severity::Info, e.to_string()),
     })
+}
+
+/// Files without a format of their own; the databases among them are known by
+/// how they begin, and checked as such.
+fn plain_files(dir: &Dir, store: &Store, level: Level, control: &Control) -> Result<Check, Cancelled> {
+    let mut out = Check {
+        kind: StoreKind::Files,
+        findings: Vec::new(),
+        coverage: Coverage { bytes_seen: store.bytes(), bytes_verified: 0 },
+        method: "read and hashed".to_owned(),
+        not_checked: Vec::new(),
+        facts: serde_json::Value::Null,
+    };
+    let mut databases = 0;
+    for file in store.files.iter().filter(|f| may_be_database(f)) {
+        if !super::collect::is_sqlite(dir, &file.path) {
+            continue;
+        }
+        control.safe_point()?;
+        databases += 1;
+        match store::registry::check(StoreKind::Sqlite, Subject { dir, path: &file.path }, level, control) {
+            Ok(check) => {
+                out.coverage.bytes_verified += check.coverage.bytes_verified.min(file.size);
+                out.findings.extend(check.findings.into_iter().map(|mut finding| {
+                    if finding.remedy != Remedy::None {
+                        let cache = store.class == crate::model::Class::Cache;
+                        finding.remedy = if cache { Remedy::ClearEntry } else { Remedy::Report };
+                    }
+                    finding.in_file(file.path.clone())
+                }));
+                out.not_checked
+                    .extend(check.not_checked.into_iter().map(|why| format!("{}: {why}", file.path)));
+            }
+            Err(StoreError::Cancelled(e)) => return Err(e),
+            Err(e) => out.not_checked.push(e.to_string()),
+        }
+    }
+    if databases > 0 {
+        out.method = format!("read and hashed; {databases} databases by sqlite single pass");
+    }
+    if databases < store.files.len() {
+        let rest = if databases > 0 { "the other files" } else { "the files" };
+        out.not_checked.push(format!("{rest} have no format of their own that could be checked"));
+    }
+    Ok(out)
+}
+
+/// Whether a look at the first bytes is worth it: a database has whole pages,
+/// unless it was cut, and then often a telling name.
+fn may_be_database(file: &super::FileRecord) -> bool {
+    let named = || {
+        let name = file.path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        [".db", ".sqlite", ".sqlite3"].iter().any(|end| name.ends_with(end))
+    };
+    file.size >= 16 && (file.size.is_multiple_of(512) || named())
 }
 
 /// The rule's kind, unless the content is plainly another cache format or the

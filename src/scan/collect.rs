@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::{FileRecord, Store};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, Kind, Meta, RelPath};
-use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
+use crate::model::{Class, Finding, Remedy, SQLITE_SIDECARS, Severity, StoreKind, Verdict};
 use crate::place::{Root, Target};
 use crate::profile::Rule;
-use crate::sqlite::format::{MAGIC, SIDECARS};
+use crate::sqlite::format::MAGIC;
 use crate::store::Coverage;
 
 /// A folder of a store as the walk met it.
@@ -245,14 +245,15 @@ impl Gather<'_> {
 
 /// The database's path and those its sidecars would have.
 fn with_sidecars(base: &RelPath) -> Vec<RelPath> {
-    std::iter::once(base.clone()).chain(SIDECARS.iter().map(|s| base.with_suffix(s))).collect()
+    std::iter::once(base.clone()).chain(SQLITE_SIDECARS.iter().map(|s| base.with_suffix(s))).collect()
 }
 
 fn record(path: RelPath, meta: &Meta) -> FileRecord {
     FileRecord { path, size: meta.size, mtime_ns: meta.mtime_ns, dev: meta.dev, ino: meta.ino, hash: None }
 }
 
-fn is_sqlite(dir: &Dir, path: &RelPath) -> bool {
+/// Whether a file begins as a database does.
+pub(super) fn is_sqlite(dir: &Dir, path: &RelPath) -> bool {
     dir.begins_with(path, MAGIC).unwrap_or(false)
 }
 

@@ -8,9 +8,8 @@ use serde::Serialize;
 use super::{FileRecord, Options, Store};
 use crate::control::Control;
 use crate::fsys::{Dir, RelPath};
-use crate::model::{Class, Remedy};
+use crate::model::{Class, Remedy, SQLITE_SIDECARS};
 use crate::profile::May;
-use crate::sqlite::format::SIDECARS;
 use crate::store::entries::{CacheEntries, CacheEntry, Clearable};
 use crate::store::{Subject, registry};
 
@@ -246,7 +245,7 @@ fn plain_files(store: &Store) -> CacheEntries {
 /// The file that `path` is a sidecar of, when that exists, else `path` itself.
 fn base_of(path: &RelPath, names: &HashSet<&RelPath>) -> RelPath {
     let text = path.as_path().as_os_str().as_encoded_bytes();
-    for suffix in SIDECARS {
+    for suffix in SQLITE_SIDECARS {
         if let Some(stem) = text.strip_suffix(suffix.as_bytes())
             && let Ok(stem) = std::str::from_utf8(stem)
             && let Ok(base) = RelPath::new(stem)

@@ -4,8 +4,6 @@
 
 /// The first 16 bytes of every database.
 pub const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Suffixes of the files that belong to the database beside them.
-pub const SIDECARS: [&str; 3] = ["-wal", "-journal", "-shm"];
 /// Length of the database header on page 1.
 pub const HEADER_LEN: usize = 100;
 /// Byte offset of the lock-byte page's first byte.

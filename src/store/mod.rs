@@ -4,6 +4,7 @@
 //! a new one; putting it in place is the repair stage's work.
 
 pub mod blockfile;
+pub mod cache_storage;
 pub mod disk_lru;
 pub mod entries;
 pub mod exo;
@@ -23,6 +24,7 @@ pub mod registry;
 pub mod shared_prefs;
 pub mod simple_cache;
 mod source;
+pub mod sql_cache;
 mod tally;
 
 #[cfg(test)]
@@ -196,7 +198,7 @@ pub struct RebuildRequest<'a> {
     /// it, or the folder. The rebuild may do with it what it likes.
     pub copy: &'a Path,
     /// Where the new store goes: a path at which nothing exists yet. Files that
-    /// belong beside it ([`registry::sidecars`]) are written with the same
+    /// belong beside it ([`StoreKind::sidecars`]) are written with the same
     /// suffixes; a sidecar that is not written is none of the new store.
     pub out: &'a Path,
     /// The cheapest way that the findings allow; the rebuild may go further

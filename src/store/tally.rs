@@ -64,6 +64,27 @@ impl Tally {
         let _ = file;
     }
 
+    /// Takes over what the check of a store inside this one found, in the
+    /// folder `below`; `adapt` may say what a finding means here.
+    pub(super) fn absorb(&mut self, other: Self, below: &RelPath, adapt: impl Fn(Finding) -> Finding) {
+        for mut finding in other.findings {
+            let file = finding.evidence.file.take().unwrap_or_default();
+            finding.evidence.file = Some(below.join_rel(&file));
+            self.finding(adapt(finding));
+        }
+        self.unlisted += other.unlisted;
+        self.coverage.bytes_seen = self.coverage.bytes_seen.saturating_add(other.coverage.bytes_seen);
+        self.coverage.bytes_verified =
+            self.coverage.bytes_verified.saturating_add(other.coverage.bytes_verified);
+        for why in other.not_checked {
+            self.not_checked(format!("{below}: {why}"));
+        }
+        #[cfg(test)]
+        self.vouched.extend(
+            other.vouched.into_iter().map(|(f, range)| (Some(below.join_rel(&f.unwrap_or_default())), range)),
+        );
+    }
+
     /// Something could not be judged; said once.
     pub(super) fn not_checked(&mut self, why: impl Into<String>) {
         let why = why.into();

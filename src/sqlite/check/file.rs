@@ -249,11 +249,11 @@ pub fn bytes(
     Ok(examined)
 }
 
-fn pages_of_log(log: Option<&WalView>) -> Vec<(u32, u64)> {
+pub(super) fn pages_of_log(log: Option<&WalView>) -> Vec<(u32, u64)> {
     log.map_or_else(Vec::new, |l| l.frames.iter().map(|f| (f.page, f.offset)).collect())
 }
 
-fn pages_of_journal(hot: Option<&JournalView>) -> Vec<(u32, u64)> {
+pub(super) fn pages_of_journal(hot: Option<&JournalView>) -> Vec<(u32, u64)> {
     hot.map_or_else(Vec::new, |j| j.saved.iter().map(|s| (s.page, s.offset)).collect())
 }
 

@@ -22,6 +22,7 @@ mod pages;
 mod pass;
 mod private;
 mod report;
+pub(crate) mod rows;
 mod schema;
 mod values;
 mod view;

@@ -10,6 +10,7 @@ mod age;
 mod coding;
 mod examine;
 mod folder;
+mod indexed_db;
 mod log;
 mod manifest;
 mod order;

@@ -332,4 +332,4 @@ fn last_used(subject: Subject<'_>, listing: &Listing) -> Option<RealIndex> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
