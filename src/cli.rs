@@ -79,7 +79,7 @@ pub struct Where {
     #[arg(long, value_name = "PLATFORM", requires = "image")]
     pub platform: Option<Platform>,
     /// A mounted disk, a copied tree or an extracted backup instead of this machine
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "serial")]
     pub image: Option<PathBuf>,
     #[command(flatten)]
     pub device: OnDevice,
@@ -93,7 +93,7 @@ pub struct Where {
 pub struct OnDevice {
     /// An attached Android device, by adb's or the hardware's serial number; the only one
     /// (or ANDROID_SERIAL) if left out
-    #[arg(long = "device", value_name = "SERIAL", num_args = 0..=1, default_missing_value = "", conflicts_with = "image")]
+    #[arg(long = "device", value_name = "SERIAL", num_args = 0..=1, default_missing_value = "")]
     pub serial: Option<String>,
     /// Use root on the device, where it has it
     #[arg(long, requires = "serial")]

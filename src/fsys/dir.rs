@@ -120,6 +120,8 @@ impl Dir {
     pub(super) fn there(&self, rel: &RelPath) -> Option<(&dyn Remote, PathBuf)> {
         match &self.at {
             At::Here(_) => None,
+            // Joining nothing would add a slash.
+            At::There(there, on) if rel.is_root() => Some((there.as_ref(), on.clone())),
             At::There(there, on) => Some((there.as_ref(), on.join(rel.as_path()))),
         }
     }
