@@ -12,19 +12,22 @@
 //! else needs it is listed as not checked, or done on a private copy by a
 //! deep check.
 
+mod content;
 mod cover;
 mod deep;
+mod fields;
 mod file;
 mod filter;
-mod hash;
+pub(super) mod hash;
 mod narrow;
+mod order;
 mod pages;
 mod pass;
 mod private;
 mod report;
 pub(crate) mod rows;
 mod schema;
-mod values;
+pub(super) mod values;
 mod view;
 mod walk;
 mod worker;
@@ -103,7 +106,7 @@ fn examine(
         control,
         read_error: &read_error,
         budget: AtomicI64::new(i64::from(view.present).saturating_mul(8)),
-        seed: seed(),
+        keys: hash::Keys::random(),
     };
     let mut totals = pass::run(&shared, &pass::Mode::Sum)?;
     narrow::compare(&shared, &totals, &report, &view)?;
@@ -129,12 +132,6 @@ fn examine(
         has_view: schema.rows.iter().any(|r| r.kind == "view"),
         by_sqlite: false,
     })
-}
-
-/// A seed that a crafted file cannot know.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
 fn facts(schema: &schema::Schema, totals: &pass::Totals) -> SqliteFacts {

@@ -38,7 +38,7 @@ pub(super) fn compare(
         schema: shared.schema,
         control: shared.control,
         read_error: shared.read_error,
-        seed: shared.seed,
+        keys: shared.keys,
     };
     for slots in bad.chunks(8) {
         let parts = pass::run(&searching, &Mode::Part(slots))?.parts;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use super::super::format::be32;
-use super::hash::Sum;
+use super::hash::{Keys, Sum};
 use super::report::Report;
 use super::schema::Schema;
 use super::view::View;
@@ -15,7 +15,7 @@ use crate::control::Control;
 use crate::store::StoreError;
 
 /// How much one read takes, in bytes.
-const CHUNK: u32 = 1 << 20;
+const CHUNK: u32 = 1 << 18;
 
 /// What every thread of a pass shares.
 pub(super) struct Shared<'a> {
@@ -28,7 +28,7 @@ pub(super) struct Shared<'a> {
     /// Pages of overflow chains that may still be followed: a crafted file
     /// could make every cell point at one long chain.
     pub(super) budget: AtomicI64,
-    pub(super) seed: u64,
+    pub(super) keys: Keys,
 }
 
 /// A side of the comparison between a table and its index.
@@ -118,21 +118,18 @@ impl Totals {
         self.seen.extend(other.seen.into_iter().take(room));
     }
 
-    /// Takes one entry; nearly always only to be summed up.
+    /// Sums one entry up.
     #[inline]
-    pub(super) fn entry(&mut self, mode: &Mode<'_>, seen: Seen) {
-        if matches!(mode, Mode::Sum) {
-            let sums = if seen.side == Side::Index { &mut self.index } else { &mut self.table };
-            if let Some(sum) = sums.get_mut(seen.slot) {
-                sum.add(seen.hash);
-            }
-        } else {
-            self.search(mode, seen);
+    pub(super) fn sum(&mut self, side: Side, slot: usize, hash: (u64, u64)) {
+        let sums = if side == Side::Index { &mut self.index } else { &mut self.table };
+        if let Some(sum) = sums.get_mut(slot) {
+            sum.add(hash);
         }
     }
 
+    /// Takes one entry in the search for a mismatch.
     #[cold]
-    fn search(&mut self, mode: &Mode<'_>, seen: Seen) {
+    pub(super) fn search(&mut self, mode: &Mode<'_>, seen: Seen) {
         match mode {
             Mode::Sum => {}
             Mode::Part(slots) => {

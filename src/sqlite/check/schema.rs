@@ -60,6 +60,8 @@ pub(super) struct FieldRule {
     pub(super) types: Types,
     /// What a row that is older than the column has.
     pub(super) default: Value,
+    /// Storage classes that need no closer look (bits as in [`Types::Mask`]).
+    pub(super) plain: u8,
 }
 
 /// The entry that a row must have in one index.
@@ -105,6 +107,13 @@ impl Tree {
     pub(super) fn label(&self) -> String {
         let name = crate::fsys::printable(&self.name);
         if self.is_index { format!("index {name}") } else { format!("table {name}") }
+    }
+
+    /// Whether a record of that many fields can belong to it.
+    #[inline]
+    pub(super) fn takes(&self, fields: usize) -> bool {
+        (self.fields == 0 || fields == self.fields)
+            && self.rows.as_ref().is_none_or(|r| fields <= r.max_fields)
     }
 
     /// What mends damage of this tree's pages.
@@ -377,8 +386,16 @@ impl Builder<'_> {
                     Affinity::None => Types::Any,
                     _ => Types::NoNumericText,
                 };
-                let column_name = column.name.clone();
-                Some(FieldRule { column: column_name, not_null: column.not_null && !alias, types, default })
+                let not_null = column.not_null && !alias;
+                let plain = match types {
+                    Types::Any => 0x1f,
+                    Types::Mask(mask) => mask,
+                    Types::NoNumber => 1 | 8 | 16,
+                    Types::NoNumericText => 1 | 2 | 4 | 16,
+                };
+                // A NaN, too, reads as NULL.
+                let plain = if not_null { plain & !(1 | 4) } else { plain };
+                Some(FieldRule { column: column.name.clone(), not_null, types, default, plain })
             })
             .collect();
         let ruled = rules.iter().any(|r| r.not_null || r.types != Types::Any);
