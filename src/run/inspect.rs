@@ -68,12 +68,11 @@ fn inspect(
     baseline: Option<&mut Baseline>,
 ) -> Result<Inspection> {
     let opened;
-    let place: &dyn Place = match device {
-        Some(device) => device,
-        None => {
-            opened = place::open(wanted.image.as_deref(), wanted.platform)?;
-            opened.as_ref()
-        }
+    let place: &dyn Place = if let Some(device) = device {
+        device
+    } else {
+        opened = place::open(wanted.image.as_deref(), wanted.platform)?;
+        opened.as_ref()
     };
     let profiles = profiles(session, wanted.profiles.as_deref())?;
     let located = locate(&profiles, place, &Filter { apps: wanted.apps.clone() })?;
@@ -256,7 +255,7 @@ fn ready(session: &Session, wanted: &cli::Where) -> Result<(LockedState, Option<
 }
 
 /// Answers whether a store may be touched now.
-fn down<'a>(device: Option<&'a DevicePlace>) -> impl Fn(&repair::Affected<'_>) -> Result<()> + 'a {
+fn down(device: Option<&DevicePlace>) -> impl Fn(&repair::Affected<'_>) -> Result<()> {
     move |affected| match device {
         Some(device) => device.ensure_down(affected.app),
         None => still_down(affected),

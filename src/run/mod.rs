@@ -1,5 +1,6 @@
 //! The run: parse, set up, do the command, print, exit.
 
+mod batch;
 mod check;
 mod demo;
 mod devices;
@@ -162,6 +163,7 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
         }
         Some(Command::Backup(wanted)) => inspect::backup(session, &wanted),
         Some(Command::Devices { root, format }) => devices::devices(session, &format, root),
+        Some(Command::Batch(wanted)) => batch::batch(session, &wanted),
         Some(Command::Vault(command)) => upkeep::vault(session, &command),
         Some(Command::Profile(command)) => profiles::profile(session, &command),
         Some(Command::Salvage { damaged, output, schema_from, no_doubtful, format }) => {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,12 +22,14 @@ use super::server::{Server, is_timeout};
 use super::shell::{self, Input, Ran};
 use super::sync;
 use super::tier::Reach;
-use crate::fsys::{Attributes, Digest, Doomed, Entry, Ident, Kind, Listed, Meta, RelPath, Remote, Space};
+use crate::fsys::{
+    Attributes, Digest, Doomed, Entry, Ident, Kind, Listed, Meta, RelPath, Remote, Space, printable,
+};
 
 /// How long any single small change may take.
-const MOMENT: Duration = Duration::from_secs(60);
+const MOMENT: Duration = Duration::from_mins(1);
 /// How long a listing may take.
-const LISTING: Duration = Duration::from_secs(600);
+const LISTING: Duration = Duration::from_mins(10);
 /// More than the listing of any device.
 const MAX_LISTING: usize = 512 << 20;
 /// The slowest transfer that is waited for, in bytes a second.
@@ -46,7 +49,12 @@ pub(crate) struct Files {
     /// Who reaches what: the longest that fits counts.
     reach: Vec<(PathBuf, Reach)>,
     known: Mutex<Known>,
+    /// Shells that stay open, by who they are.
+    shells: Mutex<Vec<(Reach, shell::Open)>>,
 }
+
+/// What a listing found, and what it could not look into.
+type Found = (Vec<(PathBuf, Meta)>, Vec<(PathBuf, io::Error)>);
 
 #[derive(Debug)]
 struct Known {
@@ -83,7 +91,7 @@ impl Files {
             lost: None,
             marks: 0,
         };
-        Self { server, serial, reach, known: Mutex::new(known) }
+        Self { server, serial, reach, known: Mutex::new(known), shells: Mutex::default() }
     }
 
     /// Why the device is not asked any more, once it was lost.
@@ -133,19 +141,10 @@ impl Files {
 
     /// The processes of a package.
     pub(crate) fn running(&self, package: &str) -> io::Result<Vec<(u32, String)>> {
-        let mut said = Vec::new();
-        let ran = self.raw(
-            &self.shell_reach(),
-            b"ps -A -o PID,NAME",
-            Input::Bytes(b""),
-            &mut bounded(&mut said, 4 << 20),
-            MOMENT,
-        )?;
-        if ran.code != 0 || said.iter().filter(|&&b| b == b'\n').count() < 2 {
-            return Err(io::Error::other(format!(
-                "the device does not list its processes: {}",
-                ran.complaint()
-            )));
+        let said = self.call(&self.shell_reach(), "ps -A -o PID,NAME", &[])?;
+        if bytecount(&said) < 2 {
+            let why = printable(&String::from_utf8_lossy(&said));
+            return Err(io::Error::other(format!("the device does not list its processes: {why}")));
         }
         Ok(super::facts::processes(&said, package))
     }
@@ -236,16 +235,44 @@ impl Files {
         io::Error::new(K::NotConnected, format!("the device was lost: {why}"))
     }
 
+    /// Runs a small script in a shell that stays open; its outputs together.
+    fn call(&self, reach: &Reach, script: &str, arguments: &[&[u8]]) -> io::Result<Vec<u8>> {
+        if let Some(why) = &self.known().lost {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, format!("the device was lost: {why}")));
+        }
+        let mut text = b"set --".to_vec();
+        for argument in arguments {
+            text.push(b' ');
+            text.extend(quoted(argument));
+        }
+        text.extend(b"; ");
+        text.extend(script.as_bytes());
+        let secret = self.mark();
+        let mut shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut once = || {
+            if !shells.iter().any(|(r, _)| r == reach) {
+                let open = shell::Open::start(&self.server, &self.serial, &reach.wrap(b"sh"))?;
+                shells.push((reach.clone(), open));
+            }
+            match shells.iter_mut().find(|(r, _)| r == reach) {
+                Some((_, open)) => open.call(&text, &secret),
+                None => Err(io::ErrorKind::NotConnected.into()),
+            }
+        };
+        let said = once();
+        drop(shells);
+        said.map_err(|e| self.note_loss(e))
+    }
+
     /// Runs a script that answers `ok`, or `err` and the system's words.
     fn change(&self, path: &Path, script: &str, arguments: &[&[u8]]) -> io::Result<()> {
         self.touched();
-        let mut said = Vec::new();
-        let ran = self.run(self.reach(path)?, script, arguments, &mut bounded(&mut said, 1 << 20), MOMENT)?;
+        let said = self.call(self.reach(path)?, script, arguments)?;
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         match said.strip_prefix("err ") {
-            None if said == "ok" && ran.code == 0 => Ok(()),
+            None if said == "ok" => Ok(()),
             Some(why) => Err(error_of(why)),
-            None => Err(error_of(&ran.complaint())),
+            None => Err(error_of(&said)),
         }
     }
 
@@ -254,6 +281,18 @@ impl Files {
         known.folders.clear();
         known.closed.clear();
         known.dirty = true;
+    }
+
+    /// What is known of one entry now.
+    fn stat_one(&self, path: &Path) -> io::Result<Meta> {
+        let mark = self.mark();
+        let script = format!("stat -c '{mark}{FORMAT}' \"$1\"");
+        let said = self.call(self.reach(path)?, &script, &[path.as_os_str().as_bytes()])?;
+        if !said.starts_with(mark.as_bytes()) {
+            return Err(error_of(&String::from_utf8_lossy(&said)));
+        }
+        let found = listing::parse(&said, mark.as_bytes(), path)?;
+        found.first().map(|(_, meta)| *meta).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// What is known of many entries; what is not there is left out.
@@ -276,11 +315,7 @@ impl Files {
 
     /// Lists with `find`: the folder itself first; what could not be read
     /// comes with the system's words.
-    fn find(
-        &self,
-        path: &Path,
-        depth: &str,
-    ) -> io::Result<(Vec<(PathBuf, Meta)>, Vec<(PathBuf, io::Error)>)> {
+    fn find(&self, path: &Path, depth: &str) -> io::Result<Found> {
         let mark = self.mark();
         let script = format!("find \"$1\" -xdev {depth} -exec stat -c '{mark}{FORMAT}' {{}} +");
         let mut text = Vec::new();
@@ -428,6 +463,11 @@ impl Known {
     }
 }
 
+/// How many lines there are.
+fn bytecount(text: &[u8]) -> usize {
+    text.split(|&b| b == b'\n').filter(|l| !l.is_empty()).count()
+}
+
 /// Collects output up to a bound.
 fn bounded(out: &mut Vec<u8>, most: usize) -> impl FnMut(&[u8]) -> io::Result<()> + '_ {
     move |part| {
@@ -452,7 +492,7 @@ fn same(doomed: &Doomed, meta: &Meta) -> bool {
 /// the top where that cannot be told.
 fn complaint_about(line: &[u8], top: &Path) -> (PathBuf, io::Error) {
     let text = String::from_utf8_lossy(line);
-    let why = error_of(&crate::fsys::printable(&text));
+    let why = error_of(&printable(&text));
     let path = line
         .iter()
         .position(|&b| b == b'/')
@@ -484,7 +524,7 @@ fn error_of(words: &str) -> io::Error {
     }
     match all.into_iter().find(|(text, _)| words.contains(text)) {
         Some((text, kind)) => io::Error::new(kind, format!("{text} (on the device)")),
-        None => io::Error::other(format!("the device says: {}", crate::fsys::printable(words))),
+        None => io::Error::other(format!("the device says: {}", printable(words))),
     }
 }
 
@@ -563,8 +603,7 @@ impl Remote for Files {
         if let Some(known) = self.remembered(path) {
             return known;
         }
-        let (found, ran) = self.stat_many(self.reach(path)?, &[path])?;
-        found.get(path).copied().ok_or_else(|| error_of(&ran.complaint()))
+        self.stat_one(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
@@ -735,7 +774,10 @@ impl Remote for Files {
             return Err(error_of(&ran.complaint()));
         }
         let expected = sha2::Digest::finalize(hashing.sha256);
-        let expected: String = expected.iter().map(|b| format!("{b:02x}")).collect();
+        let expected = expected.iter().fold(String::new(), |mut hex, b| {
+            let _ = write!(hex, "{b:02x}");
+            hex
+        });
         let split = said.iter().position(|&b| b == b'@').unwrap_or(said.len());
         let (hash, record) = said.split_at_checked(split).unwrap_or((&[], &[]));
         if !hash.starts_with(expected.as_bytes()) {
@@ -794,8 +836,7 @@ impl Remote for Files {
     }
 
     fn unlink(&self, path: &Path, which: Ident) -> io::Result<()> {
-        let (found, ran) = self.stat_many(self.reach(path)?, &[path])?;
-        let now = found.get(path).ok_or_else(|| error_of(&ran.complaint()))?;
+        let now = self.stat_one(path)?;
         if now.ident() != which || now.kind == Kind::Dir {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the same file any more"));
         }
@@ -863,19 +904,13 @@ impl Remote for Files {
         if !std::mem::take(&mut self.known().dirty) {
             return Ok(());
         }
-        let done = self.raw(&Reach::Plain, b"sync", Input::Bytes(b""), &mut |_| Ok(()), LISTING);
-        match done {
-            Ok(ran) if ran.code == 0 => Ok(()),
-            Ok(ran) => Err(error_of(&ran.complaint())),
-            Err(e) => Err(e),
-        }
+        let said = self.call(&Reach::Plain, "sync && echo ok", &[])?;
+        if said.trim_ascii() == b"ok" { Ok(()) } else { Err(error_of(&String::from_utf8_lossy(&said))) }
     }
 
     fn space(&self, path: &Path) -> io::Result<Space> {
-        let mut said = Vec::new();
         let script = "stat -f -c '%a %b %S %d %c' \"$1\"";
-        let name = path.as_os_str().as_bytes();
-        let ran = self.run(self.reach(path)?, script, &[name], &mut bounded(&mut said, 4096), MOMENT)?;
+        let said = self.call(self.reach(path)?, script, &[path.as_os_str().as_bytes()])?;
         let numbers: Option<Vec<u64>> =
             String::from_utf8_lossy(&said).split_whitespace().map(|w| w.parse().ok()).collect();
         match numbers.as_deref() {
@@ -885,7 +920,7 @@ impl Remote for Files {
                 free_files: (files > 0).then_some(free_files),
                 read_only: false,
             }),
-            _ => Err(error_of(&ran.complaint())),
+            _ => Err(error_of(&String::from_utf8_lossy(&said))),
         }
     }
 

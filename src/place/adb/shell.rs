@@ -116,6 +116,85 @@ impl<R: Read> Packets<R> {
     }
 }
 
+/// A shell on the device that stays open: one command after the other costs no
+/// new process there, and no new question of the root manager.
+#[derive(Debug)]
+pub(crate) struct Open {
+    to: Stream,
+    from: Packets<Stream>,
+    calls: u64,
+}
+
+/// More than any small command prints.
+const MAX_SAID: usize = 4 << 20;
+
+impl Open {
+    /// Starts `shell`, which must read commands from its standard input.
+    pub(crate) fn start(server: &Server, serial: &str, shell: &[u8]) -> io::Result<Self> {
+        let stream = server.open(serial, &[b"shell,v2,raw:", shell].concat())?;
+        let mut this = Self { to: stream.again()?, from: Packets::new(stream), calls: 0 };
+        this.send(b"export TZ=UTC0 LC_ALL=C\n")?;
+        Ok(this)
+    }
+
+    /// Runs one script by itself and gives what it says on both outputs.
+    /// `secret` is what no answer can hold by chance.
+    pub(crate) fn call(&mut self, script: &[u8], secret: &str) -> io::Result<Vec<u8>> {
+        self.calls += 1;
+        let mark = format!("{secret}{}\n", self.calls).into_bytes();
+        let text = [b"( ".as_slice(), script, b"\n) </dev/null 2>&1; echo '", mark.trim_ascii_end(), b"'\n"]
+            .concat();
+        for part in text.chunks(32 * 1024) {
+            self.send(part)?;
+        }
+        let mut said = Vec::new();
+        loop {
+            let (id, bytes) = self.from.packet()?;
+            match id {
+                STDOUT => said.extend(bytes),
+                STDERR => {}
+                _ => return Err(cut_off(io::ErrorKind::UnexpectedEof.into())),
+            }
+            if said.ends_with(&mark) {
+                said.truncate(said.len() - mark.len());
+                return Ok(said);
+            }
+            if said.len() > MAX_SAID {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the device prints far too much"));
+            }
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut out = vec![STDIN];
+        out.extend((bytes.len() as u32).to_le_bytes());
+        out.extend(bytes);
+        self.to.write_all(&out)
+    }
+}
+
+impl<R: Read> Packets<R> {
+    /// The next packet as a whole.
+    ///
+    /// # Errors
+    /// As [`Packets::run`].
+    pub fn packet(&mut self) -> io::Result<(u8, Vec<u8>)> {
+        let mut head = [0u8; 5];
+        self.from.read_exact(&mut head).map_err(cut_off)?;
+        let [id, length @ ..] = head;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > MAX_SAID {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the device sends a packet that is too long",
+            ));
+        }
+        let mut out = vec![0u8; length];
+        self.from.read_exact(&mut out).map_err(cut_off)?;
+        Ok((id, out))
+    }
+}
+
 fn cut_off(e: io::Error) -> io::Error {
     if e.kind() == io::ErrorKind::UnexpectedEof {
         io::Error::new(

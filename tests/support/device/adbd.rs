@@ -45,15 +45,15 @@ pub struct Faults {
     /// Takes connections and commands, and never answers.
     pub frozen: AtomicBool,
     pub shell_v1_only: AtomicBool,
-    /// Waits so many milliseconds before each command.
+    /// Waits so many milliseconds before each thing that the host asks.
     pub slow_ms: AtomicU64,
-    /// After so many commands more, the connection is cut before the command
-    /// runs; negative for never.
+    /// After so many requests more, the connection is cut before the request
+    /// is looked at; negative for never.
     pub cut_before: Countdown,
-    /// After so many commands more, the command runs and the connection is cut
-    /// before its end is told.
+    /// After so many requests more, the request is done and the connection is
+    /// cut right after.
     pub cut_after: Countdown,
-    /// After so many commands more, everything freezes.
+    /// After so many requests more, everything freezes.
     pub freeze_at: Countdown,
     /// After so many bytes more to the host, the connection is cut.
     pub cut_bytes: Countdown,
@@ -225,6 +225,22 @@ impl Connection {
             let (command, a, b, length) = (word(0), word(1), word(2), word(3) as usize);
             let mut content = vec![0u8; length];
             from.read_exact(&mut content)?;
+            let faults = &this.shared.faults;
+            let mut cut_after = false;
+            if command == OPEN || command == WRTE {
+                // Large pieces are content, small ones are commands.
+                let slow = faults.slow_ms.load(Ordering::SeqCst);
+                if slow > 0 && content.len() < 8192 {
+                    std::thread::sleep(Duration::from_millis(slow));
+                }
+                if faults.freeze_at.reached(1) {
+                    faults.frozen.store(true, Ordering::SeqCst);
+                }
+                if faults.cut_before.reached(1) {
+                    this.shared.cut();
+                }
+                cut_after = faults.cut_after.reached(1);
+            }
             this.shared.freeze();
             match command {
                 CNXN if this.shared.faults.offline.load(Ordering::SeqCst) => {}
@@ -251,6 +267,11 @@ impl Connection {
                     this.streams.lock().unwrap().remove(&b);
                 }
                 _ => return Err(io::ErrorKind::InvalidData.into()),
+            }
+            if cut_after {
+                // It is done by then, and nobody is told.
+                std::thread::sleep(Duration::from_millis(60));
+                this.shared.cut();
             }
         }
     }
@@ -321,9 +342,4 @@ impl Wire {
         self.connection.streams.lock().unwrap().remove(&self.local);
         let _ = self.connection.send(CLSE, self.local, self.remote, &[]);
     }
-}
-
-/// Whether a countdown of commands ends with this one.
-pub fn reached(count: &Countdown) -> bool {
-    count.reached(1)
 }

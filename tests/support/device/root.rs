@@ -46,7 +46,6 @@ const TOOLS: &[&str] = &[
     "sleep",
     "sort",
     "stat",
-    "sync",
     "tail",
     "tar",
     "test",
@@ -190,7 +189,9 @@ pub fn build(root: &Path, model: &Model) {
         let to = bin.join(name);
         fs::hard_link(system().join("bin/helper"), to).unwrap();
     };
-    SERVICES.iter().for_each(|s| helper(s));
+    for service in SERVICES {
+        helper(service);
+    }
     helper("run-as");
     if model.su != Su::None {
         helper("su");
@@ -283,6 +284,10 @@ fn scripts(root: &Path, model: &Model) {
     bin("restorecon", "echo \"$@\" >> /etc/restorecon.log\n");
     fs::write(root.join("etc/restorecon.log"), "").unwrap();
     fs::set_permissions(root.join("etc/restorecon.log"), fs::Permissions::from_mode(0o666)).unwrap();
+    // The real one would wait for every disk of this machine.
+    bin("sync", "echo sync >> /etc/sync.log\n");
+    fs::write(root.join("etc/sync.log"), "").unwrap();
+    fs::set_permissions(root.join("etc/sync.log"), fs::Permissions::from_mode(0o666)).unwrap();
     // Every process of an app is a line of a file.
     bin("ps", "echo '  PID NAME'; echo '    1 init'; cat /etc/running 2>/dev/null; exit 0\n");
     service(
@@ -325,10 +330,9 @@ fn scripts(root: &Path, model: &Model) {
         ),
     );
     let debuggable = u8::from(model.debuggable);
-    let list: String = [android::TIKTOK, android::SELLER]
-        .iter()
-        .map(|p| format!("{p} {APP} {debuggable} /data/user/0/{p} default:targetSdkVersion=34 none\n"))
-        .collect();
+    let line =
+        |p: &str| format!("{p} {APP} {debuggable} /data/user/0/{p} default:targetSdkVersion=34 none\n");
+    let list = line(android::TIKTOK) + &line(android::SELLER);
     fs::write(root.join("data/system/packages.list"), list).unwrap();
     fs::write(root.join("etc/running"), "").unwrap();
 }

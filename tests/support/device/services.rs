@@ -11,9 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
 
-use super::adbd::{Lie, Shared, Wire, reached};
+use super::adbd::{Lie, Shared, Wire};
 use super::root::own_shared;
 
 /// The groups of adb's own user.
@@ -22,25 +21,11 @@ const GROUPS: &str = "1004,1007,1011,1015,1028,1078,1079,3001,3002,3003,3006,300
 const FILE_GROUPS: [u32; 4] = [2000, 1015, 1028, 1078];
 
 pub fn run(shared: &Arc<Shared>, service: &[u8], wire: &mut Wire) -> io::Result<()> {
-    let faults = &shared.faults;
-    let slow = faults.slow_ms.load(Ordering::SeqCst);
-    if slow > 0 {
-        std::thread::sleep(Duration::from_millis(slow));
-    }
-    if reached(&faults.freeze_at) {
-        faults.frozen.store(true, Ordering::SeqCst);
-    }
-    shared.freeze();
-    if reached(&faults.cut_before) {
-        shared.cut();
-        return Ok(());
-    }
-    let cut_after = reached(&faults.cut_after);
     // `shell,v2,TERM=…,raw:COMMAND`
     if let Some(rest) = service.strip_prefix(b"shell,v2")
         && let Some(at) = rest.iter().position(|&b| b == b':')
     {
-        return shell_v2(shared, &rest[at + 1..], wire, cut_after);
+        return shell_v2(shared, &rest[at + 1..], wire);
     }
     if let Some(command) = service.strip_prefix(b"shell:").or_else(|| service.strip_prefix(b"exec:")) {
         return shell_v1(shared, command, wire);
@@ -50,7 +35,7 @@ pub fn run(shared: &Arc<Shared>, service: &[u8], wire: &mut Wire) -> io::Result<
         b"root:" if shared.model.userdebug => {
             wire.write(b"restarting adbd as root\n")?;
             shared.is_root.store(true, Ordering::SeqCst);
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(std::time::Duration::from_millis(50));
             shared.cut();
             Ok(())
         }
@@ -73,7 +58,7 @@ fn command(shared: &Shared, text: &[u8]) -> Command {
     out
 }
 
-fn shell_v2(shared: &Arc<Shared>, text: &[u8], wire: &mut Wire, cut_after: bool) -> io::Result<()> {
+fn shell_v2(shared: &Arc<Shared>, text: &[u8], wire: &mut Wire) -> io::Result<()> {
     let mut child = command(shared, text).spawn()?;
     let stdin = child.stdin.take();
     let received = wire.receiver();
@@ -103,7 +88,7 @@ fn shell_v2(shared: &Arc<Shared>, text: &[u8], wire: &mut Wire, cut_after: bool)
         if start.len() < 4096 {
             start.extend(&buffer[..n]);
         }
-        if !cut_after && packet(1, &buffer[..n]).is_err() {
+        if packet(1, &buffer[..n]).is_err() {
             let _ = child.kill();
             break;
         }
@@ -114,10 +99,6 @@ fn shell_v2(shared: &Arc<Shared>, text: &[u8], wire: &mut Wire, cut_after: bool)
     let status = child.wait()?;
     own_shared(&shared.root);
     let complaints = complaints.join().unwrap_or_default();
-    if cut_after {
-        shared.cut();
-        return Ok(());
-    }
     if !complaints.is_empty() {
         packet(2, &complaints)?;
     }
