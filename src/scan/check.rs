@@ -57,6 +57,7 @@ fn check_one(dir: &Dir, store: &Store, level: Level, control: &Control) -> Resul
             findings: Vec::new(),
             coverage: Coverage { bytes_seen: 0, bytes_verified: 0 },
             method: "listed".to_owned(),
+            proved: Vec::new(),
             not_checked: vec!["its content was left on the device; --deep reads it".to_owned()],
             facts: serde_json::Value::Null,
         });

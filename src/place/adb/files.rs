@@ -166,6 +166,13 @@ impl Files {
         })
     }
 
+    /// Whether the path is in the shared storage as the shell sees it: its own
+    /// layer decides there on owners and modes, whatever one asks for.
+    fn is_layered(&self, path: &Path) -> bool {
+        let rooted = self.reach.iter().any(|(root, _)| root == Path::new("/"));
+        !rooted && self.reach(path).is_ok_and(|r| *r == Reach::Plain)
+    }
+
     /// A mark that no name and no content can hold by chance.
     fn mark(&self) -> String {
         let mut known = self.known();
@@ -435,13 +442,14 @@ impl Files {
     }
 
     /// What every put and every change of attributes ends with.
-    fn finish(reach: &Reach, like: &Attributes, times: bool) -> io::Result<String> {
-        let mut script = format!(
-            "chown {}:{} \"$t\" 2>/dev/null; chmod {:o} \"$t\" || exit 73; ",
-            like.uid, like.gid, like.mode
-        );
-        // The label that the device's own policy gives to that path.
-        if matches!(reach, Reach::SuCommand | Reach::SuUser | Reach::Plain) {
+    fn finish(&self, path: &Path, like: &Attributes, times: bool) -> io::Result<String> {
+        let mut script = String::new();
+        if !self.is_layered(path) {
+            // An app's own user may not name the owner that the file has anyway.
+            let (uid, gid, mode) = (like.uid, like.gid, like.mode);
+            let _ =
+                write!(script, "chown {uid}:{gid} \"$t\" 2>/dev/null; chmod {mode:o} \"$t\" || exit 73; ");
+            // The label that the device's own policy gives to that path.
             script.push_str("if [ \"$(id -u)\" = 0 ]; then restorecon \"$t\" || exit 72; fi; ");
         }
         if times {
@@ -756,12 +764,13 @@ impl Remote for Files {
     ) -> io::Result<(Meta, Digest)> {
         let reach = self.reach(path)?.clone();
         let mark = self.mark();
-        let script = format!(
-            "export TZ=UTC0 LC_ALL=C; umask 077; t={}; d=${{t%/*}}; cd -P \"$d\" && [ \"$PWD\" = \"$d\" ] || exit 70; \
-             set -C; cat > \"$t\" || exit 71; {}sha256sum < \"$t\" && stat -c '{mark}{FORMAT}' \"$t\"",
-            String::from_utf8(quoted(path.as_os_str().as_bytes())).map_err(io::Error::other)?,
-            Self::finish(&reach, like, times)?
+        let rest = format!(
+            "; d=${{t%/*}}; cd -P \"$d\" && [ \"$PWD\" = \"$d\" ] || exit 70; set -C; cat > \"$t\" || exit 71; \
+             {}sha256sum < \"$t\" && stat -c '{mark}{FORMAT}' \"$t\"",
+            self.finish(path, like, times)?
         );
+        let before = b"export TZ=UTC0 LC_ALL=C; umask 077; t=".as_slice();
+        let script = [before, &quoted(path.as_os_str().as_bytes()), rest.as_bytes()].concat();
         self.touched();
         let size = from.metadata()?.len();
         let mut hashing =
@@ -769,7 +778,7 @@ impl Remote for Files {
         let mut said = Vec::new();
         let limit = MOMENT + Duration::from_secs(size / SLOWEST);
         let input = Input::From(&mut hashing);
-        let ran = self.raw(&reach, script.as_bytes(), input, &mut bounded(&mut said, 1 << 20), limit)?;
+        let ran = self.raw(&reach, &script, input, &mut bounded(&mut said, 1 << 20), limit)?;
         if ran.code != 0 {
             return Err(error_of(&ran.complaint()));
         }
@@ -791,18 +800,19 @@ impl Remote for Files {
         if meta.size != digest.size {
             return Err(io::Error::other("the device kept less than was written"));
         }
-        is_like(&meta, like, times)?;
+        if !self.is_layered(path) {
+            is_like(&meta, like, times)?;
+        }
         Ok((meta, digest))
     }
 
     fn set_attributes(&self, path: &Path, like: &Attributes, times: bool) -> io::Result<()> {
-        let reach = self.reach(path)?;
         let script = format!(
             "{ENTER}t=$1; ( {}) 2>&1 && echo ok || echo \"err code $?\"",
-            Self::finish(reach, like, times)?
+            self.finish(path, like, times)?
         );
         self.change(path, &script, &[path.as_os_str().as_bytes()])?;
-        is_like(&self.stat(path)?, like, false)
+        if self.is_layered(path) { Ok(()) } else { is_like(&self.stat(path)?, like, false) }
     }
 
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
@@ -818,9 +828,7 @@ impl Remote for Files {
         );
         match self.change(path, &script, &[path.as_os_str().as_bytes()]) {
             // The shared storage lets only an app set the times of its folders.
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && *self.reach(path)? == Reach::Plain => {
-                Ok(())
-            }
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && self.is_layered(path) => Ok(()),
             other => other,
         }
     }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use shopmend::sample::android;
 use shopmend::sample::harm::Roots;
 
-pub use adbd::{Daemon, Faults};
-pub use root::{Model, Su, lacking};
+pub use adbd::{Daemon, Faults, Lie};
+pub use root::{Model, Su, lacking, own};
 
 use super::run::Run;
 
@@ -92,6 +92,14 @@ impl TestDevice {
     pub fn with_apps(model: Model) -> Self {
         let this = Self::empty(model);
         root::fill(this.root());
+        this
+    }
+
+    /// With the TikTok app alone.
+    pub fn with_tiktok(model: Model) -> Self {
+        let this = Self::empty(model);
+        android::tiktok(this.root(), std::time::SystemTime::now()).unwrap();
+        own(this.root());
         this
     }
 
