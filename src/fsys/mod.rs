@@ -11,6 +11,7 @@ mod fault;
 mod listing;
 mod owner;
 mod rel;
+mod remote;
 mod tree;
 mod walk;
 mod write;
@@ -23,6 +24,9 @@ pub(crate) use fault::{Fault, count as fault_count, with as with_faults};
 pub use listing::{Brief, Listings, Named};
 pub use owner::effective_user;
 pub use rel::{BadPath, RelPath, path_from_text, path_text, path_to_text};
+pub use remote::{
+    Doomed, Listed, Mounted, REMOTE, Remote, is_remote, mount, split as split_remote, users_of,
+};
 pub use tree::{remove_tree, tree};
 pub use walk::{MAX_DEPTH, Step, Unreadable, Walk, Walked};
 pub(crate) use write::rename_new_in;

@@ -3,9 +3,10 @@
 //! entered, and a folder that cannot be listed is an error of its own, never
 //! an empty folder.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 
+use super::remote::Listed;
 use super::{Dir, Entry, Kind, Meta, RelPath};
 
 /// How deep a tree may be; what lies deeper is reported, not entered.
@@ -40,7 +41,11 @@ impl Dir {
     /// `enter` decides for each folder whether to look inside, before the
     /// folder itself is an item.
     pub fn walk<F: FnMut(&RelPath) -> bool>(&self, enter: F) -> Walk<'_, F> {
-        Walk { top: self, device: None, enter, open: Vec::new(), next: Some(RelPath::root()) }
+        let mut enter = enter;
+        let far = self.there(&RelPath::root()).map(|(there, on)| walk_there(there.walk(&on), &mut enter));
+        let next = far.is_none().then(RelPath::root);
+        let far = far.unwrap_or_default().into_iter();
+        Walk { top: self, device: None, enter, open: Vec::new(), next, far }
     }
 }
 
@@ -55,6 +60,8 @@ pub struct Walk<'a, F> {
     open: Vec<Folder>,
     /// The folder to look into next.
     next: Option<RelPath>,
+    /// All of a walk on another device.
+    far: std::vec::IntoIter<Step>,
 }
 
 #[derive(Debug)]
@@ -86,6 +93,9 @@ impl<F: FnMut(&RelPath) -> bool> Iterator for Walk<'_, F> {
     type Item = Step;
 
     fn next(&mut self) -> Option<Step> {
+        if let Some(step) = self.far.next() {
+            return Some(step);
+        }
         if let Some(path) = self.next.take()
             && let Err(source) = self.look_into(&path)
         {
@@ -137,6 +147,33 @@ impl<F: FnMut(&RelPath) -> bool> Walk<'_, F> {
         }
         Ok(walked)
     }
+}
+
+/// The walk of another device, which lists a tree in one go.
+fn walk_there(all: io::Result<Vec<Listed>>, enter: &mut dyn FnMut(&RelPath) -> bool) -> Vec<Step> {
+    let all = match all {
+        Ok(all) => all,
+        Err(source) => return vec![Err(Unreadable { path: RelPath::root(), source })],
+    };
+    let mut out = Vec::with_capacity(all.len());
+    let mut left: Option<RelPath> = None;
+    for item in all {
+        let path = item.as_ref().map_or_else(|(path, _)| path, |(path, _)| path);
+        if left.as_ref().is_some_and(|left| path != left && path.starts_with(left)) {
+            continue;
+        }
+        match item {
+            Ok((path, meta)) => {
+                if meta.kind == Kind::Dir && !enter(&path) {
+                    left = Some(path.clone());
+                }
+                let name = path.file_name().map(OsStr::to_owned).unwrap_or_default();
+                out.push(Ok(Walked { name, path, meta }));
+            }
+            Err((path, source)) => out.push(Err(Unreadable { path, source })),
+        }
+    }
+    out
 }
 
 #[cfg(test)]

@@ -284,6 +284,9 @@ impl Scanner<'_> {
         }
 
         let clock = Instant::now();
+        if dir.is_remote() {
+            self.fetch(dir, &stores, notes);
+        }
         let hashed = hash::hash(dir, &mut stores, self.options.rehash, self.control)?;
         self.effort.hashed_files += hashed.files;
         self.effort.hashed_bytes += hashed.bytes;
@@ -320,6 +323,18 @@ impl Scanner<'_> {
         let files = baseline.files(target, &store.id);
         for file in &mut store.files {
             file.hash = files.get(&file.path).filter(|was| was.same_as(file)).map(|was| was.hash);
+        }
+    }
+
+    /// From another device: brings here at once what the checks will read.
+    fn fetch(&self, dir: &Dir, stores: &[Store], notes: &mut Vec<String>) {
+        let wanted = stores
+            .iter()
+            .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.level == Level::Deep))
+            .flat_map(|s| &s.files)
+            .filter(|f| self.options.rehash || f.hash.is_none());
+        if let Err(e) = dir.fetch(wanted.map(|f| &f.path)) {
+            notes.push(format!("not everything could be read from the device: {e}"));
         }
     }
 }
