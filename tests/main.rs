@@ -15,6 +15,8 @@ mod salvage;
 mod salvage_traps;
 mod scripts;
 mod sqlite_check;
+mod sqlite_live;
+mod store_repair;
 mod stores;
 mod undo;
 mod vault;

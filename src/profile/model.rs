@@ -84,8 +84,8 @@ impl Shape {
     pub fn of(kind: Option<StoreKind>) -> Self {
         use StoreKind as K;
         match kind {
-            Some(K::Sqlite | K::SharedPrefs | K::Json | K::Plist | K::Mmkv | K::Media) => Self::File,
-            Some(K::Files) | None => Self::Either,
+            Some(K::Sqlite | K::SharedPrefs | K::Json | K::Plist | K::Mmkv) => Self::File,
+            Some(K::Files | K::Media) | None => Self::Either,
             Some(
                 K::Leveldb
                 | K::SimpleCache

@@ -39,6 +39,7 @@ pub(super) fn adopt(store: &mut Store, check: Check) {
     store.findings.extend(check.findings);
     store.coverage = check.coverage;
     store.method = check.method;
+    store.proved = check.proved;
     store.not_checked = check.not_checked;
     store.facts = check.facts;
 }
@@ -76,6 +77,7 @@ fn plain_files(dir: &Dir, store: &Store, level: Level, control: &Control) -> Res
         findings: Vec::new(),
         coverage: Coverage { bytes_seen: store.bytes(), bytes_verified: 0 },
         method: "read and hashed".to_owned(),
+        proved: Vec::new(),
         not_checked: Vec::new(),
         facts: serde_json::Value::Null,
     };
@@ -96,6 +98,9 @@ fn plain_files(dir: &Dir, store: &Store, level: Level, control: &Control) -> Res
                     }
                     finding.in_file(file.path.clone())
                 }));
+                let named = |what: &String| format!("{}: {what}", file.path);
+                out.proved
+                    .extend(check.proved.iter().map(|p| store::Proof::new(&p.by, p.of.iter().map(named))));
                 out.not_checked
                     .extend(check.not_checked.into_iter().map(|why| format!("{}: {why}", file.path)));
             }
@@ -134,7 +139,8 @@ fn actual_kind(subject: Subject<'_>, store: &Store) -> std::io::Result<StoreKind
             Ok(store::registry::recognise(subject)?.filter(|k| browser_cache(*k)).unwrap_or(kind))
         }
         Some(kind) => Ok(kind),
-        None if store.kind == StoreKind::Sqlite => Ok(StoreKind::Sqlite),
+        // What was told apart by content already.
+        None if store.kind != StoreKind::Files => Ok(store.kind),
         None => Ok(store::registry::recognise(subject)?.unwrap_or(StoreKind::Files)),
     }
 }
@@ -160,6 +166,7 @@ fn nothing(store: &Store, code: &str, severity: Severity, message: String) -> Ch
         ],
         coverage: Coverage::default(),
         method: String::new(),
+        proved: Vec::new(),
         not_checked: Vec::new(),
         facts: serde_json::Value::Null,
     }

@@ -11,7 +11,7 @@ use crate::model::{Class, Finding, Remedy, SQLITE_SIDECARS, Severity, StoreKind,
 use crate::place::{Root, Target};
 use crate::profile::Rule;
 use crate::sqlite::format::MAGIC;
-use crate::store::Coverage;
+use crate::store::{Coverage, Subject, registry};
 
 /// A folder of a store as the walk met it.
 #[derive(Debug, Clone)]
@@ -89,6 +89,7 @@ pub(super) fn collect(
     }
     gather.databases_without_rule(loose, control)?;
     gather.split_mixed_folders(control)?;
+    gather.split_mixed_caches(control)?;
     for (path, source) in unreadable {
         gather.unreadable(&path, &source, &mut notes);
     }
@@ -152,6 +153,7 @@ impl Gather<'_> {
             findings: Vec::new(),
             coverage: Coverage::default(),
             method: String::new(),
+            proved: Vec::new(),
             not_checked: Vec::new(),
             stale: Vec::new(),
             facts: serde_json::Value::Null,
@@ -221,6 +223,37 @@ impl Gather<'_> {
                 }
             }
             self.stores[at].files.extend(rest.into_values());
+        }
+        Ok(())
+    }
+
+    /// In a cache of mixed files, each folder that a kind knows by its content is
+    /// a store of its own, under the same rule.
+    fn split_mixed_caches(&mut self, control: &Control) -> Result<(), Cancelled> {
+        for at in 0..self.stores.len() {
+            let mixed = self.stores[at].class == Class::Cache
+                && self.stores[at].rule.as_ref().is_some_and(|r| r.kind.is_none());
+            if !mixed {
+                continue;
+            }
+            let own = self.stores[at].path.clone();
+            let mut found: Vec<(RelPath, StoreKind)> = Vec::new();
+            for folder in &self.stores[at].folders {
+                control.safe_point()?;
+                let inside = folder.path == own || found.iter().any(|(f, _)| folder.path.starts_with(f));
+                let subject = Subject { dir: self.dir, path: &folder.path };
+                if !inside && let Ok(Some(kind)) = registry::recognise(subject) {
+                    found.push((folder.path.clone(), kind));
+                }
+            }
+            for (path, kind) in found {
+                let mut store = self.empty(path.clone(), self.stores[at].rule.clone());
+                store.kind = kind;
+                let outer = &mut self.stores[at];
+                store.files = outer.files.extract_if(.., |f| f.path.starts_with(&path)).collect();
+                store.folders = outer.folders.extract_if(.., |f| f.path.starts_with(&path)).collect();
+                self.stores.push(store);
+            }
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
 use crate::place::{Root, Target};
 use crate::process::{Processes, Running};
 use crate::profile::Rule;
-use crate::store::{Coverage, Level};
+use crate::store::{Coverage, Level, Proof};
 
 /// What a scan is asked to do.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +77,8 @@ pub struct Store {
     pub coverage: Coverage,
     /// What proved the verdict.
     pub method: String,
+    /// Which method proved what of it.
+    pub proved: Vec<Proof>,
     pub not_checked: Vec<String>,
     /// Entries of a cache that may go, and why.
     pub stale: Vec<StaleEntry>,

@@ -108,7 +108,7 @@ fn damage(code: &str, message: impl Into<String>, rel: &RelPath, at: u64) -> Fin
 }
 
 /// The check, before it is summed up.
-fn examine(subject: Subject<'_>, control: &Control) -> Result<Tally, StoreError> {
+pub(super) fn examine(subject: Subject<'_>, control: &Control) -> Result<Tally, StoreError> {
     let root = RelPath::root();
     let fail = |e| subject.read_error(&root, e);
     let mut out = Tally::new(StoreKind::BlockfileCache, "blockfile structure and entry hashes");

@@ -321,11 +321,11 @@ impl<R: Read> Fields<R> {
                 return Err(broken(at, "a new content", format!("content {id} again")));
             }
         }
-        let at = self.at;
         let expected = self.int()?;
         if expected != sum {
+            // It covers everything before it.
             return Err(broken(
-                at,
+                0,
                 format!("hash {:08x}", sum.cast_unsigned()),
                 format!("{:08x}", expected.cast_unsigned()),
             ));
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn damage_in_the_index_is_found() {
-        bench().every_damage_is_found(7, &check);
+        bench().parsed().every_damage_is_found(7, &check);
     }
 
     #[test]

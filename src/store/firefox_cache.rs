@@ -142,7 +142,7 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
 }
 
 /// The check, before it is summed up.
-fn examine(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
+pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
     let listing = list(subject)?;
     let method = match level {
         Level::Fast => "firefox cache metadata hashes",

@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn damaged_pictures_are_found() {
-        bench().every_damage_is_found(6, &check);
+        bench().parsed().every_damage_is_found(6, &check);
     }
 
     #[test]

@@ -69,7 +69,7 @@ fn damage(code: &str, message: impl Into<String>, rel: &RelPath) -> Finding {
 }
 
 /// The check, before it is summed up.
-fn examine(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
+pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
     let root = RelPath::root();
     let fail = |e| subject.read_error(&root, e);
     let method = match level {

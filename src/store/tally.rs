@@ -109,11 +109,16 @@ impl Tally {
         if self.unlisted > 0 {
             self.not_checked.push(format!("{} further findings are not listed", self.unlisted));
         }
+        let rest = self.coverage.bytes_seen.saturating_sub(self.coverage.bytes_verified);
+        if rest > 0 && self.not_checked.is_empty() && self.findings.is_empty() {
+            self.not_checked.push(format!("{rest} bytes that no checksum covers, such as padding"));
+        }
         Check {
             kind: self.kind,
             findings: self.findings,
             coverage: self.coverage,
             method: self.method,
+            proved: Vec::new(),
             not_checked: self.not_checked,
             facts: serde_json::Value::Null,
         }

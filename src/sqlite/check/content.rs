@@ -36,6 +36,9 @@ impl Worker<'_, '_> {
         cell: &Cell,
         entry: &Entry<'_, '_>,
     ) {
+        if let Mode::Parents(round) | Mode::Children(round) = self.mode {
+            return self.foreign(round, page, tree, cell, entry);
+        }
         if let Some(rows) = &tree.rows {
             if rows.ruled {
                 self.rules(page, tree, rows, at, cell, entry);
@@ -271,6 +274,6 @@ impl Worker<'_, '_> {
 }
 
 /// What a row that is older than field `f` has there.
-fn default_of(rows: &RowPlan, f: usize) -> ValueRef<'_> {
+pub(super) fn default_of(rows: &RowPlan, f: usize) -> ValueRef<'_> {
     rows.rules.get(f).map_or(ValueRef::Null, |r| values::as_ref(&r.default))
 }

@@ -98,7 +98,11 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
 }
 
 /// The check, before it is summed up.
-fn examine_store(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
+pub(super) fn examine_store(
+    subject: Subject<'_>,
+    level: Level,
+    control: &Control,
+) -> Result<Tally, StoreError> {
     let folder = Folder::list(subject)?;
     let method = match level {
         Level::Fast => "leveldb manifest, log and index checksums",
