@@ -28,7 +28,7 @@ const MAX_TABLES: usize = 2000;
 ///
 /// # Errors
 /// When cancelled.
-pub fn infer(
+pub(super) fn infer(
     pages: &Pages,
     scan: &mut Scan,
     chains: &Chains,
@@ -151,7 +151,7 @@ fn statement(
     }
     let taken = |name: &str| schema.objects.iter().any(|o| o.name.eq_ignore_ascii_case(name));
     let name = std::iter::once(format!("table_{root}"))
-        .chain((2..).map(|n| format!("table_{root}_{n}")))
+        .chain((2..MAX_TABLES).map(|n| format!("table_{root}_{n}")))
         .find(|n| !taken(n))?;
     let column = |i: usize| match i {
         0 if alias && most > 1 => "c0 INTEGER PRIMARY KEY".to_owned(),
