@@ -3,6 +3,7 @@
 
 mod support;
 
+mod android;
 mod browser_stores;
 mod browsers;
 mod cli;

@@ -39,6 +39,9 @@ pub struct Document {
     /// The image's folder, when it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The Android device, when it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<crate::place::adb::DeviceReport>,
     pub targets: Vec<TargetDoc>,
     pub volumes: Vec<Volume>,
     pub notes: Vec<String>,
@@ -169,6 +172,7 @@ impl Document {
             platform,
             place: place.to_owned(),
             image: image.map(path_text),
+            device: None,
             targets: scan.targets.iter().map(target).collect(),
             volumes: scan.volumes.clone(),
             notes: scan.notes.clone(),

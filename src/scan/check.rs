@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Store;
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, RelPath};
-use crate::model::{Finding, Remedy, Severity, StoreKind};
+use crate::model::{Class, Finding, Remedy, Severity, StoreKind};
 use crate::store::{self, Check, Coverage, Level, StoreError, Subject};
 
 /// A file or folder of the store could not be read.
@@ -44,7 +44,24 @@ pub(super) fn adopt(store: &mut Store, check: Check) {
     store.facts = check.facts;
 }
 
+/// Whether the store is a cache of another device that only its listing is
+/// known of: reading all of it would take longer than fetching it anew.
+fn is_far(dir: &Dir, store: &Store, level: Level) -> bool {
+    level == Level::Fast && store.class == Class::Cache && store.files.iter().any(|f| !dir.is_here(&f.path))
+}
+
 fn check_one(dir: &Dir, store: &Store, level: Level, control: &Control) -> Result<Check, Cancelled> {
+    if is_far(dir, store, level) {
+        return Ok(Check {
+            kind: store.rule.as_ref().and_then(|r| r.kind).unwrap_or(StoreKind::Files),
+            findings: Vec::new(),
+            coverage: Coverage { bytes_seen: 0, bytes_verified: 0 },
+            method: "listed".to_owned(),
+            proved: Vec::new(),
+            not_checked: vec!["its content was left on the device; --deep reads it".to_owned()],
+            facts: serde_json::Value::Null,
+        });
+    }
     let subject = Subject { dir, path: &store.path };
     let kind = match actual_kind(subject, store) {
         Ok(kind) => kind,
