@@ -177,13 +177,9 @@ fn listing(dir: &Path) -> BTreeSet<String> {
 #[test]
 fn scoreboard() {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
-    let seeds = match number("SHOPMEND_SEED") {
-        Some(one) => one..one + 1,
-        None => {
-            let first = number("SHOPMEND_FIRST_SEED").unwrap_or(0);
-            first..first + number("SHOPMEND_SEEDS").unwrap_or(60)
-        }
-    };
+    let first = number("SHOPMEND_FIRST_SEED").unwrap_or(0);
+    let one = number("SHOPMEND_SEED").map(|one| one..one + 1);
+    let seeds = one.unwrap_or(first..first + number("SHOPMEND_SEEDS").unwrap_or(60));
     let next = AtomicU64::new(seeds.start);
     let results = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
