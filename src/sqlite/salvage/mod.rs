@@ -357,6 +357,7 @@ impl Salvager {
             HashMap::new()
         };
         let wanted = self.wanted(&scan, &chains, &trees, &schema, control)?;
+        place::reclaim(&self.pages, &mut scan, &mut trees, &wanted, control)?;
         let evidence = Evidence {
             pages: &self.pages,
             chains: &chains,
