@@ -475,6 +475,7 @@ mod tests {
     #[test]
     fn damage_under_a_hash_is_found_in_the_right_file() {
         sound().every_damage_is_found(31, &deep);
+        sound().any_damage_is_survived(89, &deep);
     }
 
     #[test]

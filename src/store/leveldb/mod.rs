@@ -16,6 +16,7 @@ mod manifest;
 mod order;
 mod rebuild;
 mod scan;
+mod state;
 mod table;
 
 use std::io;
