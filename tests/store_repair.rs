@@ -151,7 +151,7 @@ fn a_damaged_database_among_cached_files_goes_alone() {
     };
     assert!(of(&scan)["method"].as_str().unwrap().contains("2 databases"), "{:#}", of(&scan));
     assert_eq!(of(&scan)["findings"], serde_json::json!([]));
-    shopmend::sample::harm::overwrite(&folder.join("two"), 4096 * 2 + 100, &[0xa5; 3000]).unwrap();
+    shopmend::sample::harm::cut(&folder.join("two")).unwrap();
     let before = Snapshot::of(tree.image());
     let run = Run::new();
     let repair = call(
