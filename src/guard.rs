@@ -120,7 +120,9 @@ fn sidecars_go_with_their_database<'a>(
             let base = path.parent().unwrap_or_default().join(stem);
             let with_base = base.as_ref().is_ok_and(|b| all.contains(b));
             let lone = base.is_ok_and(|b| {
-                rustix::fs::lstat(action.root.join(b.as_path())).is_err_and(|e| e == rustix::io::Errno::NOENT)
+                crate::fsys::Dir::open(&action.root)
+                    .and_then(|root| root.exists(&b))
+                    .is_ok_and(|there| !there)
             });
             if !with_base && !lone {
                 return Err(format!("{path} would go without its database"));

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod android;
 mod browser_stores;
 mod browsers;
 mod cli;
@@ -15,6 +16,7 @@ mod salvage;
 mod salvage_traps;
 mod scripts;
 mod sqlite_check;
+mod sqlite_live;
 mod store_repair;
 mod stores;
 mod undo;

@@ -553,8 +553,8 @@ fn a_deep_check_adds_what_only_sqlite_can_say() {
     )
     .unwrap();
     let fast = check_file(dir.path(), Level::Fast);
-    assert_eq!(fast.findings, []);
-    assert_eq!(fast.not_checked.len(), 2, "{:?}", fast.not_checked);
+    assert_eq!(codes(&fast.findings), ["sqlite.foreign-key"]);
+    assert_eq!(fast.not_checked, Vec::<String>::new());
     let deep = check_file(dir.path(), Level::Deep);
     assert_eq!(codes(&deep.findings), ["sqlite.foreign-key"]);
     assert_eq!(deep.not_checked, Vec::<String>::new());

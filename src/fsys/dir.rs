@@ -6,11 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
 use super::RelPath;
+use super::remote::{self, Remote};
 
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +59,16 @@ pub struct Entry {
 /// link and without leaving its file system.
 #[derive(Debug)]
 pub struct Dir {
-    fd: OwnedFd,
+    at: At,
     path: PathBuf,
+}
+
+/// Where an open directory is.
+#[derive(Debug)]
+enum At {
+    Here(OwnedFd),
+    /// On another device, at that path there.
+    There(Arc<dyn Remote>, PathBuf),
 }
 
 /// From so many entries on, looking at each is spread over all cores.
@@ -79,8 +89,13 @@ impl Dir {
         }
         // Rebuilt by component, so that `link/` cannot mean the link's target.
         let path: PathBuf = path.components().collect();
+        if let Some(found) = remote::find(&path) {
+            let (there, on) = found?;
+            must_be_folder(there.stat(&on)?.kind)?;
+            return Ok(Self { at: At::There(there, on), path });
+        }
         let fd = rustix::fs::open(&path, DIR_FLAGS, Mode::empty())?;
-        Ok(Self { fd, path })
+        Ok(Self { at: At::Here(fd), path })
     }
 
     /// The path it was opened by, for messages only.
@@ -90,8 +105,31 @@ impl Dir {
     }
 
     /// The handle, for the write half of this room.
-    pub(super) fn fd(&self) -> &OwnedFd {
-        &self.fd
+    ///
+    /// # Errors
+    /// `Unsupported` for a directory on another device.
+    pub(super) fn fd(&self) -> io::Result<&OwnedFd> {
+        match &self.at {
+            At::Here(fd) => Ok(fd),
+            At::There(..) => Err(remote::unsupported()),
+        }
+    }
+
+    /// The other device, and the path on it of what is at `rel`; `None` for a
+    /// directory of this machine.
+    pub(super) fn there(&self, rel: &RelPath) -> Option<(&dyn Remote, PathBuf)> {
+        match &self.at {
+            At::Here(_) => None,
+            // Joining nothing would add a slash.
+            At::There(there, on) if rel.is_root() => Some((there.as_ref(), on.clone())),
+            At::There(there, on) => Some((there.as_ref(), on.join(rel.as_path()))),
+        }
+    }
+
+    /// Whether it is on another device.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self.at, At::There(..))
     }
 
     /// A directory below this one.
@@ -99,8 +137,20 @@ impl Dir {
     /// # Errors
     /// The system's error; a link or mount point on the way is refused.
     pub fn dir(&self, rel: &RelPath) -> io::Result<Self> {
-        let fd = if rel.is_root() { self.fd.try_clone()? } else { self.open_below(rel, DIR_FLAGS)? };
-        Ok(Self { fd, path: self.path.join(rel.as_path()) })
+        let path = self.path.join(rel.as_path());
+        let at = match &self.at {
+            At::There(there, on) => {
+                let mut on = on.clone();
+                for name in rel.components() {
+                    on.push(name);
+                    must_be_folder(there.stat(&on)?.kind)?;
+                }
+                At::There(Arc::clone(there), on)
+            }
+            At::Here(fd) if rel.is_root() => At::Here(fd.try_clone()?),
+            At::Here(_) => At::Here(self.open_below(rel, DIR_FLAGS)?),
+        };
+        Ok(Self { at, path })
     }
 
     /// A directory right in this one, also one that another file system is
@@ -109,8 +159,8 @@ impl Dir {
     /// # Errors
     /// The system's error; a link is refused.
     pub(super) fn enter(&self, name: &OsStr) -> io::Result<Self> {
-        let fd = rustix::fs::openat(&self.fd, name, DIR_FLAGS, Mode::empty())?;
-        Ok(Self { fd, path: self.path.join(name) })
+        let fd = rustix::fs::openat(self.fd()?, name, DIR_FLAGS, Mode::empty())?;
+        Ok(Self { at: At::Here(fd), path: self.path.join(name) })
     }
 
     /// A regular file below this one, for reading.
@@ -118,7 +168,12 @@ impl Dir {
     /// # Errors
     /// The system's error; `InvalidInput` for what is no regular file. Never
     /// blocks on a FIFO.
+    ///
+    /// On another device it is a private copy of the content.
     pub fn open_file(&self, rel: &RelPath) -> io::Result<File> {
+        if let Some((there, on)) = self.there(rel) {
+            return there.open(&on);
+        }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = self.open_below(rel, flags)?;
         let stat = rustix::fs::fstat(&fd)?;
@@ -133,15 +188,19 @@ impl Dir {
     /// # Errors
     /// The system's error.
     pub fn stat(&self, rel: &RelPath) -> io::Result<Meta> {
+        if let Some((there, on)) = self.there(rel) {
+            return there.stat(&on);
+        }
+        let fd = self.fd()?;
         let Some(name) = rel.file_name() else {
-            return Ok(meta(&rustix::fs::fstat(&self.fd)?));
+            return Ok(meta(&rustix::fs::fstat(fd)?));
         };
         let parent = rel.parent().unwrap_or_default();
         // Tens of thousands of these are asked for with the folder at hand.
         let stat = if parent.is_root() {
-            rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?
+            rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)?
         } else {
-            rustix::fs::statat(&self.dir(&parent)?.fd, name, AtFlags::SYMLINK_NOFOLLOW)?
+            rustix::fs::statat(self.dir(&parent)?.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?
         };
         Ok(meta(&stat))
     }
@@ -164,7 +223,11 @@ impl Dir {
     /// The system's error: a listing that failed is never an empty one. An
     /// entry that vanished between listing and looking is left out.
     pub fn list(&self) -> io::Result<Vec<Entry>> {
-        let look = |name: OsString| match rustix::fs::statat(&self.fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+        if let Some((there, on)) = self.there(&RelPath::root()) {
+            return there.list(&on);
+        }
+        let fd = self.fd()?;
+        let look = |name: OsString| match rustix::fs::statat(fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Some(Ok(Entry { meta: meta(&stat), name })),
             Err(rustix::io::Errno::NOENT) => None,
             Err(e) => Some(Err(io::Error::from(e))),
@@ -182,8 +245,11 @@ impl Dir {
     /// # Errors
     /// As [`Dir::list`].
     pub fn names(&self) -> io::Result<Vec<(OsString, Option<Kind>)>> {
+        if self.is_remote() {
+            return Ok(self.list()?.into_iter().map(|e| (e.name, Some(e.meta.kind))).collect());
+        }
         let mut out = Vec::new();
-        for item in rustix::fs::Dir::read_from(&self.fd)? {
+        for item in rustix::fs::Dir::read_from(self.fd()?)? {
             let item = item?;
             let name = OsStr::from_bytes(item.file_name().to_bytes());
             if name == "." || name == ".." {
@@ -206,7 +272,7 @@ impl Dir {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-            match rustix::fs::openat2(&self.fd, rel.as_path(), flags, Mode::empty(), resolve) {
+            match rustix::fs::openat2(self.fd()?, rel.as_path(), flags, Mode::empty(), resolve) {
                 Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
                 other => return Ok(other?),
             }
@@ -216,8 +282,8 @@ impl Dir {
 
     /// What `openat2` does, one component at a time, where it is missing.
     fn open_by_component(&self, rel: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
-        let here = rustix::fs::fstat(&self.fd)?.st_dev;
-        let mut fd = self.fd.try_clone()?;
+        let here = rustix::fs::fstat(self.fd()?)?.st_dev;
+        let mut fd = self.fd()?.try_clone()?;
         let mut names = rel.components().peekable();
         while let Some(name) = names.next() {
             let flags = if names.peek().is_some() { DIR_FLAGS } else { flags | OFlags::NOFOLLOW };
@@ -227,6 +293,15 @@ impl Dir {
             }
         }
         Ok(fd)
+    }
+}
+
+/// What a directory on another device must be: no link stands for one.
+fn must_be_folder(kind: Kind) -> io::Result<()> {
+    match kind {
+        Kind::Dir => Ok(()),
+        Kind::Link => Err(rustix::io::Errno::LOOP.into()),
+        Kind::File | Kind::Other => Err(io::ErrorKind::NotADirectory.into()),
     }
 }
 
@@ -329,7 +404,8 @@ mod tests {
     fn a_fifo_neither_blocks_nor_opens() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = Dir::open(tmp.path()).unwrap();
-        rustix::fs::mknodat(dir.fd(), "pipe", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(dir.fd().unwrap(), "pipe", FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .unwrap();
         assert!(dir.open_file(&rel("pipe")).is_err());
     }
 }

@@ -10,6 +10,7 @@ mod dir;
 mod fault;
 mod owner;
 mod rel;
+mod remote;
 mod tree;
 mod walk;
 mod write;
@@ -21,6 +22,9 @@ pub use dir::{Dir, Entry, Kind, Meta};
 pub(crate) use fault::{Fault, count as fault_count, with as with_faults};
 pub use owner::effective_user;
 pub use rel::{BadPath, RelPath, path_from_text, path_text, path_to_text};
+pub use remote::{
+    Doomed, Listed, Mounted, REMOTE, Remote, is_remote, mount, split as split_remote, users_of,
+};
 pub use tree::{remove_tree, tree};
 pub use walk::{MAX_DEPTH, Step, Unreadable, Walked};
 pub(crate) use write::rename_new_in;

@@ -7,7 +7,8 @@ use std::io;
 use walkdir::WalkDir;
 
 use super::dir::meta_of;
-use super::{Dir, Meta, RelPath};
+use super::remote::Listed;
+use super::{Dir, Kind, Meta, RelPath};
 
 /// How deep a tree may be; what lies deeper is reported, not entered.
 pub const MAX_DEPTH: usize = 128;
@@ -35,6 +36,8 @@ impl Dir {
     /// `enter` decides for each folder whether to look inside; it sees the
     /// folder as an item first.
     pub fn walk(&self, mut enter: impl FnMut(&RelPath) -> bool) -> impl Iterator<Item = Step> {
+        let far = self.there(&RelPath::root()).map(|(there, on)| walk_there(there.walk(&on), &mut enter));
+        let is_far = far.is_some();
         let mut walk = WalkDir::new(self.path())
             .follow_links(false)
             .follow_root_links(false)
@@ -44,7 +47,10 @@ impl Dir {
             .sort_by_file_name()
             .into_iter();
         let base = self.path().to_path_buf();
-        std::iter::from_fn(move || {
+        let near = std::iter::from_fn(move || {
+            if is_far {
+                return None;
+            }
             let item = walk.next()?;
             Some(match item {
                 Ok(entry) => {
@@ -74,8 +80,35 @@ impl Dir {
                     Err(Unreadable { path, source: e.into() })
                 }
             })
-        })
+        });
+        far.into_iter().flatten().chain(near)
     }
+}
+
+/// The walk of another device, which lists a tree in one go.
+fn walk_there(all: io::Result<Vec<Listed>>, enter: &mut dyn FnMut(&RelPath) -> bool) -> Vec<Step> {
+    let all = match all {
+        Ok(all) => all,
+        Err(source) => return vec![Err(Unreadable { path: RelPath::root(), source })],
+    };
+    let mut out = Vec::with_capacity(all.len());
+    let mut left: Option<RelPath> = None;
+    for item in all {
+        let path = item.as_ref().map_or_else(|(path, _)| path, |(path, _)| path);
+        if left.as_ref().is_some_and(|left| path != left && path.starts_with(left)) {
+            continue;
+        }
+        match item {
+            Ok((path, meta)) => {
+                if meta.kind == Kind::Dir && !enter(&path) {
+                    left = Some(path.clone());
+                }
+                out.push(Ok(Walked { path, meta }));
+            }
+            Err((path, source)) => out.push(Err(Unreadable { path, source })),
+        }
+    }
+    out
 }
 
 fn relative(base: &std::path::Path, path: &std::path::Path) -> io::Result<RelPath> {

@@ -68,7 +68,10 @@ pub(crate) fn folders(
 fn below(names: &[NameGlob], base: &BaseFolder, fold: bool, notes: &mut Vec<Refusal>) -> Vec<Found> {
     // A base folder that a person named may be reached through links, so its
     // real path is taken once, here.
-    let real = match base.path.canonicalize() {
+    // On another device there is nothing of the sort.
+    let real =
+        if crate::fsys::is_remote(&base.path) { Ok(base.path.clone()) } else { base.path.canonicalize() };
+    let real = match real {
         Ok(real) if base.links || real == base.path => real,
         Ok(_) => {
             let reason = "it is reached through a link, and links in an image are never followed";

@@ -244,6 +244,7 @@ impl Rebuild<'_> {
                 copies.push(Copied { path: path.clone(), object: None, size: 0, ident, attributes });
             }
         }
+        root.fetch(self.members.iter().map(|m| &m.path)).map_err(failed("cannot read the store"))?;
         for item in self.members {
             self.job.control.safe_point()?;
             let copy = copy_in(root, &mut objects, item)?;
@@ -406,6 +407,14 @@ fn place_file(
 ) -> Result<Ready, Halt> {
     let cannot = |e: io::Error| Halt::Failed(format!("cannot put the new {path} beside the old one: {e}"));
     let mut source = out.open_file(from).map_err(cannot)?;
+    if root.is_remote() {
+        let (meta, written) = root.put(beside, &mut source, attributes, false).map_err(cannot)?;
+        return Ok(Ready {
+            path: path.clone(),
+            item: Item::new(beside.clone(), &meta),
+            hash: written.blake3,
+        });
+    }
     let mut file = root.create_file(beside, 0o600).map_err(cannot)?;
     let sparse = Meta::of(&source).is_ok_and(|m| m.allocated < m.size);
     let written = copy_hashed(&mut source, &mut file, sparse, u64::MAX).map_err(cannot)?;

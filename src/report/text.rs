@@ -149,6 +149,9 @@ fn one_store(out: &mut String, store: &StoreDoc, style: Style) {
             };
             wrap(out, "           ", &format!("checked by {}{covered}", store.method));
         }
+        for proof in &store.proved {
+            wrap(out, "           ", &format!("proved by {}", printable(&proof.line())));
+        }
         for not in &store.not_checked {
             wrap(out, "           ", &format!("not checked: {not}"));
         }

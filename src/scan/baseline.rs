@@ -214,6 +214,7 @@ impl Baseline {
                 findings: store.findings.clone(),
                 coverage: store.coverage,
                 method: store.method.clone(),
+                proved: store.proved.clone(),
                 not_checked: store.not_checked.clone(),
                 facts: serde_json::Value::Null,
             };

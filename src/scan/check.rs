@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Store;
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, RelPath};
-use crate::model::{Finding, Remedy, Severity, StoreKind};
+use crate::model::{Class, Finding, Remedy, Severity, StoreKind};
 use crate::store::{self, Check, Coverage, Level, StoreError, Subject};
 
 /// A file or folder of the store could not be read.
@@ -39,11 +39,29 @@ pub(super) fn adopt(store: &mut Store, check: Check) {
     store.findings.extend(check.findings);
     store.coverage = check.coverage;
     store.method = check.method;
+    store.proved = check.proved;
     store.not_checked = check.not_checked;
     store.facts = check.facts;
 }
 
+/// Whether the store is a cache of another device that only its listing is
+/// known of: reading all of it would take longer than fetching it anew.
+fn is_far(dir: &Dir, store: &Store, level: Level) -> bool {
+    level == Level::Fast && store.class == Class::Cache && store.files.iter().any(|f| !dir.is_here(&f.path))
+}
+
 fn check_one(dir: &Dir, store: &Store, level: Level, control: &Control) -> Result<Check, Cancelled> {
+    if is_far(dir, store, level) {
+        return Ok(Check {
+            kind: store.rule.as_ref().and_then(|r| r.kind).unwrap_or(StoreKind::Files),
+            findings: Vec::new(),
+            coverage: Coverage { bytes_seen: 0, bytes_verified: 0 },
+            method: "listed".to_owned(),
+            proved: Vec::new(),
+            not_checked: vec!["its content was left on the device; --deep reads it".to_owned()],
+            facts: serde_json::Value::Null,
+        });
+    }
     let subject = Subject { dir, path: &store.path };
     let kind = match actual_kind(subject, store) {
         Ok(kind) => kind,
@@ -76,6 +94,7 @@ fn plain_files(dir: &Dir, store: &Store, level: Level, control: &Control) -> Res
         findings: Vec::new(),
         coverage: Coverage { bytes_seen: store.bytes(), bytes_verified: 0 },
         method: "read and hashed".to_owned(),
+        proved: Vec::new(),
         not_checked: Vec::new(),
         facts: serde_json::Value::Null,
     };
@@ -96,6 +115,9 @@ fn plain_files(dir: &Dir, store: &Store, level: Level, control: &Control) -> Res
                     }
                     finding.in_file(file.path.clone())
                 }));
+                let named = |what: &String| format!("{}: {what}", file.path);
+                out.proved
+                    .extend(check.proved.iter().map(|p| store::Proof::new(&p.by, p.of.iter().map(named))));
                 out.not_checked
                     .extend(check.not_checked.into_iter().map(|why| format!("{}: {why}", file.path)));
             }
@@ -161,6 +183,7 @@ fn nothing(store: &Store, code: &str, severity: Severity, message: String) -> Ch
         ],
         coverage: Coverage::default(),
         method: String::new(),
+        proved: Vec::new(),
         not_checked: Vec::new(),
         facts: serde_json::Value::Null,
     }

@@ -1,7 +1,6 @@
 //! Walks one root and gathers its files into stores.
 
 use std::collections::HashMap;
-use std::io::Read as _;
 use std::sync::Arc;
 
 use super::{FileRecord, Store};
@@ -153,6 +152,7 @@ impl Gather<'_> {
             findings: Vec::new(),
             coverage: Coverage::default(),
             method: String::new(),
+            proved: Vec::new(),
             not_checked: Vec::new(),
             stale: Vec::new(),
             facts: serde_json::Value::Null,
@@ -287,8 +287,7 @@ fn record(path: RelPath, meta: &Meta) -> FileRecord {
 
 /// Whether a file begins as a database does.
 pub(super) fn is_sqlite(dir: &Dir, path: &RelPath) -> bool {
-    let mut magic = [0; MAGIC.len()];
-    dir.open_file(path).and_then(|mut f| f.read_exact(&mut magic)).is_ok() && &magic == MAGIC
+    dir.begins_with(path, MAGIC).unwrap_or(false)
 }
 
 /// Eight hex digits that name a store on the command line.

@@ -27,7 +27,7 @@ use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
 use crate::place::{Root, Target};
 use crate::process::{Processes, Running};
 use crate::profile::Rule;
-use crate::store::{Coverage, Level};
+use crate::store::{Coverage, Level, Proof};
 
 /// What a scan is asked to do.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +77,8 @@ pub struct Store {
     pub coverage: Coverage,
     /// What proved the verdict.
     pub method: String,
+    /// Which method proved what of it.
+    pub proved: Vec<Proof>,
     pub not_checked: Vec<String>,
     /// Entries of a cache that may go, and why.
     pub stale: Vec<StaleEntry>,
@@ -280,6 +282,9 @@ impl Scanner<'_> {
         }
 
         let clock = Instant::now();
+        if dir.is_remote() {
+            self.fetch(dir, &stores, notes);
+        }
         let hashed = hash::hash(dir, &mut stores, self.options.rehash, self.control)?;
         self.effort.hashed_files += hashed.files;
         self.effort.hashed_bytes += hashed.bytes;
@@ -304,6 +309,20 @@ impl Scanner<'_> {
         }
         self.effort.save_ms += millis(clock);
         Ok(stores)
+    }
+}
+
+impl Scanner<'_> {
+    /// From another device: brings here at once what the checks will read.
+    fn fetch(&self, dir: &Dir, stores: &[Store], notes: &mut Vec<String>) {
+        let wanted = stores
+            .iter()
+            .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.level == Level::Deep))
+            .flat_map(|s| &s.files)
+            .filter(|f| self.options.rehash || f.hash.is_none());
+        if let Err(e) = dir.fetch(wanted.map(|f| &f.path)) {
+            notes.push(format!("not everything could be read from the device: {e}"));
+        }
     }
 }
 

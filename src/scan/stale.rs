@@ -320,6 +320,7 @@ mod tests {
             findings: Vec::new(),
             coverage: Coverage::default(),
             method: String::new(),
+            proved: Vec::new(),
             not_checked: Vec::new(),
             stale: Vec::new(),
             facts: serde_json::Value::Null,

@@ -102,12 +102,44 @@ pub struct Check {
     pub coverage: Coverage,
     /// What proved it, for the report: `leveldb block checksums`, `sqlite single pass`.
     pub method: String,
+    /// Which method proved what; empty for kinds that have one method, and for damaged stores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proved: Vec<Proof>,
     /// What could not be checked, with the reason; a person reads it.
     pub not_checked: Vec<String>,
     /// What a later rebuild wants to know of the healthy store; `Null` for
     /// kinds that have nothing. For a database: [`SqliteFacts`] as JSON.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub facts: serde_json::Value,
+}
+
+/// What one method proved of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The method, for a person.
+    pub by: String,
+    /// What it vouches for: parts of the store by name.
+    pub of: Vec<String>,
+}
+
+impl Proof {
+    /// Most parts that a line for a person names.
+    const NAMED: usize = 4;
+
+    pub(crate) fn new(by: &str, of: impl Iterator<Item = String>) -> Self {
+        Self { by: by.to_owned(), of: of.collect() }
+    }
+
+    /// One line for a person.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let named: Vec<&str> = self.of.iter().take(Self::NAMED).map(String::as_str).collect();
+        let more = match self.of.len().saturating_sub(Self::NAMED) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        format!("{}: {}{more}", self.by, named.join(", "))
+    }
 }
 
 /// What the baseline remembers of a healthy database, so that a later salvage

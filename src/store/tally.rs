@@ -118,6 +118,7 @@ impl Tally {
             findings: self.findings,
             coverage: self.coverage,
             method: self.method,
+            proved: Vec::new(),
             not_checked: self.not_checked,
             facts: serde_json::Value::Null,
         }
