@@ -111,7 +111,8 @@ impl<'k> EntryHash<'k> {
     }
 
     /// Adds text or a blob; `len` is its true length when `bytes` are only its beginning.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "the hash stays in registers")]
+    #[inline(always)]
     pub(in crate::sqlite) fn bytes(&mut self, text: bool, bytes: &[u8], len: u64) {
         let tag = if text { TEXT } else { BLOB };
         if len <= 8 {
@@ -119,12 +120,13 @@ impl<'k> EntryHash<'k> {
             // so that no two lists of values give the same steps.
             self.step(short(bytes), tag ^ len);
         } else {
-            self.long(tag, bytes.get(..MAX_HASHED).unwrap_or(bytes), len);
+            (self.a, self.b) = self.long(tag, bytes.get(..MAX_HASHED).unwrap_or(bytes), len);
         }
     }
 
+    /// Both lanes after a value of more than eight bytes.
     #[inline]
-    fn long(&mut self, tag: u64, bytes: &[u8], len: u64) {
+    fn long(mut self, tag: u64, bytes: &[u8], len: u64) -> (u64, u64) {
         self.step(len, tag);
         let mut rest = bytes;
         while rest.len() > 16
@@ -145,6 +147,7 @@ impl<'k> EntryHash<'k> {
             // A value that is cut short by damage.
             _ => self.step(short(rest), rest.len() as u64),
         }
+        (self.a, self.b)
     }
 
     /// The finished 128 bits. The last products mix both lanes, because sums
