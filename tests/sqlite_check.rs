@@ -213,6 +213,8 @@ fn hurt(db: &mut Vec<u8>, other: &[u8], rng: &mut ChaCha8Rng) -> String {
     }
 }
 
+/// How many damaged databases are made. For the whole run:
+/// `SHOPMEND_SEEDS=6000 cargo test --test integration -- sqlite_check sqlite_live`
 fn seeds(default: u64) -> u64 {
     std::env::var("SHOPMEND_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(default)
 }

@@ -133,6 +133,39 @@ fn what_cannot_be_judged_is_reported_and_never_changed() {
     assert_eq!(report["plan"]["actions"].as_array().unwrap().iter().filter(below_keva).count(), 0);
 }
 
+/// A database that lies among the plain files of a cache is checked by its
+/// header, and a damaged one goes alone.
+#[test]
+fn a_damaged_database_among_cached_files_goes_alone() {
+    let tree = AndroidTree::healthy();
+    let (sound, cache) = (Harm::ContactsCut.store(&tree.tiktok()), Harm::OkhttpJournal.store(&tree.tiktok()));
+    let folder = cache.parent().unwrap().join("http_state");
+    fs::create_dir(&folder).unwrap();
+    for name in ["one", "two"] {
+        fs::copy(&sound, folder.join(name)).unwrap();
+    }
+    let scan = call(&Run::new(), &tree, &["scan", "--deep"], Exit::Findings);
+    let of = |report: &Value| {
+        let holds = |s: &&Value| folder.starts_with(s["path"].as_str().unwrap()) && s["class"] == "cache";
+        stores(report).filter(holds).max_by_key(|s| s["path"].as_str().unwrap().len()).unwrap().clone()
+    };
+    assert!(of(&scan)["method"].as_str().unwrap().contains("2 databases"), "{:#}", of(&scan));
+    assert_eq!(of(&scan)["findings"], serde_json::json!([]));
+    shopmend::sample::harm::cut(&folder.join("two")).unwrap();
+    let before = Snapshot::of(tree.image());
+    let run = Run::new();
+    let repair = call(
+        &run,
+        &tree,
+        &["repair", "--only", "clear", "--deep", "--yes", "--store", of(&scan)["id"].as_str().unwrap()],
+        Exit::Ok,
+    );
+    assert_eq!(of(&repair)["verdict"], "damaged", "{:#}", of(&repair));
+    assert!(folder.join("one").exists() && !folder.join("two").exists());
+    run.call(["undo"]).expect(Exit::Ok);
+    before.assert_same(&Snapshot::of(tree.image()));
+}
+
 /// The device store by store: its rule, kind and class, its verdict, and how
 /// much of it a check could vouch for.
 #[test]

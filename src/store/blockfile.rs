@@ -393,6 +393,7 @@ mod tests {
     #[test]
     fn damage_to_what_is_pinned_is_found() {
         sound().every_damage_is_found(41, &run);
+        sound().any_damage_is_survived(86, &run);
     }
 
     #[test]

@@ -179,6 +179,46 @@ impl Bench {
         );
     }
 
+    /// Damages any file in any of the ways of a failing disk, covered or not:
+    /// the check ends, and what it does not find is among what it says it
+    /// cannot judge.
+    pub(super) fn any_damage_is_survived(&self, seed: u64, check: &dyn Fn(Subject<'_>) -> Checked) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let root = self.path().join(self.store.as_path());
+        let files: Vec<PathBuf> = walkdir::WalkDir::new(&root)
+            .sort_by_file_name()
+            .into_iter()
+            .map(|e| e.unwrap().into_path())
+            .filter(|p| p.is_file() && p.metadata().unwrap().len() > 0)
+            .collect();
+        for _ in 0..60 {
+            let path = &files[rng.random_range(0..files.len())];
+            let good = fs::read(path).unwrap();
+            let (a, b) = (rng.random_range(0..good.len()), rng.random_range(0..=good.len()));
+            let (from, to) = (a.min(b), a.max(b));
+            let mut bad = good.clone();
+            match rng.random_range(0..5) {
+                0 => bad.truncate(from),
+                1 => bad[from..to].fill(0),
+                2 => rng.fill(&mut bad[from..to]),
+                3 => drop(bad.drain(from..to)),
+                _ => bad.extend_from_within(from..to),
+            }
+            if bad == good {
+                continue;
+            }
+            fs::write(path, &bad).unwrap();
+            // A refusal (`Limit`, `Busy`) is an answer as well.
+            if let Ok(tally) = self.run(check) {
+                let done = tally.done();
+                assert!(done.coverage.bytes_verified <= done.coverage.bytes_seen, "{:?}", done.coverage);
+                let said = !done.findings.is_empty() || !done.not_checked.is_empty();
+                assert!(said, "{} from {from} to {to}: called sound", path.display());
+            }
+            fs::write(path, &good).unwrap();
+        }
+    }
+
     /// A private copy of a real store.
     pub(super) fn copy_of(store: &Path) -> Self {
         let bench = Self::new("store");

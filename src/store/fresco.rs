@@ -216,6 +216,11 @@ mod tests {
     }
 
     #[test]
+    fn any_damage_is_survived() {
+        bench().any_damage_is_survived(82, &check);
+    }
+
+    #[test]
     fn the_shard_is_javas() {
         // "polygenelubricants".hashCode() is Integer.MIN_VALUE; "a" is 97.
         assert_eq!(shard_of("polygenelubricants"), 48);

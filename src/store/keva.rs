@@ -171,6 +171,11 @@ mod tests {
     }
 
     #[test]
+    fn any_damage_is_survived() {
+        bench().any_damage_is_survived(81, &check);
+    }
+
+    #[test]
     fn what_shows_is_reported_and_never_more() {
         let sound = bench().run(&check).unwrap().done();
         assert_eq!((sound.findings, sound.coverage.bytes_verified), (vec![], 0));

@@ -170,6 +170,17 @@ mod tests {
     }
 
     #[test]
+    fn any_damage_is_survived() {
+        let bench = Bench::new("c");
+        for name in ["a", "b"] {
+            bench
+                .write(&format!("c/{name}.mdl"), vec![7; 900])
+                .write(&format!("c/{name}.mdlnodeconf"), [3; 90]);
+        }
+        bench.any_damage_is_survived(83, &check);
+    }
+
+    #[test]
     fn halves_and_hollow_files_are_found() {
         let bench = Bench::new("cachev2");
         let tree = Tree::new(&bench.path().join("cachev2"), SystemTime::now());

@@ -357,6 +357,11 @@ mod tests {
     }
 
     #[test]
+    fn any_damage_is_survived() {
+        sound().any_damage_is_survived(84, &deep);
+    }
+
+    #[test]
     fn it_is_recognised_by_its_index_or_by_a_database() {
         let bench = sound();
         let kind = |bench: &Bench| {

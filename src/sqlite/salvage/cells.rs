@@ -660,13 +660,21 @@ const SECTOR: usize = 512;
 /// Marks cells whose tail runs into a sector that is destroyed: all zero, or
 /// holding a cell that cannot be read any more.
 fn suspects(page: &[u8], limit: usize, cells: &mut [Found], bad_starts: &[usize]) {
+    // A sector that a whole cell lies in can be read.
+    let alive: Vec<usize> = cells
+        .iter()
+        .filter(|f| f.pointed && f.cell.at as usize / SECTOR == (f.cell.end() - 1) / SECTOR)
+        .map(|f| f.cell.at as usize / SECTOR)
+        .collect();
     for found in cells {
         let (start, end) = (found.cell.at as usize, found.cell.end());
         let mut sector = start / SECTOR * SECTOR;
         while sector < end {
             let to = (sector + SECTOR).min(limit);
             let zero = page.get(sector..to).is_some_and(|s| s.iter().all(|b| *b == 0));
-            let broken = sector > start && bad_starts.iter().any(|b| (sector..to).contains(b) && *b >= end);
+            let broken = sector > start
+                && !alive.contains(&(sector / SECTOR))
+                && bad_starts.iter().any(|b| (sector..to).contains(b) && *b >= end);
             if (zero || broken) && sector.max(start) < end {
                 found.suspect_from = found.suspect_from.min(sector.max(start) as u32);
             }

@@ -11,13 +11,14 @@
 //! | what each page is by itself | `scan` |
 //! | the schema, and its mending | `schema`, `mend` |
 //! | which pages each tree reaches | `tree` |
-//! | pages that lost their parent | `place` |
+//! | pages that lost their parent, or their whole schema | `place`, `infer` |
 //! | rows out of cells | `cells`, `chain`, `rows`, `table` |
 //! | what indexes say of rows | `witness` |
 
 pub mod cells;
 pub mod chain;
 pub mod grid;
+pub mod infer;
 pub mod logs;
 pub mod mend;
 pub mod pages;
@@ -180,6 +181,8 @@ struct Structure {
     homeless: Vec<u32>,
     /// By damaged table: the rows that its sound pages lack, by its indexes.
     wanted: HashMap<usize, (Witnesses, Wanted)>,
+    /// Whether any tree or the schema is damaged.
+    damaged: bool,
 }
 
 impl Salvager {
@@ -257,8 +260,11 @@ impl Salvager {
         let without = if weigh { self.problems(control)? } else { 0 };
         self.pages.attach(origin, src.clone());
         let top = layer.overlay.keys().copied().max().unwrap_or(0);
-        if layer.pages > 0 && (layer.valid || layer.pages >= top) {
-            self.pages.count = layer.pages.max(if origin == Origin::Wal { top } else { 1 });
+        if layer.pages > 0 && (layer.sized || layer.pages >= top) {
+            self.pages.count = layer.pages;
+        } else if origin == Origin::Wal {
+            // The size is not certain; no page that the log has is left out.
+            self.pages.count = self.pages.count.max(top);
         }
         self.pages.overlay.extend(layer.overlay);
         self.pages.stale.extend(layer.stale);
@@ -351,6 +357,7 @@ impl Salvager {
             HashMap::new()
         };
         let wanted = self.wanted(&scan, &chains, &trees, &schema, control)?;
+        place::reclaim(&self.pages, &mut scan, &mut trees, &wanted, control)?;
         let evidence = Evidence {
             pages: &self.pages,
             chains: &chains,
@@ -359,7 +366,19 @@ impl Salvager {
             parents: &parents,
             wanted: &wanted,
         };
-        let homeless = place::place(&evidence, &mut scan, &mut trees, control)?;
+        let mut homeless = place::place(&evidence, &mut scan, &mut trees, control)?;
+        if schema.incomplete && self.options.schema_from.is_empty() {
+            infer::infer(
+                &self.pages,
+                &mut scan,
+                &chains,
+                &free,
+                &mut homeless,
+                &mut schema,
+                &mut trees,
+                control,
+            )?;
+        }
         let live = |p: u32| scan.info(p).owner != NOBODY;
         let mut chains = Chains::new(&scan, &live);
         chains.prepare_mending(&scan, &live, &free, || {
@@ -372,7 +391,13 @@ impl Salvager {
         if schema.encoding.is_none() && header.and_then(|h| h.text_encoding()).is_none() {
             schema.encoding = self.guess_encoding(&scan);
         }
-        Ok(Structure { scan, schema, trees, chains, free, homeless, wanted })
+        let hurt = |t: &Tree| {
+            let sure =
+                |l: &Leaf| l.how == How::Reached && matches!(scan.info(l.page).kind, PageKind::Sound(_));
+            !t.holes.is_empty() || !t.leaves.iter().all(sure)
+        };
+        let damaged = schema.incomplete || trees.iter().any(hurt);
+        Ok(Structure { scan, schema, trees, chains, free, homeless, wanted, damaged })
     }
 
     /// By damaged table: the rows that its sound pages lack, by its indexes.

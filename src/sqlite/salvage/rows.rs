@@ -322,7 +322,11 @@ impl PageReader {
         };
         let seen = found_on(&self.buf, head_at, usable, kind, shape, range, pages.count, known);
         (self.missing, self.blind) = (seen.missing, !seen.head);
-        seen.cells
+        let (mut cells, present) = (seen.cells, pages.present(page));
+        for found in cells.iter_mut().filter(|f| f.cell.end() > present as usize) {
+            found.suspect_from = found.suspect_from.min(present);
+        }
+        cells
     }
 
     /// The payload of a cell, into `self.payload`, and its record header, into

@@ -24,6 +24,8 @@ struct Desk<'a> {
     findings: Findings,
     seen: Seen,
     count: TableCount,
+    /// Whether anything in the file is damaged, so that odd types are no habit of the app.
+    doubt_types: bool,
 }
 
 /// What the indexes say of one row.
@@ -80,6 +82,7 @@ impl Salvager {
             all,
             findings,
             count,
+            doubt_types: at.damaged,
         };
         let mut reader = PageReader::default();
         for pass in [true, false] {
@@ -177,6 +180,14 @@ impl Desk<'_> {
                 }
             }
             doubts.extend(standing.doubts);
+            if self.doubt_types {
+                doubts.extend(self.tree.shape.odd_fields(&reader.slots).map(|field| Doubt {
+                    column: self.map.column(field),
+                    reason: "a type that its column hardly ever has".into(),
+                    bytes: None,
+                    missing: false,
+                }));
+            }
             if let Some(by) = standing.denied_by {
                 doubts.push(whole(format!("index {by} has no entry for it")));
             }

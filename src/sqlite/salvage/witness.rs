@@ -551,9 +551,10 @@ impl Wanted {
         control: &Control,
     ) -> Result<Option<Self>, Cancelled> {
         let Some(tree) = source.trees.get(number) else { return Ok(None) };
-        let best = all.list.iter().filter(|w| w.total).max_by_key(|w| {
+        // An entry that repeats no column tells rows of one table from another's by the rowid alone.
+        let best = all.list.iter().filter(|w| w.total && !w.pairs.is_empty()).max_by_key(|w| {
             let entries = source.trees.get(w.tree).map_or(0, |t| t.leaves.len());
-            (w.complete, !w.pairs.is_empty(), entries.min(1), w.pairs.len())
+            (w.complete, entries.min(1), w.pairs.len())
         });
         let Some(witness) = best.cloned() else { return Ok(None) };
         let Some(index) = source.trees.get(witness.tree) else { return Ok(None) };

@@ -217,6 +217,11 @@ mod tests {
     }
 
     #[test]
+    fn any_damage_is_survived() {
+        sound().any_damage_is_survived(85, &deep);
+    }
+
+    #[test]
     fn it_is_recognised_by_its_index_and_without_it() {
         let bench = sound();
         let kind = |bench: &Bench| {

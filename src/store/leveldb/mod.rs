@@ -16,6 +16,7 @@ mod manifest;
 mod order;
 mod rebuild;
 mod scan;
+mod state;
 mod table;
 
 use std::io;
@@ -29,7 +30,7 @@ use self::log::Item;
 use self::manifest::{TableMeta, Version};
 use self::order::Order;
 pub use self::rebuild::rebuild;
-use super::read_at::{OpenFile, ReadAt, open, read_vec};
+use super::read_at::{OpenFile, ReadAt, open, read_vec, with_whole};
 use super::tally::Tally;
 use super::{Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
@@ -366,9 +367,8 @@ fn examine_table(
 ) -> Result<TableReport, StoreError> {
     let Some(source) = open(subject, &file.rel)? else { return Ok(TableReport::default()) };
     let result = if level == Level::Deep && source.len() <= WHOLE_TABLE {
-        let bytes =
-            read_vec(&source, 0, source.len() as usize).map_err(|e| subject.read_error(&file.rel, e))?;
-        examine::table(&bytes, order, level, control)
+        with_whole(&source, |bytes| examine::table(bytes, order, level, control))
+            .map_err(|e| subject.read_error(&file.rel, e))?
     } else {
         examine::table(&source, order, level, control)
     };

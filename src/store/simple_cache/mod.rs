@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use self::entry::{Name, Part, Report};
 use self::index::{MAX_REAL_INDEX, RealIndex};
-use super::read_at::{ReadAt, WHOLE, open, read_vec};
+use super::read_at::{ReadAt, WHOLE, open, read_vec, with_whole};
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
@@ -195,10 +195,7 @@ fn check_file(
     // The app may drop an entry while it is being looked at.
     let Some(source) = open(subject, &file.rel)? else { return Ok(Report::default()) };
     let result = if level == Level::Deep && source.len() <= WHOLE {
-        match read_vec(&source, 0, source.len() as usize) {
-            Ok(bytes) => entry::check(&bytes, file.name, level),
-            Err(e) => Err(e),
-        }
+        with_whole(&source, |bytes| entry::check(bytes, file.name, level)).flatten()
     } else {
         entry::check(&source, file.name, level)
     };

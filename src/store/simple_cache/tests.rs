@@ -94,6 +94,7 @@ fn deep(subject: Subject<'_>) -> Result<Tally, StoreError> {
 #[test]
 fn damage_under_a_checksum_is_found_in_the_right_file() {
     sound().every_damage_is_found(11, &deep);
+    sound().any_damage_is_survived(87, &deep);
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl AdbServer {
 
     /// A run of the program that uses this server.
     pub fn run(&self) -> Run {
-        Run::new().env("ANDROID_ADB_SERVER_PORT", self.port.to_string()).env("SHOPMEND_ADB_TIMEOUT", "3")
+        Run::new().env("ANDROID_ADB_SERVER_PORT", self.port.to_string()).env("SHOPMEND_ADB_TIMEOUT", "6")
     }
 
     /// Connects a device and waits until adb calls it that.
