@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
@@ -82,7 +82,7 @@ impl At {
     }
 }
 
-/// From so many entries on, the work is spread over all cores.
+/// How many entries one core looks at in one go.
 const PIECE: usize = 1024;
 
 /// How many bytes of names the system is asked for at once.
@@ -251,30 +251,43 @@ impl Dir {
         if let Some((there, on)) = self.there(&RelPath::root()) {
             return there.list(&on);
         }
-        let names = self.names()?.into_iter().map(|(name, _)| name).collect();
-        self.look_at(names)
-    }
-
-    /// What is known of these names in this directory, in their order; many of
-    /// them on all cores.
-    ///
-    /// # Errors
-    /// As [`Dir::list`].
-    pub(super) fn look_at(&self, names: Vec<OsString>) -> io::Result<Vec<Entry>> {
         let fd = self.fd()?;
-        let look = |name: &OsString| match rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(meta(&stat))),
-            Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(e) => Err(io::Error::from(e)),
+        let look = |names: Vec<OsString>| -> Vec<(OsString, Option<io::Result<Meta>>)> {
+            let looked = names.into_iter().map(|name| {
+                let meta = match rustix::fs::statat(fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => Some(Ok(meta(&stat))),
+                    Err(rustix::io::Errno::NOENT) => None,
+                    Err(e) => Some(Err(io::Error::from(e))),
+                };
+                (name, meta)
+            });
+            looked.collect()
         };
-        // Only the looking is spread: memory stays with the thread that it is from.
-        let metas: Vec<Option<Meta>> = if names.len() < PIECE {
-            names.iter().map(look).collect::<io::Result<_>>()?
-        } else {
-            names.par_iter().with_min_len(PIECE / 4).map(look).collect::<io::Result<_>>()?
-        };
-        let found = names.into_iter().zip(metas);
-        Ok(found.filter_map(|(name, meta)| meta.map(|meta| Entry { name, meta })).collect())
+        let done = Mutex::new(Vec::new());
+        let keep = |looked| done.lock().unwrap_or_else(PoisonError::into_inner).push(looked);
+        // The names of a large folder are still being read while the first of
+        // them are looked at on the other cores.
+        rayon::in_place_scope(|scope| -> io::Result<()> {
+            let mut names = Vec::new();
+            self.each_name(|name, _| {
+                names.push(name.to_owned());
+                if names.len() == PIECE {
+                    let full = std::mem::take(&mut names);
+                    scope.spawn(|_| keep(look(full)));
+                }
+            })?;
+            keep(look(names));
+            Ok(())
+        })?;
+        let pieces = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut out = Vec::with_capacity(pieces.iter().map(Vec::len).sum());
+        for (name, meta) in pieces.into_iter().flatten() {
+            if let Some(meta) = meta {
+                out.push(Entry { name, meta: meta? });
+            }
+        }
+        sort(&mut out, |entry| &entry.name);
+        Ok(out)
     }
 
     /// The entries of this directory, sorted by name, with what a store's
@@ -301,11 +314,17 @@ impl Dir {
         if self.is_remote() {
             return Ok(self.list()?.into_iter().map(|e| (e.name, Some(e.meta.kind))).collect());
         }
+        let mut out = Vec::new();
+        self.each_name(|name, kind| out.push((name.to_owned(), kind)))?;
+        sort(&mut out, |(name, _)| name);
+        Ok(out)
+    }
+
+    fn each_name(&self, mut each: impl FnMut(&OsStr, Option<Kind>)) -> io::Result<()> {
         // A handle of its own, so that several listings do not share one position.
         let fd = rustix::fs::openat(self.fd()?, ".", DIR_FLAGS, Mode::empty())?;
         let mut buffer = Vec::with_capacity(LISTING_BUFFER);
         let mut items = RawDir::new(fd, buffer.spare_capacity_mut());
-        let mut out = Vec::new();
         while let Some(item) = items.next() {
             let item = item?;
             let name = OsStr::from_bytes(item.file_name().to_bytes());
@@ -319,14 +338,9 @@ impl Dir {
                 FileType::Unknown => None,
                 _ => Some(Kind::Other),
             };
-            out.push((name.to_owned(), kind));
+            each(name, kind);
         }
-        if out.len() < PIECE {
-            out.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        } else {
-            out.par_sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        }
-        Ok(out)
+        Ok(())
     }
 
     fn open_below(&self, rel: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
@@ -363,6 +377,15 @@ fn must_be_folder(kind: Kind) -> io::Result<()> {
         Kind::Dir => Ok(()),
         Kind::Link => Err(rustix::io::Errno::LOOP.into()),
         Kind::File | Kind::Other => Err(io::ErrorKind::NotADirectory.into()),
+    }
+}
+
+/// By name; a large folder on all cores.
+fn sort<T: Send>(entries: &mut [T], name: impl Fn(&T) -> &OsString + Sync) {
+    if entries.len() > PIECE {
+        entries.par_sort_unstable_by(|a, b| name(a).cmp(name(b)));
+    } else {
+        entries.sort_unstable_by(|a, b| name(a).cmp(name(b)));
     }
 }
 

@@ -12,10 +12,6 @@ use super::{Dir, Entry, Kind, Meta, RelPath};
 /// How deep a tree may be; what lies deeper is reported, not entered.
 pub const MAX_DEPTH: usize = 128;
 
-/// How many entries of a folder are looked at together: enough to keep all
-/// cores busy, few enough to need little memory.
-const BATCH: usize = 8192;
-
 /// One entry below the walked directory.
 #[derive(Debug, Clone)]
 pub struct Walked {
@@ -68,25 +64,7 @@ pub struct Walk<'a, F> {
 struct Folder {
     dir: Dir,
     path: RelPath,
-    /// What has not been looked at yet.
-    names: std::vec::IntoIter<(OsString, Option<Kind>)>,
     entries: std::vec::IntoIter<Entry>,
-}
-
-impl Folder {
-    fn next(&mut self) -> Option<io::Result<Entry>> {
-        while self.entries.len() == 0 {
-            let names: Vec<OsString> = self.names.by_ref().take(BATCH).map(|(name, _)| name).collect();
-            if names.is_empty() {
-                return None;
-            }
-            match self.dir.look_at(names) {
-                Ok(entries) => self.entries = entries.into_iter(),
-                Err(e) => return Some(Err(e)),
-            }
-        }
-        self.entries.next().map(Ok)
-    }
 }
 
 impl<F: FnMut(&RelPath) -> bool> Iterator for Walk<'_, F> {
@@ -103,23 +81,25 @@ impl<F: FnMut(&RelPath) -> bool> Iterator for Walk<'_, F> {
         }
         loop {
             let folder = self.open.last_mut()?;
-            let Some(entry) = folder.next() else {
+            let Some(entry) = folder.entries.next() else {
                 self.open.pop();
                 continue;
             };
-            let entry = entry.and_then(|entry| {
-                let path = folder.path.join(&entry.name).map_err(io::Error::other)?;
-                Ok(Walked { name: entry.name, path, meta: entry.meta })
-            });
-            return Some(match entry {
-                Ok(walked) => self.step(walked),
-                Err(source) => Err(Unreadable { path: folder.path.clone(), source }),
+            return Some(match folder.path.join(&entry.name) {
+                Ok(path) => self.step(Walked { name: entry.name, path, meta: entry.meta }),
+                Err(e) => Err(Unreadable { path: folder.path.clone(), source: io::Error::other(e) }),
             });
         }
     }
 }
 
 impl<F: FnMut(&RelPath) -> bool> Walk<'_, F> {
+    /// How many more entries the folder of the last item has.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.open.last().map_or(0, |folder| folder.entries.len())
+    }
+
     fn look_into(&mut self, path: &RelPath) -> io::Result<()> {
         let dir = match (self.open.last(), path.file_name()) {
             (Some(folder), Some(name)) => {
@@ -130,8 +110,8 @@ impl<F: FnMut(&RelPath) -> bool> Walk<'_, F> {
         if self.device.is_none() {
             self.device = Some(dir.stat(&RelPath::root())?.dev);
         }
-        let names = dir.names()?.into_iter();
-        self.open.push(Folder { dir, path: path.clone(), names, entries: Vec::new().into_iter() });
+        let entries = dir.list()?.into_iter();
+        self.open.push(Folder { dir, path: path.clone(), entries });
         Ok(())
     }
 

@@ -55,10 +55,11 @@ struct Open {
 
 impl Open {
     /// Goes to the folder that holds `path`, which is `depth` names long.
-    fn go_to(&mut self, depth: usize, path: &RelPath) {
+    /// `left` tells how many more entries it has.
+    fn go_to(&mut self, depth: usize, path: &RelPath, left: usize) {
         self.close(depth + 1);
         if self.stack.len() < depth {
-            self.stack.push((path.parent().unwrap_or_default(), 0, Vec::new()));
+            self.stack.push((path.parent().unwrap_or_default(), 0, Vec::with_capacity(left + 1)));
         }
     }
 
@@ -104,8 +105,11 @@ pub(super) fn collect(
     let mut loose = HashMap::new();
     let mut unreadable = Vec::new();
     let mut above = vec![Level { rules: root.rules.top(), store: None }];
-    for (count, step) in dir.walk(|_| true).enumerate() {
-        if count % 1024 == 0 {
+    let mut walk = dir.walk(|_| true);
+    let mut count = 0u64;
+    while let Some(step) = walk.next() {
+        count += 1;
+        if count.is_multiple_of(1024) {
             control.safe_point()?;
         }
         let walked = match step {
@@ -126,7 +130,8 @@ pub(super) fn collect(
             unreadable.push((walked.path, source));
             continue;
         };
-        folders.go_to(depth, &walked.path);
+        let left = walk.left();
+        folders.go_to(depth, &walked.path, left);
         let Walked { name, path, meta } = walked;
         let is_dir = meta.kind == Kind::Dir;
         let (rules, found) = if is_dir {
@@ -147,7 +152,13 @@ pub(super) fn collect(
             holder.store = (found.store_depth < depth).then_some((found.store_depth, at));
             match meta.kind {
                 Kind::Dir => gather.stores[at].folders.push(Folder { path, meta, children: 0 }),
-                Kind::File => gather.stores[at].files.push(record(path, &meta)),
+                Kind::File => {
+                    let files = &mut gather.stores[at].files;
+                    if files.len() == files.capacity() {
+                        files.reserve(left + 1);
+                    }
+                    files.push(record(path, &meta));
+                }
                 // A link is never the store's content; being counted as a
                 // child, it keeps its folder from being moved as a whole.
                 Kind::Link | Kind::Other => {}

@@ -109,7 +109,7 @@ fn by_entry(
         .filter(|f| f.remedy == Remedy::ClearEntry)
         .filter_map(|f| f.evidence.file.as_ref())
         .collect();
-    let mut stale = Vec::new();
+    let mut stale = Vec::with_capacity(entries.entries.len());
     let mut kept = Vec::new();
     let take = |entry: CacheEntry, why| StaleEntry {
         files: entry.files,

@@ -88,7 +88,9 @@ fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
     let fail = |e| subject.read_error(&RelPath::root(), e);
     let dir = subject.dir.dir(subject.path).map_err(fail)?;
     let mut out = Listing::default();
-    for item in dir.listed().map_err(fail)? {
+    let items = dir.listed().map_err(fail)?;
+    out.entries.reserve(items.len());
+    for item in items {
         let rel = RelPath::name(item.name).map_err(|e| fail(io::Error::other(e)))?;
         let name = rel.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         match item.meta.kind {
@@ -295,6 +297,7 @@ pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
     let listing = list(subject)?;
     let used = last_used(subject, &listing).unwrap_or_default();
     let mut out = CacheEntries::default();
+    out.entries.reserve(listing.entries.len());
     let mut files = listing.entries.into_iter().peekable();
     // Sorted by name, the files of an entry follow one another.
     while let Some(first) = files.next() {
