@@ -36,8 +36,7 @@ impl Dir {
     ///
     /// `enter` decides for each folder whether to look inside, before the
     /// folder itself is an item.
-    pub fn walk<F: FnMut(&RelPath) -> bool>(&self, enter: F) -> Walk<'_, F> {
-        let mut enter = enter;
+    pub fn walk<F: FnMut(&RelPath) -> bool>(&self, mut enter: F) -> Walk<'_, F> {
         let far = self.there(&RelPath::root()).map(|(there, on)| walk_there(there.walk(&on), &mut enter));
         let next = far.is_none().then(RelPath::root);
         let far = far.unwrap_or_default().into_iter();

@@ -2,7 +2,7 @@
 //! and what every command on a device begins with.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
@@ -129,18 +129,19 @@ fn packages(profiles: &Profiles) -> impl Iterator<Item = &str> {
 }
 
 /// The device that the command line names, as a place, and where its records
-/// are; `None` when none is named.
+/// are; `None` when none is named. `profiles` is a folder of a person's own.
 pub(super) fn open(
     session: &Session,
     wanted: &cli::OnDevice,
-    profiles: &Profiles,
+    profiles: Option<&Path>,
 ) -> Result<Option<(DevicePlace, PathBuf)>> {
     let Some(serial) = &wanted.serial else { return Ok(None) };
     let named = Some(serial.clone()).filter(|s| !s.is_empty());
     let named = named.or_else(|| std::env::var("ANDROID_SERIAL").ok().filter(|s| !s.is_empty()));
     let device = Device::find(&server()?, named.as_deref())?;
     let state = state_of(session, &device.facts.serial)?;
-    let place = DevicePlace::open(device, wanted.root, packages(profiles), state.path())?;
+    let profiles = super::inspect::profiles(session, profiles, vec![Platform::Android])?;
+    let place = DevicePlace::open(device, wanted.root, packages(&profiles), state.path())?;
     Ok(Some((place, state.path().to_path_buf())))
 }
 

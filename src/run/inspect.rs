@@ -155,8 +155,7 @@ pub(super) fn scan(
     depth: cli::Depth,
     report: &cli::Report,
 ) -> Result<Exit> {
-    let all = profiles(session, wanted.profiles.as_deref(), vec![Platform::Android])?;
-    let device = devices::open(session, &wanted.device, &all)?;
+    let device = devices::open(session, &wanted.device, wanted.profiles.as_deref())?;
     let (mut memory, remark) = baseline(session, device.as_ref().map(|(_, state)| state.as_path()));
     let device = device.map(|(device, _)| device);
     let options = Options { recall_hashes: false, ..options(session, depth, None) };
@@ -264,11 +263,7 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
 
 /// The locked records of the place, in order, and the device if it is one.
 fn ready(session: &Session, wanted: &cli::Where) -> Result<(LockedState, Option<DevicePlace>)> {
-    let device = devices::open(
-        session,
-        &wanted.device,
-        &profiles(session, wanted.profiles.as_deref(), vec![Platform::Android])?,
-    )?;
+    let device = devices::open(session, &wanted.device, wanted.profiles.as_deref())?;
     let Some((device, state)) = device else { return Ok((session.locked_state()?, None)) };
     let state = session.in_order(StateDir::open(&state)?, &down(Some(&device)))?;
     Ok((state, Some(device)))

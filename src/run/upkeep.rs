@@ -30,7 +30,7 @@ pub(super) fn undo(
 ) -> Result<Exit> {
     let run = run.map(run_id).transpose()?;
     let options = UndoOptions { store, allow_root };
-    let device = super::devices::open(session, device, &inspect::profiles(session, None, Vec::new())?)?;
+    let device = super::devices::open(session, device, None)?;
     let Some((place, state)) = device else {
         let state = session.locked_state()?;
         return undo_run(session, &state, run.as_ref(), &options);

@@ -53,20 +53,6 @@ pub struct TableReport {
     pub schema: String,
 }
 
-/// Pages of the old file by what became of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PagesReport {
-    pub total: u64,
-    pub sound: u64,
-    pub damaged: u64,
-    pub reattached: u64,
-    pub overflow: u64,
-    pub free: u64,
-    pub zero: u64,
-    pub unreadable: u64,
-    pub other: u64,
-}
-
 /// A schema object that could not be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
@@ -90,7 +76,7 @@ pub struct SalvageReport {
     pub lost_and_found: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubtful_list: Option<String>,
-    pub pages: PagesReport,
+    pub pages: PageCount,
     /// Whether rows of the schema are lost, so that tables may be missing.
     #[serde(default)]
     pub schema_incomplete: bool,
@@ -123,7 +109,7 @@ impl SalvageReport {
             doubts: written.doubts,
             lost_and_found: written.lost_and_found,
             doubtful_list: written.doubtful,
-            pages: pages(&read.pages),
+            pages: read.pages,
             schema_incomplete: read.schema_incomplete,
             damaged,
             dropped: written.dropped.into_iter().map(|(name, reason)| Dropped { name, reason }).collect(),
@@ -297,20 +283,6 @@ fn table(count: &TableCount, pages: Option<&read::TableCount>, expected: Option<
             _ => "file",
         }
         .to_owned(),
-    }
-}
-
-fn pages(p: &PageCount) -> PagesReport {
-    PagesReport {
-        total: p.total,
-        sound: p.sound,
-        damaged: p.damaged,
-        reattached: p.reattached,
-        overflow: p.overflow,
-        free: p.free,
-        zero: p.zero,
-        unreadable: p.unreadable,
-        other: p.other,
     }
 }
 

@@ -126,8 +126,8 @@ pub struct TableCount {
     pub remains: u64,
 }
 
-/// What became of the pages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Pages of the old file by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PageCount {
     pub total: u64,
     /// Reached from a root and without damage.
