@@ -20,12 +20,11 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rayon::prelude::*;
 use sha1::{Digest as _, Sha1};
 
 use super::lookup2::{Lookup2, lookup2};
 use super::read_at::{OpenFile, ReadAt, WHOLE, open, read_vec, stream, with_whole};
-use super::tally::Tally;
+use super::tally::{Tally, each_file};
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Brief, Kind, Named, RelPath};
@@ -150,18 +149,14 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     };
     let mut out = Tally::new(StoreKind::FirefoxCache, method);
     let changing = AtomicU64::new(0);
-    let reports: Vec<Report> = listing
-        .entries
-        .par_iter()
-        .map(|file| {
-            control.safe_point()?;
-            let report = check_file(subject, file, level, &changing)?;
-            control.progress().advance(file.meta.size);
-            Ok(report)
-        })
-        .collect::<Result<_, StoreError>>()?;
     let (mut encrypted, mut unknown) = (0_u64, 0_u64);
-    for (file, report) in listing.entries.iter().zip(reports) {
+    let look = |file: &Listed| {
+        control.safe_point()?;
+        let report = check_file(subject, file, level, &changing)?;
+        control.progress().advance(file.meta.size);
+        Ok(report)
+    };
+    each_file(&listing.entries, look, |file, report| {
         out.seen(report.seen);
         for range in report.vouched {
             out.vouch(Some(&file.rel), range);
@@ -171,7 +166,7 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
         if let Some(finding) = report.damage {
             out.finding(finding.in_file(file.rel.clone()));
         }
-    }
+    })?;
     if level == Level::Fast && !listing.entries.is_empty() {
         out.not_checked("chunk hashes: only a deep check reads them");
     }

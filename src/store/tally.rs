@@ -3,12 +3,33 @@
 
 use std::ops::Range;
 
-use super::{Check, Coverage};
+use rayon::prelude::*;
+
+use super::{Check, Coverage, StoreError};
 use crate::fsys::RelPath;
 use crate::model::{Finding, Severity, StoreKind};
 
 /// Findings of one check that are listed one by one; the rest is counted.
 const MAX_FINDINGS: usize = 20_000;
+
+/// How many files are looked at before what was found is summed up.
+const BATCH: usize = 8192;
+
+/// Looks at the files of a cache on all cores and hands what each turned out
+/// to be to `take`, in their order; what waits for it stays bounded.
+pub(super) fn each_file<T: Sync, R: Send>(
+    files: &[T],
+    look: impl Fn(&T) -> Result<R, StoreError> + Sync,
+    mut take: impl FnMut(&T, R),
+) -> Result<(), StoreError> {
+    for part in files.chunks(BATCH) {
+        let reports: Vec<R> = part.par_iter().map(&look).collect::<Result<_, _>>()?;
+        for (file, report) in part.iter().zip(reports) {
+            take(file, report);
+        }
+    }
+    Ok(())
+}
 
 /// A check being made.
 #[derive(Debug)]

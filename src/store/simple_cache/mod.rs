@@ -14,12 +14,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rayon::prelude::*;
-
 use self::entry::{Name, Part, Report};
 use self::index::{MAX_REAL_INDEX, RealIndex};
 use super::read_at::{ReadAt, WHOLE, open, read_vec, with_whole};
-use super::tally::Tally;
+use super::tally::{Tally, each_file};
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Brief, Kind, RelPath};
@@ -27,8 +25,6 @@ use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 /// How many entry files `recognise` opens at most.
 const SAMPLE: usize = 8;
-/// How many entry files are checked before what was found is summed up.
-const BATCH: usize = 8192;
 const INDEX: &str = "index";
 const INDEX_DIR: &str = "index-dir";
 const REAL_INDEX: &str = "the-real-index";
@@ -144,31 +140,26 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     let mut unsummed = 0;
     let mut broken = BTreeSet::new();
     let mut named = BTreeSet::new();
-    for part in listing.entries.chunks(BATCH) {
-        let reports: Vec<Report> = part
-            .par_iter()
-            .map(|file| {
-                control.safe_point()?;
-                let report = check_file(subject, file, level, &changing)?;
-                control.progress().advance(file.meta.size);
-                Ok(report)
-            })
-            .collect::<Result<_, StoreError>>()?;
-        for (file, report) in part.iter().zip(reports) {
-            out.seen(report.seen);
-            for range in report.vouched {
-                out.vouch(Some(&file.rel), range);
-            }
-            unsummed += report.unsummed;
-            if !report.findings.is_empty() {
-                broken.insert(file.name.hash);
-                named.insert(file.name);
-            }
-            for finding in report.findings {
-                out.finding(finding.in_file(file.rel.clone()));
-            }
+    let look = |file: &EntryFile| {
+        control.safe_point()?;
+        let report = check_file(subject, file, level, &changing)?;
+        control.progress().advance(file.meta.size);
+        Ok(report)
+    };
+    each_file(&listing.entries, look, |file, report| {
+        out.seen(report.seen);
+        for range in report.vouched {
+            out.vouch(Some(&file.rel), range);
         }
-    }
+        unsummed += report.unsummed;
+        if !report.findings.is_empty() {
+            broken.insert(file.name.hash);
+            named.insert(file.name);
+        }
+        for finding in report.findings {
+            out.finding(finding.in_file(file.rel.clone()));
+        }
+    })?;
     name_companions(&listing, &broken, &named, &mut out);
 
     if level == Level::Fast && !listing.entries.is_empty() {
