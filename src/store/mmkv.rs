@@ -526,7 +526,7 @@ mod tests {
             copy: &copy,
             out: &out,
             how: Remedy::Rebuild,
-            schema_from: None,
+            known: None,
             control: &control,
         };
         let rebuilt = rebuild(&request).unwrap();
@@ -550,7 +550,7 @@ mod tests {
             copy: &copy,
             out: &out,
             how: Remedy::Rebuild,
-            schema_from: None,
+            known: None,
             control: &control,
         };
         assert!(matches!(rebuild(&request), Err(StoreError::CannotRebuild { .. })));

@@ -315,7 +315,7 @@ mod rebuilding {
             copy: &copy,
             out: &out,
             how: Remedy::Rebuild,
-            schema_from: None,
+            known: None,
             control: &control,
         };
         let result = registry::rebuild(StoreKind::Leveldb, &request).unwrap();
@@ -446,7 +446,7 @@ mod rebuilding {
         let control = Control::default();
         let (copy, out) = (bench.path().join("db"), bench.path().join("new"));
         let how = Remedy::Rebuild;
-        let request = RebuildRequest { copy: &copy, out: &out, how, schema_from: None, control: &control };
+        let request = RebuildRequest { copy: &copy, out: &out, how, known: None, control: &control };
         assert!(matches!(rebuild(&request), Err(StoreError::CannotRebuild { .. })));
         assert!(!out.exists());
     }
