@@ -205,6 +205,14 @@ impl Shape {
         Self { kind: TreeKind::Index, fields, seen_fields: usize::MAX, seen_records: 0, key_fields: 0 }
     }
 
+    /// The same shape with nothing seen yet.
+    #[must_use]
+    pub fn blank(&self) -> Self {
+        let blank = |f: &Field| Field { seen: 0, stats: FieldStats::default(), ..*f };
+        let fields = self.fields.iter().map(blank).collect();
+        Self { fields, seen_fields: usize::MAX, seen_records: 0, ..*self }
+    }
+
     /// Remembers a record of a sound page.
     pub fn learn(&mut self, slots: &[Slot], payload: &[u8]) {
         self.seen_fields = self.seen_fields.min(slots.len());
