@@ -168,6 +168,118 @@ fn another_file_system_for_the_state_changes_nothing_for_the_user() {
     assert!(diff.is_empty(), "{diff:?}");
 }
 
+/// A small ext4 in a file, of which the power can be cut: what is not durable
+/// is gone then.
+struct Disk {
+    home: Tree,
+}
+
+impl Disk {
+    fn new() -> Option<Self> {
+        let disk = Self { home: Tree::new() };
+        disk.home.dir("m");
+        std::fs::File::create(disk.home.at("image")).unwrap().set_len(96 << 20).unwrap();
+        let made =
+            Command::new("mkfs.ext4").arg("-q").arg(disk.home.at("image")).stderr(Stdio::null()).status();
+        (made.is_ok_and(|s| s.success()) && disk.mount()).then_some(disk)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.home.at("m")
+    }
+
+    fn mount(&self) -> bool {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "loop"]).arg(self.home.at("image")).arg(self.path());
+        mount.stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    }
+
+    /// `FS_IOC_SHUTDOWN` without writing the log first.
+    fn cut_power(&self) -> bool {
+        let ioctl =
+            "open(F, '<', $ARGV[0]) or exit 1; my $how = pack('L', 2); ioctl(F, 0x8004587D, $how) or exit 1";
+        Command::new("perl").args(["-e", ioctl]).arg(self.path()).status().is_ok_and(|s| s.success())
+    }
+
+    fn unmount(&self) {
+        for _ in 0..100 {
+            if Command::new("umount").arg(self.path()).stderr(Stdio::null()).status().unwrap().success() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{} is still in use", self.path().display());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).stderr(Stdio::null()).status();
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_moment_loses_nothing() {
+    let Some(disk) = Disk::new() else {
+        return skipped("a_power_cut_at_any_moment_loses_nothing", "a loop-mounted ext4 takes root");
+    };
+    let tree = target();
+    let root = disk.path().join("app");
+    let copied = Command::new("cp").arg("-a").arg(tree.at("app")).arg(&root).status().unwrap();
+    assert!(copied.success());
+    let before = Snapshot::of(&root);
+    let sync = || assert!(Command::new("sync").arg("-f").arg(disk.path()).status().unwrap().success());
+    sync();
+    for i in 0..14u64 {
+        let state = disk.path().join(format!("s{i}"));
+        let what = if i % 3 == 2 { "undo" } else { "repair" };
+        if what == "undo" {
+            run(&state, everything(&root));
+            sync();
+        }
+        // The last ones cut the power right after the process is done.
+        let delay = if i < 11 { Duration::from_micros(1500 * i * i) } else { Duration::from_secs(20) };
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "crash::child", "--nocapture"])
+            .env(CHILD, what)
+            .env("SHOPMEND_TEST_ROOT", &root)
+            .env("SHOPMEND_TEST_STATE", &state)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let began = std::time::Instant::now();
+        while began.elapsed() < delay && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !disk.cut_power() {
+            let _ = child.kill();
+            let _ = child.wait();
+            return skipped(
+                "a_power_cut_at_any_moment_loses_nothing",
+                "the power of a file system cannot be cut",
+            );
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        disk.unmount();
+        assert!(disk.mount());
+        if state.exists() {
+            restart(&state);
+            let now = Snapshot::of(&root);
+            if i >= 11 {
+                // What was said to be done is durable.
+                let gone = now.get("cache/1/1").is_none();
+                assert_eq!(gone, what == "repair", "case {i}");
+            }
+            bring_back(&state);
+        }
+        let diff = before.diff(&Snapshot::of(&root));
+        assert!(diff.is_empty(), "case {i}, {what} cut after {delay:?}:\n{}", diff.join("\n"));
+        sync();
+    }
+}
+
 #[test]
 fn a_folder_that_keeps_turning_into_a_link_leads_nowhere() {
     use std::sync::atomic::{AtomicBool, Ordering};
