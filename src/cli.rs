@@ -79,11 +79,25 @@ pub struct Where {
     #[arg(long, value_name = "PLATFORM", requires = "image")]
     pub platform: Option<Platform>,
     /// A mounted disk, a copied tree or an extracted backup instead of this machine
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "serial")]
     pub image: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: OnDevice,
     /// A folder of profiles that add to or replace the built-in ones
     #[arg(long, value_name = "DIR")]
     pub profiles: Option<PathBuf>,
+}
+
+/// An Android device instead of this machine.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OnDevice {
+    /// An attached Android device, by adb's or the hardware's serial number; the only one
+    /// (or ANDROID_SERIAL) if left out
+    #[arg(long = "device", value_name = "SERIAL", num_args = 0..=1, default_missing_value = "")]
+    pub serial: Option<String>,
+    /// Use root on the device, where it has it
+    #[arg(long, requires = "serial")]
+    pub root: bool,
 }
 
 /// How to report.
@@ -130,6 +144,8 @@ pub enum Command {
         /// Only this store
         #[arg(long, value_name = "ID")]
         store: Option<String>,
+        #[command(flatten)]
+        device: OnDevice,
         /// Work as root on folders that belong to another user
         #[arg(long)]
         allow_root: bool,
@@ -168,12 +184,17 @@ pub enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,
     },
-    /// List the Android devices that adb sees
+    /// List the Android devices that adb sees, and what is in reach on each
     Devices {
+        /// Try for root on each
+        #[arg(long)]
+        root: bool,
         /// Format of the list
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,
     },
+    /// Scan or repair many Android devices at once
+    Batch(Batch),
     /// What apps and stores are known, and what may be done to them
     #[command(subcommand)]
     Profile(Profile),
@@ -247,6 +268,62 @@ pub struct Repair {
     /// Work as root on folders that belong to another user
     #[arg(long)]
     pub allow_root: bool,
+}
+
+/// What `batch` does on each device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BatchWhat {
+    /// Look; change nothing
+    Scan,
+    /// Back up, clear, rebuild, verify
+    Repair,
+}
+
+impl BatchWhat {
+    /// The word on the command line and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scan => "scan",
+            Self::Repair => "repair",
+        }
+    }
+}
+
+/// What `batch` takes.
+#[derive(Debug, Args)]
+pub struct Batch {
+    /// What to do on each
+    pub what: BatchWhat,
+    /// Every attached device
+    #[arg(long, required_unless_present = "devices")]
+    pub all_devices: bool,
+    /// This device, by adb's or the hardware's serial number (may be repeated)
+    #[arg(long = "device", value_name = "SERIAL", conflicts_with = "all_devices")]
+    pub devices: Vec<String>,
+    /// How many at once
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Take devices that are plugged in later, too, until none came for so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60")]
+    pub wait: Option<u64>,
+    /// The longest that one device may take, in minutes
+    #[arg(long, value_name = "MINUTES", default_value_t = 60)]
+    pub limit: u64,
+    /// Use root on the devices, where they have it
+    #[arg(long)]
+    pub root: bool,
+    /// Only this app (may be repeated)
+    #[arg(long = "app", value_name = "ID")]
+    pub apps: Vec<String>,
+    /// A folder of profiles that add to or replace the built-in ones
+    #[arg(long, value_name = "DIR")]
+    pub profiles: Option<PathBuf>,
+    #[command(flatten)]
+    pub depth: Depth,
+    /// Folder for the reports and the summary; the same folder again goes on with what failed
+    #[arg(long, value_name = "DIR")]
+    pub report: PathBuf,
 }
 
 /// The vault's commands.

@@ -5,10 +5,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::fsys::RelPath;
-use crate::model::{Class, StoreKind};
+use crate::model::{Class, SQLITE_SIDECARS, StoreKind};
 use crate::place::Target;
 use crate::plan::{Action, Op};
-use crate::sqlite::format::SIDECARS;
 
 /// Refuses actions; made once per run.
 #[derive(Debug, Clone, Default)]
@@ -115,13 +114,15 @@ fn sidecars_go_with_their_database<'a>(
     for path in files {
         let Some(name) = path.file_name() else { continue };
         let bytes = name.as_encoded_bytes();
-        for suffix in SIDECARS {
+        for suffix in SQLITE_SIDECARS {
             let Some(stem) = bytes.strip_suffix(suffix.as_bytes()) else { continue };
             let Ok(stem) = std::str::from_utf8(stem) else { continue };
             let base = path.parent().unwrap_or_default().join(stem);
             let with_base = base.as_ref().is_ok_and(|b| all.contains(b));
             let lone = base.is_ok_and(|b| {
-                rustix::fs::lstat(action.root.join(b.as_path())).is_err_and(|e| e == rustix::io::Errno::NOENT)
+                crate::fsys::Dir::open(&action.root)
+                    .and_then(|root| root.exists(&b))
+                    .is_ok_and(|there| !there)
             });
             if !with_base && !lone {
                 return Err(format!("{path} would go without its database"));

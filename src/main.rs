@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// A scan holds hundreds of thousands of short paths, which this allocator
+/// handles much faster than those of the C libraries, above all musl's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     shopmend::run::run().into()
 }

@@ -157,7 +157,30 @@ impl StoreKind {
             Self::Files => "files",
         }
     }
+
+    /// What the names of files that belong to a store of this kind, beside its
+    /// own file, add to that file's name. A file without a format of its own
+    /// may turn out to be a database.
+    #[must_use]
+    pub fn sidecars(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite | Self::Files => &SQLITE_SIDECARS,
+            Self::SharedPrefs => &[PREFS_BACKUP],
+            Self::Mmkv => &[MMKV_META],
+            _ => &[],
+        }
+    }
 }
+
+/// Endings of the files that belong to the SQLite database beside them.
+pub const SQLITE_SIDECARS: [&str; 3] = ["-wal", "-journal", "-shm"];
+/// Ending of the copy that Android keeps of preferences while it writes them.
+pub const PREFS_BACKUP: &str = ".bak";
+/// Ending of the file in which MMKV keeps checksum and length of its data.
+pub const MMKV_META: &str = ".crc";
+/// Every ending by which a file belongs to the store of another.
+pub const SIDECARS: [&str; 5] =
+    [SQLITE_SIDECARS[0], SQLITE_SIDECARS[1], SQLITE_SIDECARS[2], PREFS_BACKUP, MMKV_META];
 
 impl fmt::Display for StoreKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

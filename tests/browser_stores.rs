@@ -1,6 +1,7 @@
 //! Stores that the real browsers wrote: sound ones are called sound, damage is
 //! found where it is, and what was rebuilt is what Chromium goes on with.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,36 +9,18 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use shopmend::control::Control;
+use shopmend::exit::Exit;
 use shopmend::fsys::{Dir, RelPath};
-use shopmend::model::{Remedy, Severity, StoreKind};
-use shopmend::store::{self, Check, Level, RebuildRequest, Rebuilt, Subject};
+use shopmend::model::{Finding, Remedy, StoreKind};
+use shopmend::store::{self, Level, RebuildRequest, Subject};
 
-use crate::support::browsers::{Browser, End, FilledHome, as_filled, filled_home, visit};
+use crate::support::browsers::{
+    Browser, End, FilledHome, as_filled, asked_for, filled_home, home_with_cache, visit,
+};
+use crate::support::run::Run;
+use crate::support::tree::Snapshot;
 
 const SITES: [&str; 3] = ["seller-us.tiktok.com", "www.tiktok.com", "forum.example.net"];
-/// The kinds that the browsers' folders are made of.
-const KINDS: [StoreKind; 3] = [StoreKind::Leveldb, StoreKind::SimpleCache, StoreKind::FirefoxCache];
-
-fn check_folder(path: &Path, level: Level) -> Option<Check> {
-    let dir = Dir::open(path).unwrap();
-    let root = RelPath::root();
-    let subject = Subject { dir: &dir, path: &root };
-    let kind = store::recognise(subject).unwrap().filter(|k| KINDS.contains(k))?;
-    Some(store::check(kind, subject, level, &Control::default()).unwrap())
-}
-
-/// Every folder below `path` that is a store, with what its check says.
-fn stores(path: &Path, level: Level) -> Vec<(PathBuf, Check)> {
-    let mut out = Vec::new();
-    for entry in walk(path) {
-        if entry.is_dir()
-            && let Some(check) = check_folder(&entry, level)
-        {
-            out.push((entry, check));
-        }
-    }
-    out
-}
 
 fn walk(path: &Path) -> Vec<PathBuf> {
     let mut out = Vec::new();
@@ -54,102 +37,82 @@ fn walk(path: &Path) -> Vec<PathBuf> {
     out
 }
 
+/// `check` on everything that the browsers wrote, by kind.
 #[test]
 fn every_healthy_store_is_called_sound() {
-    let Some(home) = filled_home("every_healthy_store_is_called_sound") else { return };
-    for level in [Level::Fast, Level::Deep] {
-        let stores = stores(home.path(), level);
-        for kind in KINDS {
-            let (mut seen, mut verified, mut count) = (0, 0, 0);
-            for (path, check) in stores.iter().filter(|(_, c)| c.kind == kind) {
-                let bad: Vec<_> = check.findings.iter().filter(|f| f.severity > Severity::Info).collect();
-                assert!(bad.is_empty(), "{}: {bad:#?}", path.display());
-                seen += check.coverage.bytes_seen;
-                verified += check.coverage.bytes_verified;
-                count += 1;
-            }
-            println!(
-                "{kind}, {level:?}: {count} stores, {verified} of {seen} bytes under a checksum that held"
-            );
-            assert!(count > 0, "the browsers made no {kind}");
+    let name = "every_healthy_store_is_called_sound";
+    let Some(home) = filled_home(name) else { return };
+    let homes = [Some(home), home_with_cache("blockfile", name), home_with_cache("sql", name)];
+    let mut kinds: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
+    for home in homes.into_iter().flatten() {
+        let run = Run::new();
+        let before = Snapshot::of(home.path());
+        let report = run.call(["check", "--deep", "--format", "json", &home.path().to_string_lossy()]);
+        before.assert_same(&Snapshot::of(home.path()));
+        let report = report.expect(Exit::Ok).json();
+        for store in report["stores"].as_array().unwrap() {
+            assert_eq!(store["verdict"], "healthy", "{store:#}");
+            let bytes = |name: &str| store["coverage"][name].as_u64().unwrap();
+            let (verified, seen) = (bytes("bytes_verified"), bytes("bytes_seen"));
+            // What is not under a checksum that held is said.
+            assert!(verified == seen || !store["not_checked"].as_array().unwrap().is_empty(), "{store:#}");
+            let kind = kinds.entry(store["kind"].as_str().unwrap().to_owned()).or_default();
+            *kind = (kind.0 + 1, kind.1 + verified, kind.2 + seen);
         }
+    }
+    for (kind, (count, verified, seen)) in &kinds {
+        println!("{kind}: {count} stores, {verified} of {seen} bytes under a check that held");
+    }
+    for kind in [
+        "leveldb",
+        "simple-cache",
+        "cache-storage",
+        "firefox-cache",
+        "blockfile-cache",
+        "sql-cache",
+        "sqlite",
+        "json",
+    ] {
+        assert!(kinds.contains_key(kind), "the browsers made no {kind}: {kinds:?}");
     }
 }
 
-/// 200 changes of single bytes and 200 cuts, at random in all files of the
-/// store that its check reads.
-fn every_damage_is_found(store: &Path, is_part: &dyn Fn(&str) -> bool) {
-    let before = check_folder(store, Level::Deep).unwrap();
-    let unsure = before.coverage.bytes_seen - before.coverage.bytes_verified;
-    let files: Vec<PathBuf> = walk(store)
-        .into_iter()
-        .filter(|p| p.is_file() && is_part(&p.file_name().unwrap().to_string_lossy()))
-        .filter(|p| p.metadata().unwrap().len() > 0)
+/// A scan names every store with its kind and its coverage, store by store.
+#[test]
+fn a_scan_reports_the_home_store_by_store() {
+    let Some(home) = filled_home("a_scan_reports_the_home_store_by_store") else { return };
+    let report =
+        Run::new().home(home.path()).call(["scan", "--deep", "--format", "json"]).expect(Exit::Ok).json();
+    let lines: BTreeSet<String> = all_stores(&report)
+        .map(|s| {
+            format!(
+                "{} {} {}",
+                s["rule"]["id"].as_str().unwrap_or("-"),
+                s["kind"].as_str().unwrap(),
+                s["class"].as_str().unwrap()
+            )
+        })
         .collect();
-    let sizes: Vec<u64> = files.iter().map(|f| f.metadata().unwrap().len()).collect();
-    let total: u64 = sizes.iter().sum();
-    let mut rng = ChaCha8Rng::seed_from_u64(7);
-    for cut in [false, true] {
-        let mut missed = 0;
-        for _ in 0..200 {
-            let mut at = rng.random_range(0..total);
-            let i = sizes
-                .iter()
-                .position(|n| {
-                    if at < *n {
-                        true
-                    } else {
-                        at -= n;
-                        false
-                    }
-                })
-                .unwrap();
-            let good = fs::read(&files[i]).unwrap();
-            let mut bad = good.clone();
-            if cut {
-                bad.truncate(at as usize);
-            } else {
-                bad[at as usize] ^= rng.random_range(1..=255_u8);
-            }
-            fs::write(&files[i], bad).unwrap();
-            let check = check_folder(store, Level::Deep).unwrap();
-            let rel = RelPath::new(files[i].strip_prefix(store).unwrap()).unwrap();
-            missed += i32::from(!check.findings.iter().any(|f| f.evidence.file.as_ref() == Some(&rel)));
-            fs::write(&files[i], good).unwrap();
-        }
-        println!("{}: {missed} of 200 missed (cuts: {cut}); {unsure} bytes unsure", store.display());
-        assert!(missed <= 2, "{}: {missed} of 200 missed (cuts: {cut})", store.display());
+    for wanted in [
+        "http-cache simple-cache cache",
+        "code-cache simple-cache cache",
+        "local-storage leveldb user",
+        "session-storage leveldb user",
+        "indexed-db leveldb user",
+        "cache-storage cache-storage user",
+        "service-worker-register leveldb user",
+        "service-worker-scripts simple-cache state",
+        "cookies sqlite user",
+        "http-cache firefox-cache cache",
+    ] {
+        assert!(lines.contains(wanted), "{wanted}: {lines:#?}");
     }
-}
-
-#[test]
-fn random_damage_to_a_real_simple_cache_is_found() {
-    let Some(home) = filled_home("random_damage_to_a_real_simple_cache_is_found") else { return };
-    let cache = home.at(".cache/chromium/Default/Cache/Cache_Data");
-    // A few entries stand for all: each change means another look at the whole.
-    for entry in walk(&cache).into_iter().filter(|p| p.to_string_lossy().ends_with("_0")).skip(25) {
-        fs::remove_file(entry).unwrap();
+    for store in all_stores(&report) {
+        assert_eq!(store["verdict"], "healthy", "{store:#}");
+        let covered =
+            store["coverage"]["bytes_verified"].as_u64() <= store["coverage"]["bytes_seen"].as_u64();
+        assert!(covered && !store["method"].as_str().unwrap().is_empty(), "{store:#}");
     }
-    every_damage_is_found(&cache, &|name| name.ends_with("_0") || name.ends_with("_1"));
-}
-
-#[test]
-fn random_damage_to_a_real_leveldb_is_found() {
-    let Some(home) = filled_home("random_damage_to_a_real_leveldb_is_found") else { return };
-    every_damage_is_found(&local_storage(&home), &|name| {
-        has_suffix(name, "log") || name.starts_with("MANIFEST") || name == "CURRENT"
-    });
-}
-
-#[test]
-fn random_damage_to_a_real_firefox_cache_is_found() {
-    let Some(home) = filled_home("random_damage_to_a_real_firefox_cache_is_found") else { return };
-    let cache = walk(home.path()).into_iter().find(|p| p.is_dir() && p.ends_with("cache2")).unwrap();
-    // A few entries stand for all: each change means another look at the whole.
-    for entry in walk(&cache.join("entries")).into_iter().skip(25) {
-        fs::remove_file(entry).unwrap();
-    }
-    every_damage_is_found(&cache, &|name| name.len() == 40);
 }
 
 fn local_storage(home: &FilledHome) -> PathBuf {
@@ -160,17 +123,83 @@ fn indexed_db(home: &FilledHome) -> PathBuf {
     home.chromium().join("Default/IndexedDB/https_seller-us.tiktok.com_0.indexeddb.leveldb")
 }
 
-/// Finds the damage, rebuilds a copy, and puts the result in the store's place.
-fn mend(store: &Path) -> Rebuilt {
-    let check = check_folder(store, Level::Deep).unwrap();
-    assert!(check.findings.iter().any(|f| f.remedy == Remedy::Rebuild), "{check:#?}");
-    let result = rebuild(store);
-    let check = check_folder(store, Level::Deep).unwrap();
-    assert_eq!(check.findings, [], "{}", store.display());
-    result
+fn all_stores(report: &Value) -> impl Iterator<Item = &Value> {
+    let targets = report["targets"].as_array().unwrap();
+    targets.iter().flat_map(|t| t["stores"].as_array().unwrap())
 }
 
-fn rebuild(store: &Path) -> Rebuilt {
+/// `repair` on damage in these stores: it does what its preview says, gives
+/// what a rebuild of each brought back, and its `undo` is exact.
+fn mend(home: &FilledHome, damaged: &[PathBuf]) -> Vec<Value> {
+    let run = Run::new().home(home.path());
+    let before = Snapshot::of(home.path());
+    let preview =
+        run.call(["repair", "--deep", "--dry-run", "--format", "json"]).expect(Exit::Findings).json();
+    before.assert_same(&Snapshot::of(home.path()));
+    let repair = run.call(["repair", "--deep", "--yes", "--format", "json"]).expect(Exit::Ok).json();
+    assert_eq!(preview["plan"]["hash"], repair["plan"]["hash"]);
+    let after = home.copy();
+    let scan = run.call(["scan", "--deep", "--format", "json"]).expect(Exit::Ok).json();
+    for store in all_stores(&scan) {
+        assert_eq!(store["verdict"], "healthy", "{store:#}");
+    }
+    run.call(["undo"]).expect(Exit::Ok);
+    before.assert_same(&Snapshot::of(home.path()));
+    // The browser goes on with what was repaired.
+    fs::remove_dir_all(home.path()).unwrap();
+    fs::rename(after.path(), home.path()).unwrap();
+    let rebuilt = |store: &PathBuf| {
+        let actions = repair["repair"]["actions"].as_array().unwrap();
+        let ended = |a: &&Value| store.ends_with(a["path"].as_str().unwrap()) && a["op"] == "rebuild";
+        let action = actions.iter().find(ended).unwrap_or_else(|| panic!("{} {actions:#?}", store.display()));
+        assert_eq!(action["done"], "done", "{action:#}");
+        action["rebuilt"].clone()
+    };
+    damaged.iter().map(rebuilt).collect()
+}
+
+/// 200 changes of single bytes and 200 cuts, at random in the tables that
+/// Chromium wrote: found in the right file, at the block or part they are in.
+fn every_damage_to_tables_is_found(store: &Path) {
+    let tmp = tempfile::tempdir().unwrap();
+    let copy = tmp.path().join("store");
+    assert!(std::process::Command::new("cp").arg("-a").arg(store).arg(&copy).status().unwrap().success());
+    let findings = || {
+        let dir = Dir::open(&copy).unwrap();
+        let subject = Subject { dir: &dir, path: &RelPath::root() };
+        store::check(StoreKind::Leveldb, subject, Level::Deep, &Control::default()).unwrap().findings
+    };
+    let table = find(&copy, |name| has_suffix(name, "ldb"));
+    let rel = RelPath::new(table.file_name().unwrap()).unwrap();
+    let good = fs::read(&table).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    for cut in [false, true] {
+        let mut missed = Vec::new();
+        for _ in 0..200 {
+            let at = rng.random_range(0..good.len());
+            let mut bad = good.clone();
+            if cut {
+                bad.truncate(at);
+            } else {
+                bad[at] ^= rng.random_range(1..=255_u8);
+            }
+            fs::write(&table, bad).unwrap();
+            let here = |f: &Finding| {
+                f.evidence.file.as_ref() == Some(&rel) && f.evidence.offset.is_some_and(|o| o <= at as u64)
+            };
+            if !findings().iter().any(here) {
+                missed.push(at);
+            }
+        }
+        println!("a table of {} bytes: {} of 200 missed (cuts: {cut})", good.len(), missed.len());
+        assert!(missed.len() <= 2, "cuts: {cut}, missed at {missed:?} of {}", good.len());
+    }
+    fs::write(&table, good).unwrap();
+    assert_eq!(findings(), []);
+}
+
+/// How many records the store has, by a rebuild of a copy.
+fn records_in(store: &Path) -> u64 {
     let tmp = tempfile::tempdir().unwrap();
     // Named otherwise on purpose: the rebuild must not depend on the name.
     let (copy, out) = (tmp.path().join("copy"), tmp.path().join("out"));
@@ -178,10 +207,7 @@ fn rebuild(store: &Path) -> Rebuilt {
     let control = Control::default();
     let how = Remedy::Rebuild;
     let request = RebuildRequest { copy: &copy, out: &out, how, schema_from: None, control: &control };
-    let result = store::rebuild(StoreKind::Leveldb, &request).unwrap();
-    fs::remove_dir_all(store).unwrap();
-    assert!(std::process::Command::new("cp").arg("-a").arg(&out).arg(store).status().unwrap().success());
-    result
+    store::rebuild(StoreKind::Leveldb, &request).unwrap().details["records_kept"].as_u64().unwrap()
 }
 
 fn has_suffix(name: &str, suffix: &str) -> bool {
@@ -211,10 +237,12 @@ fn chromium_reads_everything_after_a_lost_current_or_manifest() {
     let filled = as_filled(Browser::Chromium);
     for lost in ["CURRENT", "MANIFEST-"] {
         let home = home.copy();
-        for store in [local_storage(&home), indexed_db(&home)] {
-            fs::remove_file(find(&store, |name| name.starts_with(lost))).unwrap();
-            let result = mend(&store);
-            assert_eq!(result.lost, 0, "{result:#?}");
+        let stores = [local_storage(&home), indexed_db(&home)];
+        for store in &stores {
+            fs::remove_file(find(store, |name| name.starts_with(lost))).unwrap();
+        }
+        for result in mend(&home, &stores) {
+            assert_eq!(result["lost"], 0, "{result:#}");
         }
         assert_eq!(found(&home), filled, "{lost}");
     }
@@ -224,12 +252,14 @@ fn chromium_reads_everything_after_a_lost_current_or_manifest() {
 fn chromium_reads_every_write_but_the_damaged_one() {
     let Some(home) = filled_home("chromium_reads_every_write_but_the_damaged_one") else { return };
     let filled = as_filled(Browser::Chromium);
-    for store in [local_storage(&home), indexed_db(&home)] {
-        let log = find(&store, |name| has_suffix(name, "log"));
+    let stores = [local_storage(&home), indexed_db(&home)];
+    for store in &stores {
+        let log = find(store, |name| has_suffix(name, "log"));
         let middle = fs::metadata(&log).unwrap().len() as usize / 2;
         change(&log, middle);
-        let result = mend(&store);
-        assert_eq!(result.lost, 1, "{result:#?}");
+    }
+    for result in mend(&home, &stores) {
+        assert_eq!(result["lost"], 1, "{result:#}");
     }
     let after = found(&home);
     let mut whole = 0;
@@ -259,20 +289,22 @@ fn chromium_reads_every_record_outside_a_damaged_block() {
         fs::write(store.join("000099.log"), "").unwrap();
     }
     assert_eq!(found(&home), filled);
-    let mut lost_records = Vec::new();
-    let mut lost_range = Value::Null;
-    for store in [local_storage(&home), indexed_db(&home)] {
-        let whole = rebuild(&store).details["records_kept"].as_u64().unwrap();
-        let table = find(&store, |name| has_suffix(name, "ldb"));
+    every_damage_to_tables_is_found(&local_storage(&home));
+    let mut whole = Vec::new();
+    let stores = [local_storage(&home), indexed_db(&home)];
+    for store in &stores {
+        whole.push(records_in(store));
+        let table = find(store, |name| has_suffix(name, "ldb"));
         let middle = fs::metadata(&table).unwrap().len() as usize / 2;
         change(&table, middle);
-        let result = mend(&store);
-        assert_eq!(result.lost, 1, "{result:#?}");
-        lost_records.push(whole - result.details["records_kept"].as_u64().unwrap());
-        if lost_range.is_null() {
-            lost_range = result.details["lost"][0].clone();
-        }
     }
+    let results = mend(&home, &stores);
+    for result in &results {
+        assert_eq!(result["lost"], 1, "{result:#}");
+    }
+    let lost_records: Vec<u64> =
+        whole.iter().zip(&results).map(|(n, r)| n - r["details"]["records_kept"].as_u64().unwrap()).collect();
+    let lost_range = &results[0]["details"]["lost"][0];
     let after = found(&home);
     let (from, to) = (lost_range["keys_after"].as_str().unwrap(), lost_range["keys_up_to"].as_str().unwrap());
     for site in SITES {
@@ -292,23 +324,54 @@ fn chromium_reads_every_record_outside_a_damaged_block() {
     assert!(lost_records[1] > 0 && lost_records[1] < 200, "{lost_records:?}");
 }
 
+/// The name of the file that holds the entry of a URL.
+fn entry_of(cache: &Path, url: &str) -> PathBuf {
+    let entries = walk(cache).into_iter().filter(|p| p.to_string_lossy().ends_with("_0"));
+    let holds = |p: &PathBuf| fs::read(p).unwrap().windows(url.len()).any(|w| w == url.as_bytes());
+    entries.into_iter().find(holds).unwrap_or_else(|| panic!("{url} is not in the cache"))
+}
+
 #[test]
-fn a_damaged_cache_entry_goes_alone() {
-    let Some(home) = filled_home("a_damaged_cache_entry_goes_alone") else { return };
+fn a_damaged_cache_entry_goes_alone_and_the_others_still_hit() {
+    let Some(home) = filled_home("a_damaged_cache_entry_goes_alone_and_the_others_still_hit") else { return };
     let cache = home.at(".cache/chromium/Default/Cache/Cache_Data");
-    let entry = find(&cache, |name| name.ends_with("_0"));
+    let entry = entry_of(&cache, "https://seller-us.tiktok.com/asset/17.js");
     let middle = fs::metadata(&entry).unwrap().len() as usize / 2;
     change(&entry, middle);
-    let check = check_folder(&cache, Level::Deep).unwrap();
-    let named: Vec<PathBuf> =
-        check.findings.iter().map(|f| cache.join(f.evidence.file.clone().unwrap().as_path())).collect();
-    assert_eq!(named, std::slice::from_ref(&entry));
-    assert_eq!(check.findings[0].remedy, Remedy::ClearEntry);
-    let others: Vec<PathBuf> =
-        walk(&cache).into_iter().filter(|p| p.to_string_lossy().ends_with("_0")).collect();
-    fs::remove_file(&entry).unwrap();
-    assert_eq!(found(&home), as_filled(Browser::Chromium));
-    // The browser kept the entries beside it, so it did not start anew.
-    let kept = others.iter().filter(|p| **p != entry && p.exists()).count();
-    assert!(kept + 5 >= others.len(), "{kept} of {} entries are still there", others.len());
+    let before = Snapshot::of(home.path());
+    let run = Run::new().home(home.path());
+    let repair = run.call(["repair", "--deep", "--yes", "--format", "json"]).expect(Exit::Ok).json();
+    let gone: Vec<PathBuf> =
+        before.paths().map(|p| home.at(p)).filter(|p| p.symlink_metadata().is_err()).collect();
+    assert_eq!(gone, std::slice::from_ref(&entry), "{:#}", repair["repair"]);
+    // The damaged file is cleared; the browser asks the server for it, and for no other.
+    let used = home.copy();
+    let asked = asked_for(used.path());
+    for site in SITES {
+        let expected = if site == SITES[0] { serde_json::json!(["17.js"]) } else { serde_json::json!([]) };
+        assert_eq!(asked[site]["asked"], expected, "{site}");
+        assert_eq!(asked[site]["loaded"], 240, "{site}");
+    }
+    run.call(["undo"]).expect(Exit::Ok);
+    before.assert_same(&Snapshot::of(home.path()));
+}
+
+/// Where the library itself would drop everything, the whole cache goes.
+#[test]
+fn a_cache_that_the_browser_would_drop_goes_whole() {
+    let name = "a_cache_that_the_browser_would_drop_goes_whole";
+    let Some(home) = home_with_cache("sql", name) else { return };
+    let cache = home.at(".cache/chromium/Default/Cache/Cache_Data");
+    let database = cache.join("sqldb1");
+    let middle = fs::metadata(&database).unwrap().len() as usize / 2;
+    for at in middle..middle + 3000 {
+        change(&database, at);
+    }
+    let before = Snapshot::of(home.path());
+    let run = Run::new().home(home.path());
+    run.call(["repair", "--deep", "--yes"]).expect(Exit::Ok);
+    let left: Vec<PathBuf> = if cache.exists() { walk(&cache) } else { Vec::new() };
+    assert_eq!(left, Vec::<PathBuf>::new());
+    run.call(["undo"]).expect(Exit::Ok);
+    before.assert_same(&Snapshot::of(home.path()));
 }

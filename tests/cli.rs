@@ -148,8 +148,9 @@ fn exit_12_without_a_device_that_is_ready() {
     };
     devices("").expect(Exit::Device);
     devices("R58N unauthorized usb:1-1\n").expect(Exit::Device);
-    let out = devices("R58N device usb:1-1 model:SM_A515F\n").expect(Exit::Ok);
-    assert!(out.stdout.contains("SM_A515F"), "{out}");
+    // It is listed as ready, and then nobody answers for it.
+    let out = devices("R58N device usb:1-1 model:SM_A515F\n").expect(Exit::Device);
+    assert!(out.stdout.contains("SM_A515F") && out.stdout.contains("does not answer"), "{out}");
     // Nobody listens there, and no adb program is to be found.
     let run = Run::new().env("ADB_SERVER_SOCKET", "tcp:127.0.0.1:1").env("PATH", "");
     run.call(["devices"]).expect(Exit::Device);

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod android;
 mod browser_stores;
 mod browsers;
 mod cli;
@@ -10,11 +11,14 @@ mod crash;
 mod incidents;
 mod profile_files;
 mod profiles;
+mod properties;
 mod repair;
 mod salvage;
 mod salvage_traps;
 mod scripts;
 mod sqlite_check;
+mod sqlite_live;
+mod store_repair;
 mod stores;
 mod undo;
 mod vault;

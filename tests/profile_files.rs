@@ -269,12 +269,19 @@ fn files_that_are_too_large_or_no_text_are_refused() {
     let tmp = tempfile::tempdir().unwrap();
     let file = tmp.path().join("a.toml");
     std::fs::write(&file, vec![b'#'; 2 << 20]).unwrap();
-    let extra = Extra { config_dir: None, dirs: vec![tmp.path().to_path_buf()] };
+    let extra = Extra { config_dir: None, dirs: vec![tmp.path().to_path_buf()], ..Extra::default() };
     assert_eq!(Profiles::load(&extra).unwrap_err().kind(), Kind::Profile);
     std::fs::write(&file, b"# x\n\xff\n").unwrap();
     let err = Profiles::load(&extra).unwrap_err();
     assert!(err.to_string().contains("a.toml:2: the text is not UTF-8"), "{err}");
-    assert!(Profiles::load(&Extra { config_dir: None, dirs: vec![PathBuf::from("/no/such")] }).is_err());
+    assert!(
+        Profiles::load(&Extra {
+            config_dir: None,
+            dirs: vec![PathBuf::from("/no/such")],
+            ..Extra::default()
+        })
+        .is_err()
+    );
 }
 
 #[test]
@@ -289,7 +296,8 @@ fn own_apps_are_added_and_replace_built_in_ones() {
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("b.toml"), VALID.replace("id = \"demo\"", "id = \"chromium\"")).unwrap();
     let built_in = Profiles::load(&Extra::default()).unwrap();
-    let all = Profiles::load(&Extra { config_dir: Some(config), dirs: vec![dir] }).unwrap();
+    let all =
+        Profiles::load(&Extra { config_dir: Some(config), dirs: vec![dir], ..Extra::default() }).unwrap();
     assert_eq!(all.apps().len(), built_in.apps().len() + 2);
     let chromium = all.of(Platform::Linux).find(|a| a.id == "chromium").unwrap();
     assert_eq!(chromium.name, "Demo");

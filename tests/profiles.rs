@@ -486,3 +486,27 @@ fn nothing_on_the_never_clear_list_may_be_cleared() {
         }
     }
 }
+
+#[test]
+fn an_app_that_had_not_ended_is_told_by_its_lock_files() {
+    let tree =
+        Tree::new(&["home/ann/.config/chromium/Default/", "home/ann/.mozilla/firefox/a.default/prefs.js"]);
+    let markers = || -> Vec<_> {
+        tree.locate(Platform::Linux)
+            .targets
+            .iter()
+            .flat_map(shopmend::place::Target::running_markers)
+            .collect()
+    };
+    assert!(markers().is_empty());
+    // Both are links to nothing that exists.
+    tree.link("home/ann/.config/chromium/SingletonLock", "host-1");
+    tree.link("home/ann/.mozilla/firefox/a.default/lock", "127.0.1.1:+1");
+    assert_eq!(
+        markers(),
+        [
+            tree.dir.join("home/ann/.config/chromium/SingletonLock"),
+            tree.dir.join("home/ann/.mozilla/firefox/a.default/lock")
+        ]
+    );
+}

@@ -213,6 +213,8 @@ fn hurt(db: &mut Vec<u8>, other: &[u8], rng: &mut ChaCha8Rng) -> String {
     }
 }
 
+/// How many damaged databases are made. For the whole run:
+/// `SHOPMEND_SEEDS=6000 cargo test --test integration -- sqlite_check sqlite_live`
 fn seeds(default: u64) -> u64 {
     std::env::var("SHOPMEND_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(default)
 }
@@ -553,8 +555,8 @@ fn a_deep_check_adds_what_only_sqlite_can_say() {
     )
     .unwrap();
     let fast = check_file(dir.path(), Level::Fast);
-    assert_eq!(fast.findings, []);
-    assert_eq!(fast.not_checked.len(), 2, "{:?}", fast.not_checked);
+    assert_eq!(codes(&fast.findings), ["sqlite.foreign-key"]);
+    assert_eq!(fast.not_checked, Vec::<String>::new());
     let deep = check_file(dir.path(), Level::Deep);
     assert_eq!(codes(&deep.findings), ["sqlite.foreign-key"]);
     assert_eq!(deep.not_checked, Vec::<String>::new());

@@ -10,7 +10,7 @@ use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{Dir, Meta, fault};
+use super::{Dir, Meta, RelPath, fault};
 
 /// Names and values longer than this in total are left out: no app that this
 /// program knows keeps data there.
@@ -60,7 +60,8 @@ impl Attributes {
     /// # Errors
     /// The system's error.
     pub fn of_dir(dir: &Dir) -> io::Result<Self> {
-        Ok(Self { xattrs: xattrs(dir.fd())?, ..Self::of_meta(&dir.meta()?) })
+        let xattrs = if dir.is_remote() { Vec::new() } else { xattrs(dir.fd()?)? };
+        Ok(Self { xattrs, ..Self::of_meta(&dir.meta()?) })
     }
 
     /// Gives them to an open file; `times` is for content that is the old
@@ -77,7 +78,11 @@ impl Attributes {
     /// # Errors
     /// As [`Attributes::apply`].
     pub fn apply_dir(&self, dir: &Dir, times: bool) -> io::Result<()> {
-        self.apply_fd(dir.fd(), times)
+        if let Some((there, on)) = dir.there(&RelPath::root()) {
+            fault::point("set attributes")?;
+            return there.set_attributes(&on, self, times);
+        }
+        self.apply_fd(dir.fd()?, times)
     }
 
     fn apply_fd(&self, fd: impl AsFd, times: bool) -> io::Result<()> {

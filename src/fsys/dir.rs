@@ -6,11 +6,13 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
 
-use super::RelPath;
+use super::remote::{self, Remote};
+use super::{Brief, Listings, Named, RelPath};
 
 /// What a directory entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +59,34 @@ pub struct Entry {
 /// link and without leaving its file system.
 #[derive(Debug)]
 pub struct Dir {
-    fd: OwnedFd,
+    at: At,
     path: PathBuf,
+    /// Listings that were made before, and where this directory lies in them.
+    known: Option<(Arc<Listings>, RelPath)>,
 }
 
-/// From so many entries on, looking at each is spread over all cores.
-const MANY: usize = 2048;
+/// Where an open directory is.
+#[derive(Debug)]
+enum At {
+    Here(OwnedFd),
+    /// On another device, at that path there.
+    There(Arc<dyn Remote>, PathBuf),
+}
+
+impl At {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Here(fd) => Self::Here(fd.try_clone()?),
+            Self::There(there, on) => Self::There(Arc::clone(there), on.clone()),
+        })
+    }
+}
+
+/// How many entries one core looks at in one go.
+const PIECE: usize = 1024;
+
+/// How many bytes of names the system is asked for at once.
+const LISTING_BUFFER: usize = 64 * 1024;
 
 const DIR_FLAGS: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -79,8 +103,23 @@ impl Dir {
         }
         // Rebuilt by component, so that `link/` cannot mean the link's target.
         let path: PathBuf = path.components().collect();
+        if let Some(found) = remote::find(&path) {
+            let (there, on) = found?;
+            must_be_folder(there.stat(&on)?.kind)?;
+            return Ok(Self { at: At::There(there, on), path, known: None });
+        }
         let fd = rustix::fs::open(&path, DIR_FLAGS, Mode::empty())?;
-        Ok(Self { fd, path })
+        Ok(Self { at: At::Here(fd), path, known: None })
+    }
+
+    /// The same directory, whose [`Dir::listed`] answers from listings that a
+    /// walk of it has made. For one scan only: what is acted on is looked at anew.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn with_listings(&self, listings: Listings) -> io::Result<Self> {
+        let known = Some((Arc::new(listings), RelPath::root()));
+        Ok(Self { at: self.at.try_clone()?, path: self.path.clone(), known })
     }
 
     /// The path it was opened by, for messages only.
@@ -90,8 +129,31 @@ impl Dir {
     }
 
     /// The handle, for the write half of this room.
-    pub(super) fn fd(&self) -> &OwnedFd {
-        &self.fd
+    ///
+    /// # Errors
+    /// `Unsupported` for a directory on another device.
+    pub(super) fn fd(&self) -> io::Result<&OwnedFd> {
+        match &self.at {
+            At::Here(fd) => Ok(fd),
+            At::There(..) => Err(remote::unsupported()),
+        }
+    }
+
+    /// The other device, and the path on it of what is at `rel`; `None` for a
+    /// directory of this machine.
+    pub(super) fn there(&self, rel: &RelPath) -> Option<(&dyn Remote, PathBuf)> {
+        match &self.at {
+            At::Here(_) => None,
+            // Joining nothing would add a slash.
+            At::There(there, on) if rel.is_root() => Some((there.as_ref(), on.clone())),
+            At::There(there, on) => Some((there.as_ref(), on.join(rel.as_path()))),
+        }
+    }
+
+    /// Whether it is on another device.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self.at, At::There(..))
     }
 
     /// A directory below this one.
@@ -99,8 +161,21 @@ impl Dir {
     /// # Errors
     /// The system's error; a link or mount point on the way is refused.
     pub fn dir(&self, rel: &RelPath) -> io::Result<Self> {
-        let fd = if rel.is_root() { self.fd.try_clone()? } else { self.open_below(rel, DIR_FLAGS)? };
-        Ok(Self { fd, path: self.path.join(rel.as_path()) })
+        let path = self.path.join(rel.as_path());
+        let at = match &self.at {
+            At::There(there, on) => {
+                let mut on = on.clone();
+                for name in rel.components() {
+                    on.push(name);
+                    must_be_folder(there.stat(&on)?.kind)?;
+                }
+                At::There(Arc::clone(there), on)
+            }
+            here @ At::Here(_) if rel.is_root() => here.try_clone()?,
+            At::Here(_) => At::Here(self.open_below(rel, DIR_FLAGS)?),
+        };
+        let known = self.known.as_ref().map(|(all, here)| (Arc::clone(all), here.join_rel(rel)));
+        Ok(Self { at, path, known })
     }
 
     /// A directory right in this one, also one that another file system is
@@ -109,8 +184,8 @@ impl Dir {
     /// # Errors
     /// The system's error; a link is refused.
     pub(super) fn enter(&self, name: &OsStr) -> io::Result<Self> {
-        let fd = rustix::fs::openat(&self.fd, name, DIR_FLAGS, Mode::empty())?;
-        Ok(Self { fd, path: self.path.join(name) })
+        let fd = rustix::fs::openat(self.fd()?, name, DIR_FLAGS, Mode::empty())?;
+        Ok(Self { at: At::Here(fd), path: self.path.join(name), known: None })
     }
 
     /// A regular file below this one, for reading.
@@ -118,7 +193,12 @@ impl Dir {
     /// # Errors
     /// The system's error; `InvalidInput` for what is no regular file. Never
     /// blocks on a FIFO.
+    ///
+    /// On another device it is a private copy of the content.
     pub fn open_file(&self, rel: &RelPath) -> io::Result<File> {
+        if let Some((there, on)) = self.there(rel) {
+            return there.open(&on);
+        }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let fd = self.open_below(rel, flags)?;
         let stat = rustix::fs::fstat(&fd)?;
@@ -133,15 +213,19 @@ impl Dir {
     /// # Errors
     /// The system's error.
     pub fn stat(&self, rel: &RelPath) -> io::Result<Meta> {
+        if let Some((there, on)) = self.there(rel) {
+            return there.stat(&on);
+        }
+        let fd = self.fd()?;
         let Some(name) = rel.file_name() else {
-            return Ok(meta(&rustix::fs::fstat(&self.fd)?));
+            return Ok(meta(&rustix::fs::fstat(fd)?));
         };
         let parent = rel.parent().unwrap_or_default();
         // Tens of thousands of these are asked for with the folder at hand.
         let stat = if parent.is_root() {
-            rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?
+            rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)?
         } else {
-            rustix::fs::statat(&self.dir(&parent)?.fd, name, AtFlags::SYMLINK_NOFOLLOW)?
+            rustix::fs::statat(self.dir(&parent)?.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?
         };
         Ok(meta(&stat))
     }
@@ -164,16 +248,61 @@ impl Dir {
     /// The system's error: a listing that failed is never an empty one. An
     /// entry that vanished between listing and looking is left out.
     pub fn list(&self) -> io::Result<Vec<Entry>> {
-        let look = |name: OsString| match rustix::fs::statat(&self.fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Some(Ok(Entry { meta: meta(&stat), name })),
-            Err(rustix::io::Errno::NOENT) => None,
-            Err(e) => Some(Err(io::Error::from(e))),
-        };
-        let names = self.names()?;
-        if names.len() < MANY {
-            return names.into_iter().filter_map(|(name, _)| look(name)).collect();
+        if let Some((there, on)) = self.there(&RelPath::root()) {
+            return there.list(&on);
         }
-        names.into_par_iter().filter_map(|(name, _)| look(name)).collect()
+        let fd = self.fd()?;
+        let look = |names: Vec<OsString>| -> Vec<(OsString, Option<io::Result<Meta>>)> {
+            let looked = names.into_iter().map(|name| {
+                let meta = match rustix::fs::statat(fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => Some(Ok(meta(&stat))),
+                    Err(rustix::io::Errno::NOENT) => None,
+                    Err(e) => Some(Err(io::Error::from(e))),
+                };
+                (name, meta)
+            });
+            looked.collect()
+        };
+        let done = Mutex::new(Vec::new());
+        let keep = |looked| done.lock().unwrap_or_else(PoisonError::into_inner).push(looked);
+        // The names of a large folder are still being read while the first of
+        // them are looked at on the other cores.
+        rayon::in_place_scope(|scope| -> io::Result<()> {
+            let mut names = Vec::new();
+            self.each_name(|name, _| {
+                names.push(name.to_owned());
+                if names.len() == PIECE {
+                    let full = std::mem::take(&mut names);
+                    scope.spawn(|_| keep(look(full)));
+                }
+            })?;
+            keep(look(names));
+            Ok(())
+        })?;
+        let pieces = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut out = Vec::with_capacity(pieces.iter().map(Vec::len).sum());
+        for (name, meta) in pieces.into_iter().flatten() {
+            if let Some(meta) = meta {
+                out.push(Entry { name, meta: meta? });
+            }
+        }
+        sort(&mut out, |entry| &entry.name);
+        Ok(out)
+    }
+
+    /// The entries of this directory, sorted by name, with what a store's
+    /// check needs to know of them.
+    ///
+    /// # Errors
+    /// As [`Dir::list`].
+    pub fn listed(&self) -> io::Result<Vec<Named>> {
+        if let Some((all, here)) = &self.known
+            && let Some(entries) = all.get(here)
+        {
+            return Ok(entries.to_vec());
+        }
+        let brief = |e: Entry| Named { meta: Brief::from(&e.meta), name: e.name };
+        Ok(self.list()?.into_iter().map(brief).collect())
     }
 
     /// The names in this directory, sorted, with their kind where the listing
@@ -182,8 +311,21 @@ impl Dir {
     /// # Errors
     /// As [`Dir::list`].
     pub fn names(&self) -> io::Result<Vec<(OsString, Option<Kind>)>> {
+        if self.is_remote() {
+            return Ok(self.list()?.into_iter().map(|e| (e.name, Some(e.meta.kind))).collect());
+        }
         let mut out = Vec::new();
-        for item in rustix::fs::Dir::read_from(&self.fd)? {
+        self.each_name(|name, kind| out.push((name.to_owned(), kind)))?;
+        sort(&mut out, |(name, _)| name);
+        Ok(out)
+    }
+
+    fn each_name(&self, mut each: impl FnMut(&OsStr, Option<Kind>)) -> io::Result<()> {
+        // A handle of its own, so that several listings do not share one position.
+        let fd = rustix::fs::openat(self.fd()?, ".", DIR_FLAGS, Mode::empty())?;
+        let mut buffer = Vec::with_capacity(LISTING_BUFFER);
+        let mut items = RawDir::new(fd, buffer.spare_capacity_mut());
+        while let Some(item) = items.next() {
             let item = item?;
             let name = OsStr::from_bytes(item.file_name().to_bytes());
             if name == "." || name == ".." {
@@ -196,17 +338,16 @@ impl Dir {
                 FileType::Unknown => None,
                 _ => Some(Kind::Other),
             };
-            out.push((name.to_owned(), kind));
+            each(name, kind);
         }
-        out.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(out)
+        Ok(())
     }
 
     fn open_below(&self, rel: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-            match rustix::fs::openat2(&self.fd, rel.as_path(), flags, Mode::empty(), resolve) {
+            match rustix::fs::openat2(self.fd()?, rel.as_path(), flags, Mode::empty(), resolve) {
                 Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
                 other => return Ok(other?),
             }
@@ -216,8 +357,8 @@ impl Dir {
 
     /// What `openat2` does, one component at a time, where it is missing.
     fn open_by_component(&self, rel: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
-        let here = rustix::fs::fstat(&self.fd)?.st_dev;
-        let mut fd = self.fd.try_clone()?;
+        let here = rustix::fs::fstat(self.fd()?)?.st_dev;
+        let mut fd = self.fd()?.try_clone()?;
         let mut names = rel.components().peekable();
         while let Some(name) = names.next() {
             let flags = if names.peek().is_some() { DIR_FLAGS } else { flags | OFlags::NOFOLLOW };
@@ -227,6 +368,24 @@ impl Dir {
             }
         }
         Ok(fd)
+    }
+}
+
+/// What a directory on another device must be: no link stands for one.
+fn must_be_folder(kind: Kind) -> io::Result<()> {
+    match kind {
+        Kind::Dir => Ok(()),
+        Kind::Link => Err(rustix::io::Errno::LOOP.into()),
+        Kind::File | Kind::Other => Err(io::ErrorKind::NotADirectory.into()),
+    }
+}
+
+/// By name; a large folder on all cores.
+fn sort<T: Send>(entries: &mut [T], name: impl Fn(&T) -> &OsString + Sync) {
+    if entries.len() > PIECE {
+        entries.par_sort_unstable_by(|a, b| name(a).cmp(name(b)));
+    } else {
+        entries.sort_unstable_by(|a, b| name(a).cmp(name(b)));
     }
 }
 
@@ -265,35 +424,6 @@ fn meta(stat: &rustix::fs::Stat) -> Meta {
     }
 }
 
-/// What a walk already knows of an entry.
-pub(super) fn meta_of(m: &std::fs::Metadata) -> Meta {
-    use std::os::unix::fs::MetadataExt as _;
-    let kind = if m.is_file() {
-        Kind::File
-    } else if m.is_dir() {
-        Kind::Dir
-    } else if m.is_symlink() {
-        Kind::Link
-    } else {
-        Kind::Other
-    };
-    let ns = |sec: i64, nsec: i64| i128::from(sec) * 1_000_000_000 + i128::from(nsec);
-    Meta {
-        kind,
-        size: m.size(),
-        mtime_ns: ns(m.mtime(), m.mtime_nsec()),
-        atime_ns: ns(m.atime(), m.atime_nsec()),
-        ctime_ns: ns(m.ctime(), m.ctime_nsec()),
-        dev: m.dev(),
-        ino: m.ino(),
-        mode: m.mode() & 0o7777,
-        uid: m.uid(),
-        gid: m.gid(),
-        links: m.nlink(),
-        allocated: m.blocks() * 512,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,7 +459,8 @@ mod tests {
     fn a_fifo_neither_blocks_nor_opens() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = Dir::open(tmp.path()).unwrap();
-        rustix::fs::mknodat(dir.fd(), "pipe", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(dir.fd().unwrap(), "pipe", FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+            .unwrap();
         assert!(dir.open_file(&rel("pipe")).is_err());
     }
 }

@@ -8,8 +8,10 @@ mod attributes;
 mod copy;
 mod dir;
 mod fault;
+mod listing;
 mod owner;
 mod rel;
+mod remote;
 mod tree;
 mod walk;
 mod write;
@@ -19,10 +21,14 @@ pub use copy::{Digest, copy_hashed, hash_file, write_all};
 pub use dir::{Dir, Entry, Kind, Meta};
 #[cfg(test)]
 pub(crate) use fault::{Fault, count as fault_count, with as with_faults};
+pub use listing::{Brief, Listings, Named};
 pub use owner::effective_user;
 pub use rel::{BadPath, RelPath, path_from_text, path_text, path_to_text};
+pub use remote::{
+    Doomed, Listed, Mounted, REMOTE, Remote, is_remote, mount, split as split_remote, users_of,
+};
 pub use tree::{remove_tree, tree};
-pub use walk::{MAX_DEPTH, Step, Unreadable, Walked};
+pub use walk::{MAX_DEPTH, Step, Unreadable, Walk, Walked};
 pub(crate) use write::rename_new_in;
 pub use write::{Ident, Space, forget_cached, is_link_refusal, sync_file};
 

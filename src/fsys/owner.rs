@@ -18,9 +18,13 @@ impl Dir {
     /// The system's error.
     pub fn ancestry(&self) -> io::Result<Vec<Ident>> {
         use rustix::fs::{Mode, OFlags, openat};
+        if self.is_remote() {
+            // In no folder of this machine.
+            return Ok(Vec::new());
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut out = vec![self.meta()?.ident()];
-        let mut fd = openat(self.fd(), "..", flags, Mode::empty())?;
+        let mut fd = openat(self.fd()?, "..", flags, Mode::empty())?;
         loop {
             let stat = rustix::fs::fstat(&fd)?;
             #[allow(clippy::unnecessary_cast)]
@@ -46,6 +50,9 @@ impl Dir {
     /// # Errors
     /// The system's error.
     pub fn open_guarded(path: &Path, me: u32) -> io::Result<(Self, Option<PathBuf>)> {
+        if super::remote::is_remote(path) {
+            return Ok((Self::open(path)?, None));
+        }
         let mut path = path.to_path_buf();
         // As many links as systems follow themselves.
         for _ in 0..40 {

@@ -42,26 +42,52 @@ impl RelPath {
         Ok(Self(out))
     }
 
+    /// Takes one name.
+    ///
+    /// # Errors
+    /// As [`RelPath::join`].
+    pub fn name(name: OsString) -> Result<Self, BadPath> {
+        if is_plain(&name) {
+            Ok(Self(PathBuf::from(name)))
+        } else {
+            Err(BadPath(name.to_string_lossy().into_owned()))
+        }
+    }
+
     /// Adds one name.
     ///
     /// # Errors
     /// When the name is empty, `.`, `..`, or holds a separator or NUL.
     pub fn join(&self, name: impl AsRef<OsStr>) -> Result<Self, BadPath> {
         let name = name.as_ref();
-        let mut parts = Path::new(name).components();
-        match (parts.next(), parts.next()) {
-            // A separator at the end would not show in the component.
-            (Some(Component::Normal(one)), None) if one == name && !name.as_encoded_bytes().contains(&0) => {
-                Ok(Self(self.0.join(one)))
-            }
-            _ => Err(BadPath(name.to_string_lossy().into_owned())),
+        if is_plain(name) {
+            Ok(self.followed_by(name))
+        } else {
+            Err(BadPath(name.to_string_lossy().into_owned()))
         }
     }
 
     /// Adds another relative path.
     #[must_use]
     pub fn join_rel(&self, other: &Self) -> Self {
-        if other.is_root() { self.clone() } else { Self(self.0.join(&other.0)) }
+        if other.is_root() {
+            return self.clone();
+        }
+        if self.is_root() {
+            return other.clone();
+        }
+        self.followed_by(other.0.as_os_str())
+    }
+
+    fn followed_by(&self, rest: &OsStr) -> Self {
+        let own = self.0.as_os_str();
+        let mut out = OsString::with_capacity(own.len() + 1 + rest.len());
+        if !own.is_empty() {
+            out.push(own);
+            out.push(std::path::MAIN_SEPARATOR_STR);
+        }
+        out.push(rest);
+        Self(PathBuf::from(out))
     }
 
     /// Without its last component; `None` for the directory itself.
@@ -107,6 +133,18 @@ impl RelPath {
         self.0.iter()
     }
 
+    /// How many names it has.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        let bytes = self.0.as_os_str().as_encoded_bytes();
+        // One separator stands between two names, and nowhere else.
+        if bytes.is_empty() {
+            0
+        } else {
+            1 + bytes.iter().filter(|b| std::path::is_separator(char::from(**b))).count()
+        }
+    }
+
     /// As a path of this machine, still relative.
     #[must_use]
     pub fn as_path(&self) -> &Path {
@@ -146,6 +184,15 @@ impl RelPath {
         }
         Ok(Self(out))
     }
+}
+
+/// Whether it is one component of a path: no separator, no NUL, not `.` or `..`.
+fn is_plain(name: &OsStr) -> bool {
+    let bytes = name.as_encoded_bytes();
+    // On Windows a colon ends a drive's name or begins an alternate stream.
+    let strange =
+        |b: &u8| *b == 0 || (cfg!(windows) && *b == b':') || std::path::is_separator(char::from(*b));
+    !matches!(bytes, b"" | b"." | b"..") && !bytes.iter().any(strange)
 }
 
 /// An absolute path as text, reversibly: as [`RelPath`] writes its names.

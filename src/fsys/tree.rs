@@ -17,6 +17,22 @@ const MAX_DEPTH: usize = 2048;
 /// empty one. A mount point inside gives `CrossesDevices`.
 pub fn tree(dir: &Dir, at: &RelPath, limit: usize) -> io::Result<Vec<(RelPath, Meta)>> {
     let device = dir.dir(at)?.meta()?.dev;
+    if let Some((there, on)) = dir.there(at) {
+        let listed = there.walk(&on)?;
+        if listed.len() > limit {
+            return Err(io::Error::other(format!("more than {limit} entries")));
+        }
+        let mut out = Vec::with_capacity(listed.len());
+        for item in listed {
+            let (path, meta) = item.map_err(|(_, e)| e)?;
+            if meta.dev != device {
+                return Err(io::ErrorKind::CrossesDevices.into());
+            }
+            out.push((at.join_rel(&path), meta));
+        }
+        out.sort_by(|a, b| a.0.cmp(&b.0));
+        return Ok(out);
+    }
     let mut out: Vec<(RelPath, Meta)> = Vec::new();
     // Folders still to be listed with their depth, the next one last.
     let mut todo = vec![(at.clone(), 0)];

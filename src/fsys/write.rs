@@ -3,7 +3,7 @@
 //! was not told to replace.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
@@ -11,7 +11,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::set_times;
-use super::{Dir, Kind, Meta, RelPath, fault};
+use super::remote::Doomed;
+use super::{Attributes, Digest, Dir, Kind, Meta, RelPath, fault};
 
 /// Which file or folder it is, whatever it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -62,7 +63,7 @@ impl Dir {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // Never more than asked for, not even for a moment: the mask of the
         // process can only take bits away, and they are set afterwards.
-        let fd = rustix::fs::openat(parent.fd(), name, flags, Mode::from_raw_mode(mode as _))?;
+        let fd = rustix::fs::openat(parent.fd()?, name, flags, Mode::from_raw_mode(mode as _))?;
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode as _))?;
         Ok(File::from(fd))
     }
@@ -75,7 +76,7 @@ impl Dir {
         fault::point("open to append")?;
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let (parent, name) = self.parent_of(rel)?;
-        let fd = rustix::fs::openat(parent.fd(), name, flags, Mode::empty())?;
+        let fd = rustix::fs::openat(parent.fd()?, name, flags, Mode::empty())?;
         let file = File::from(fd);
         if Meta::of(&file)?.kind != Kind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -89,10 +90,14 @@ impl Dir {
     /// `AlreadyExists` when anything has that name.
     pub fn make_dir(&self, rel: &RelPath, mode: u32) -> io::Result<Self> {
         fault::point("make folder")?;
+        if let Some((there, on)) = self.there(rel) {
+            there.make_dir(&on, mode)?;
+            return self.dir(rel);
+        }
         let (parent, name) = self.parent_of(rel)?;
-        rustix::fs::mkdirat(parent.fd(), name, Mode::from_raw_mode(mode as _))?;
+        rustix::fs::mkdirat(parent.fd()?, name, Mode::from_raw_mode(mode as _))?;
         let dir = parent.dir(&name_of(name)?)?;
-        rustix::fs::fchmod(dir.fd(), Mode::from_raw_mode(mode as _))?;
+        rustix::fs::fchmod(dir.fd()?, Mode::from_raw_mode(mode as _))?;
         Ok(dir)
     }
 
@@ -124,6 +129,11 @@ impl Dir {
     /// `AlreadyExists` when the new name is taken; `CrossesDevices` when the
     /// two places are on different file systems.
     pub fn rename_new(&self, from: &RelPath, to_dir: &Self, to: &RelPath) -> io::Result<()> {
+        match (self.there(from), to_dir.there(to)) {
+            (Some((there, from)), Some((_, to))) => return there.rename_new(&from, &to),
+            (None, None) => {}
+            _ => return Err(io::ErrorKind::CrossesDevices.into()),
+        }
         let (from_dir, from_name) = self.parent_of(from)?;
         let (to_dir, to_name) = to_dir.parent_of(to)?;
         rename_new_in(&from_dir, from_name, &to_dir, to_name)
@@ -137,7 +147,7 @@ impl Dir {
         fault::point("rename over")?;
         let (from_dir, from_name) = self.parent_of(from)?;
         let (to_dir, to_name) = to_dir.parent_of(to)?;
-        Ok(rustix::fs::renameat(from_dir.fd(), from_name, to_dir.fd(), to_name)?)
+        Ok(rustix::fs::renameat(from_dir.fd()?, from_name, to_dir.fd()?, to_name)?)
     }
 
     /// Lets two names change places in one step; neither is ever absent.
@@ -151,7 +161,7 @@ impl Dir {
         #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
         {
             let flags = RenameFlags::EXCHANGE;
-            match rustix::fs::renameat_with(a_dir.fd(), a_name, b_dir.fd(), b_name, flags) {
+            match rustix::fs::renameat_with(a_dir.fd()?, a_name, b_dir.fd()?, b_name, flags) {
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Err(io::ErrorKind::Unsupported.into()),
                 other => Ok(other?),
             }
@@ -168,13 +178,16 @@ impl Dir {
     /// # Errors
     /// `InvalidData` when something else has the name now; the system's error.
     pub fn unlink(&self, rel: &RelPath, which: Ident) -> io::Result<()> {
+        if let Some((there, on)) = self.there(rel) {
+            return there.unlink(&on, which);
+        }
         let (parent, name) = self.parent_of(rel)?;
         let now = parent.stat(&name_of(name)?)?;
         if now.ident() != which || now.kind == Kind::Dir {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the same file any more"));
         }
         fault::point("unlink")?;
-        Ok(rustix::fs::unlinkat(parent.fd(), name, AtFlags::empty())?)
+        Ok(rustix::fs::unlinkat(parent.fd()?, name, AtFlags::empty())?)
     }
 
     /// Removes an empty folder.
@@ -183,8 +196,11 @@ impl Dir {
     /// `DirectoryNotEmpty`, or the system's error.
     pub fn remove_dir(&self, rel: &RelPath) -> io::Result<()> {
         fault::point("remove folder")?;
+        if let Some((there, on)) = self.there(rel) {
+            return there.remove_dir(&on);
+        }
         let (parent, name) = self.parent_of(rel)?;
-        Ok(rustix::fs::unlinkat(parent.fd(), name, AtFlags::REMOVEDIR)?)
+        Ok(rustix::fs::unlinkat(parent.fd()?, name, AtFlags::REMOVEDIR)?)
     }
 
     /// Sets the permission bits of this directory.
@@ -193,7 +209,10 @@ impl Dir {
     /// The system's error.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         fault::point("set mode")?;
-        Ok(rustix::fs::fchmod(self.fd(), Mode::from_raw_mode(mode as _))?)
+        if let Some((there, on)) = self.there(&RelPath::root()) {
+            return there.set_mode(&on, mode);
+        }
+        Ok(rustix::fs::fchmod(self.fd()?, Mode::from_raw_mode(mode as _))?)
     }
 
     /// Sets the times of this directory, in nanoseconds since 1970.
@@ -202,7 +221,10 @@ impl Dir {
     /// The system's error.
     pub fn set_times(&self, atime_ns: i128, mtime_ns: i128) -> io::Result<()> {
         fault::point("set times")?;
-        set_times(self.fd(), atime_ns, mtime_ns)
+        if let Some((there, on)) = self.there(&RelPath::root()) {
+            return there.set_times(&on, atime_ns, mtime_ns);
+        }
+        set_times(self.fd()?, atime_ns, mtime_ns)
     }
 
     /// Makes the names in this directory durable.
@@ -212,7 +234,10 @@ impl Dir {
     /// not believe a second try.
     pub fn sync(&self) -> io::Result<()> {
         fault::point("sync folder")?;
-        match rustix::fs::fsync(self.fd()) {
+        if let Some((there, _)) = self.there(&RelPath::root()) {
+            return there.sync();
+        }
+        match rustix::fs::fsync(self.fd()?) {
             // Some file systems have nothing to sync in a folder.
             Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(e) => Err(e.into()),
@@ -228,7 +253,10 @@ impl Dir {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         {
             fault::point("sync file system")?;
-            Ok(rustix::fs::syncfs(self.fd())?)
+            if let Some((there, _)) = self.there(&RelPath::root()) {
+                return there.sync();
+            }
+            Ok(rustix::fs::syncfs(self.fd()?)?)
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         Err(io::ErrorKind::Unsupported.into())
@@ -240,7 +268,10 @@ impl Dir {
     /// The system's error.
     #[allow(clippy::useless_conversion)]
     pub fn space(&self) -> io::Result<Space> {
-        let s = rustix::fs::fstatvfs(self.fd())?;
+        if let Some((there, on)) = self.there(&RelPath::root()) {
+            return there.space(&on);
+        }
+        let s = rustix::fs::fstatvfs(self.fd()?)?;
         let unit = if s.f_frsize > 0 { s.f_frsize } else { s.f_bsize };
         Ok(Space {
             free: u64::from(s.f_bavail).saturating_mul(unit),
@@ -249,6 +280,108 @@ impl Dir {
             free_files: (s.f_files > 0).then_some(u64::from(s.f_favail)),
             read_only: s.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
         })
+    }
+
+    /// Makes a new file on another device with that content and these
+    /// attributes, verified and durable after the next [`Dir::sync`].
+    ///
+    /// # Errors
+    /// The device's error; `Unsupported` for a directory of this machine.
+    pub fn put(
+        &self,
+        rel: &RelPath,
+        from: &mut File,
+        like: &Attributes,
+        times: bool,
+    ) -> io::Result<(Meta, Digest)> {
+        let (there, on) = self.there(rel).ok_or(io::ErrorKind::Unsupported)?;
+        there.put(&on, from, like, times)
+    }
+
+    /// Removes many files, and folders that are empty by then, from another
+    /// device, each only if it still is what it was; says for each that stays
+    /// why.
+    ///
+    /// # Errors
+    /// The device's error; `Unsupported` for a directory of this machine.
+    pub fn remove_all(&self, doomed: Vec<(RelPath, Doomed)>) -> io::Result<Vec<(RelPath, String)>> {
+        let Some((there, top)) = self.there(&RelPath::root()) else {
+            return Err(super::remote::unsupported());
+        };
+        let all: Vec<Doomed> =
+            doomed.into_iter().map(|(rel, d)| Doomed { path: top.join(rel.as_path()), ..d }).collect();
+        let kept = there.remove_all(&all)?;
+        kept.into_iter()
+            .map(|(path, why)| {
+                let rel = path.strip_prefix(&top).map_err(io::Error::other)?;
+                Ok((RelPath::new(rel).map_err(io::Error::other)?, why))
+            })
+            .collect()
+    }
+
+    /// Copies the contents of many files of another device here at once; of
+    /// this machine's there is nothing to do.
+    ///
+    /// # Errors
+    /// The device's error.
+    pub fn fetch<'a>(&self, files: impl Iterator<Item = &'a RelPath>) -> io::Result<()> {
+        match self.there(&RelPath::root()) {
+            None => Ok(()),
+            Some((there, top)) => there.fetch(&files.map(|f| top.join(f.as_path())).collect::<Vec<_>>()),
+        }
+    }
+
+    /// Whether reading the file costs no transfer.
+    #[must_use]
+    pub fn is_here(&self, rel: &RelPath) -> bool {
+        self.there(rel).is_none_or(|(there, on)| there.is_here(&on))
+    }
+
+    /// Looks at everything below a folder of another device at once; the
+    /// answers hold until the next change.
+    ///
+    /// # Errors
+    /// The device's error.
+    pub fn preload(&self, rel: &RelPath) -> io::Result<()> {
+        self.there(rel).map_or(Ok(()), |(there, on)| there.preload(&on))
+    }
+
+    /// Looks everything of another device up anew from now on.
+    pub fn forget(&self) {
+        if let Some((there, _)) = self.there(&RelPath::root()) {
+            there.forget();
+        }
+    }
+
+    /// Whether a file begins with these bytes.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn begins_with(&self, rel: &RelPath, magic: &[u8]) -> io::Result<bool> {
+        if let Some((there, on)) = self.there(rel) {
+            return there.begins_with(&on, magic);
+        }
+        let mut start = vec![0; magic.len()];
+        match self.open_file(rel)?.read_exact(&mut start) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            other => other.map(|()| start == magic),
+        }
+    }
+
+    /// What is known of a file that was opened as `file` from here.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn meta_of(&self, rel: &RelPath, file: &File) -> io::Result<Meta> {
+        if self.is_remote() { self.stat(rel) } else { Meta::of(file) }
+    }
+
+    /// All that a file opened as `file` from here carries besides its content.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn attributes_of(&self, rel: &RelPath, file: &File) -> io::Result<Attributes> {
+        if self.is_remote() { Ok(Attributes::of_meta(&self.stat(rel)?)) } else { Attributes::of(file) }
     }
 
     /// The folder that holds `rel`, opened, and its last name.
@@ -262,10 +395,13 @@ impl Dir {
 /// saves two look-ups a file when there are tens of thousands.
 pub(crate) fn rename_new_in(from_dir: &Dir, from: &Path, to_dir: &Dir, to: &Path) -> io::Result<()> {
     fault::point("rename")?;
+    if from_dir.is_remote() || to_dir.is_remote() {
+        return from_dir.rename_new(&name_of(from)?, to_dir, &name_of(to)?);
+    }
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(from_dir.fd(), from, to_dir.fd(), to, flags) {
+        match rustix::fs::renameat_with(from_dir.fd()?, from, to_dir.fd()?, to, flags) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             other => return Ok(other?),
         }
@@ -276,18 +412,18 @@ pub(crate) fn rename_new_in(from_dir: &Dir, from: &Path, to_dir: &Dir, to: &Path
 /// Where the file system has no rename that refuses to replace: a second name
 /// cannot replace anything either; a folder can at worst replace an empty one.
 fn rename_new_by_hand(from_dir: &Dir, from: &Path, to_dir: &Dir, to: &Path) -> io::Result<()> {
-    let meta = rustix::fs::statat(from_dir.fd(), from, AtFlags::SYMLINK_NOFOLLOW)?;
+    let meta = rustix::fs::statat(from_dir.fd()?, from, AtFlags::SYMLINK_NOFOLLOW)?;
     let is_dir = rustix::fs::FileType::from_raw_mode(meta.st_mode) == rustix::fs::FileType::Directory;
     if !is_dir {
-        match rustix::fs::linkat(from_dir.fd(), from, to_dir.fd(), to, AtFlags::empty()) {
-            Ok(()) => return Ok(rustix::fs::unlinkat(from_dir.fd(), from, AtFlags::empty())?),
+        match rustix::fs::linkat(from_dir.fd()?, from, to_dir.fd()?, to, AtFlags::empty()) {
+            Ok(()) => return Ok(rustix::fs::unlinkat(from_dir.fd()?, from, AtFlags::empty())?),
             // No second names there (FAT, exFAT).
             Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => {}
             Err(e) => return Err(e.into()),
         }
     }
-    match rustix::fs::statat(to_dir.fd(), to, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => Ok(rustix::fs::renameat(from_dir.fd(), from, to_dir.fd(), to)?),
+    match rustix::fs::statat(to_dir.fd()?, to, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(rustix::fs::renameat(from_dir.fd()?, from, to_dir.fd()?, to)?),
         Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
         Err(e) => Err(e.into()),
     }

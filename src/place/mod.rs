@@ -105,6 +105,26 @@ pub struct Target {
     pub updated_ns: Option<i128>,
 }
 
+impl Target {
+    /// The app's own signs of running that are there: its lock files. A crash
+    /// leaves them behind and so does an image of a running machine, so they
+    /// tell that the app had not ended, not that it runs now.
+    #[must_use]
+    pub fn running_markers(&self) -> Vec<PathBuf> {
+        let mut out = Vec::new();
+        for marker in &self.app.running_markers {
+            let Some((id, names)) = marker.split_once(':') else { continue };
+            for root in self.roots.iter().filter(|r| r.id.split(['~', '@']).next() == Some(id)) {
+                if let Ok(dir) = root.open() {
+                    let found = resolve::entries(&dir, names, self.platform.ignores_case());
+                    out.extend(found.iter().map(|rel| root.path.join(rel.as_path())));
+                }
+            }
+        }
+        out
+    }
+}
+
 /// One existing folder of a target.
 #[derive(Debug, Clone)]
 pub struct Root {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::{BaseFolder, NoteKind, Scope};
 use crate::fsys::{Dir, Kind, RelPath};
-use crate::profile::{Base, NameGlob, Template, prepared, protected_below_home, protected_below_top};
+use crate::profile::{
+    Base, NameGlob, Template, name_glob, prepared, protected_below_home, protected_below_top,
+};
 
 /// Most folders that one template may stand for.
 const MAX_FOUND: usize = 256;
@@ -66,7 +68,10 @@ pub(crate) fn folders(
 fn below(names: &[NameGlob], base: &BaseFolder, fold: bool, notes: &mut Vec<Refusal>) -> Vec<Found> {
     // A base folder that a person named may be reached through links, so its
     // real path is taken once, here.
-    let real = match base.path.canonicalize() {
+    // On another device there is nothing of the sort.
+    let real =
+        if crate::fsys::is_remote(&base.path) { Ok(base.path.clone()) } else { base.path.canonicalize() };
+    let real = match real {
         Ok(real) if base.links || real == base.path => real,
         Ok(_) => {
             let reason = "it is reached through a link, and links in an image are never followed";
@@ -207,6 +212,24 @@ fn texts(path: &Path) -> Vec<String> {
 /// Whether an error means that there is nothing, as against "not known".
 pub(crate) fn absent(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// What is in a folder at the path that `names` stands for, `*` allowed in
+/// each name; the last may be of any kind, a link included.
+pub(crate) fn entries(dir: &Dir, names: &str, fold: bool) -> Vec<RelPath> {
+    let mut now = vec![RelPath::root()];
+    for name in names.split('/') {
+        let Ok(glob) = name_glob(name, fold) else { return Vec::new() };
+        let mut next = Vec::new();
+        for parent in now {
+            let listed = dir.dir(&parent).and_then(|d| d.list()).unwrap_or_default();
+            let hits = listed.iter().filter(|e| glob.matches(&prepared(&e.name, fold)));
+            next.extend(hits.filter_map(|e| parent.join(&e.name).ok()));
+        }
+        now = next;
+        now.truncate(MAX_FOUND);
+    }
+    now
 }
 
 /// The newest modification time of the files that templates of programs name,

@@ -235,7 +235,7 @@ pub fn validate(file: &Path) -> Result<Validated> {
     let name = own.file.clone();
     let mut sources = builtin();
     sources.push(own);
-    let profiles = assemble(&sources, Prove::Own)?;
+    let profiles = assemble(&sources, Prove::Own, &[])?;
     let apps = list(&profiles, None).into_iter().filter(|a| a.file == name).collect();
     Ok(Validated { file: name, apps })
 }

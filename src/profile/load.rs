@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use toml::Spanned;
+use walkdir::WalkDir;
 
 use super::check;
 use super::model::{App, Identify, Install, Patterns, RootTemplate, Rule, RuleSetOf};
@@ -41,6 +42,8 @@ pub struct Extra {
     pub config_dir: Option<PathBuf>,
     /// `--profiles DIR`: every `*.toml` in each; they must exist.
     pub dirs: Vec<PathBuf>,
+    /// Built-in apps of other platforms are left out; with none named, none is.
+    pub platforms: Vec<Platform>,
 }
 
 /// Reads the built-in profiles and a person's own.
@@ -49,7 +52,7 @@ pub(crate) fn load(extra: &Extra) -> Result<Profiles> {
     for path in files(extra)? {
         sources.push(read(&path)?);
     }
-    Ok(assemble(&sources, Prove::Own)?)
+    Ok(assemble(&sources, Prove::Own, &extra.platforms)?)
 }
 
 /// Which apps the proofs are done for, that no rules overlap and that samples
@@ -110,8 +113,8 @@ fn toml_files(dir: &Path) -> Result<Vec<PathBuf>> {
     let unreadable =
         |e| Error::io("cannot read the folder of profiles", dir, e).hint("name an existing folder");
     let mut out = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
+    for entry in WalkDir::new(dir).min_depth(1).max_depth(1) {
+        let path = entry.map_err(|e| unreadable(e.into()))?.into_path();
         if path.extension().is_some_and(|e| e == "toml") {
             out.push(path);
         }
@@ -164,7 +167,11 @@ struct Assembly<'a> {
 
 /// Puts the files together; a person's app replaces the built-in one of the
 /// same id and platform.
-pub(crate) fn assemble(sources: &[Source], prove: Prove) -> Result<Profiles, Problems> {
+pub(crate) fn assemble(
+    sources: &[Source],
+    prove: Prove,
+    platforms: &[Platform],
+) -> Result<Profiles, Problems> {
     let mut parsed = Vec::new();
     let mut out = Assembly::default();
     for source in sources {
@@ -184,7 +191,9 @@ pub(crate) fn assemble(sources: &[Source], prove: Prove) -> Result<Profiles, Pro
     }
     out.hosts = Arc::new(std::mem::take(&mut out.origins));
     for (source, file) in &parsed {
-        for app in &file.app {
+        let wanted =
+            |app: &raw::App| !source.builtin || platforms.is_empty() || platforms.contains(&app.platform);
+        for app in file.app.iter().filter(|app| wanted(app.as_ref())) {
             out.take_app(source, app, prove == Prove::All || !source.builtin);
         }
     }

@@ -22,7 +22,7 @@ pub use load::Extra;
 pub use model::{App, Confidence, Identify, Install, May, RootTemplate, Rule, Shape, sidecars};
 pub use origin::{Origins, host_of};
 pub use pattern::{BadPattern, Pattern};
-pub(crate) use pattern::{NameGlob, prepared};
+pub(crate) use pattern::{NameGlob, name_glob, prepared};
 pub use problem::{Problem, Problems};
 pub use rules::{Below, Position, RuleMatch, RuleSet};
 pub use template::{BadTemplate, Base, Template};
@@ -78,7 +78,7 @@ impl Profiles {
     pub fn from_texts(texts: &[(&str, &str)]) -> Result<Self, Problems> {
         let mut sources = load::builtin();
         sources.extend(texts.iter().map(|(file, text)| problem::Source::new(*file, *text, false)));
-        load::assemble(&sources, load::Prove::Own)
+        load::assemble(&sources, load::Prove::Own, &[])
     }
 
     /// Reads one text without the built-in profiles, whose layouts it then does
@@ -87,7 +87,7 @@ impl Profiles {
     /// # Errors
     /// Every line that is refused and why.
     pub fn from_text_alone(file: &str, text: &str) -> Result<Self, Problems> {
-        load::assemble(&[problem::Source::new(file, text, false)], load::Prove::All)
+        load::assemble(&[problem::Source::new(file, text, false)], load::Prove::All, &[])
     }
 
     /// Reads the built-in profiles and proves of each app what is proved of a
@@ -97,7 +97,7 @@ impl Profiles {
     /// # Errors
     /// Every line that is refused and why.
     pub fn prove_builtin() -> Result<Self, Problems> {
-        load::assemble(&load::builtin(), load::Prove::All)
+        load::assemble(&load::builtin(), load::Prove::All, &[])
     }
 
     /// All apps, by platform and id.

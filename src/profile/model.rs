@@ -84,8 +84,8 @@ impl Shape {
     pub fn of(kind: Option<StoreKind>) -> Self {
         use StoreKind as K;
         match kind {
-            Some(K::Sqlite | K::SharedPrefs | K::Json | K::Plist | K::Mmkv | K::Media) => Self::File,
-            Some(K::Files) | None => Self::Either,
+            Some(K::Sqlite | K::SharedPrefs | K::Json | K::Plist | K::Mmkv) => Self::File,
+            Some(K::Files | K::Media) | None => Self::Either,
             Some(
                 K::Leveldb
                 | K::SimpleCache
@@ -103,15 +103,11 @@ impl Shape {
     }
 }
 
-/// What belongs to the same store as a file, by its name's ending.
+/// What belongs to the same store as a file, by its name's ending; without a
+/// kind any file may turn out to be a database.
 #[must_use]
 pub fn sidecars(kind: Option<StoreKind>) -> &'static [&'static str] {
-    match kind {
-        Some(StoreKind::Sqlite | StoreKind::Files) | None => &["-wal", "-journal", "-shm"],
-        Some(StoreKind::SharedPrefs) => &[".bak"],
-        Some(StoreKind::Mmkv) => &[".crc"],
-        _ => &[],
-    }
+    kind.unwrap_or(StoreKind::Files).sidecars()
 }
 
 /// One store rule of an app.
@@ -236,7 +232,8 @@ pub struct App {
     pub rules: Vec<Rule>,
     /// Executable names (desktop) or process names (Android) of the running app.
     pub processes: Vec<String>,
-    /// Files that exist while it runs, relative to a root: `data:SingletonLock`.
+    /// Files that exist while it runs, relative to a root, `*` allowed:
+    /// `data:SingletonLock`, `data:*/lock`.
     pub running_markers: Vec<String>,
     /// The profile file it came from, for messages.
     pub file: String,

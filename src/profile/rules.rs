@@ -10,12 +10,7 @@ use std::sync::Arc;
 use super::model::{Patterns, Rule, Shape, sidecars};
 use super::pattern::{NameGlob, Pattern, Seg, prepared};
 use crate::fsys::RelPath;
-use crate::model::Class;
-
-/// The endings that SQLite's own files have beside a database.
-const SQLITE_SIDECARS: &[&str] = &["-wal", "-journal", "-shm"];
-/// Every ending of a file that belongs to the store of another.
-const ALL_SIDECARS: &[&str] = &["-wal", "-journal", "-shm", ".bak", ".crc"];
+use crate::model::{Class, SIDECARS, SQLITE_SIDECARS};
 
 /// What a path below a root belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +42,17 @@ impl RuleMatch<'_> {
 }
 
 fn without<'a>(name: &'a OsStr, ending: &str) -> &'a OsStr {
-    use std::os::unix::ffi::OsStrExt as _;
-    OsStr::from_bytes(name.as_bytes().strip_suffix(ending.as_bytes()).unwrap_or(name.as_bytes()))
+    if let Some(text) = name.to_str() {
+        return OsStr::new(text.strip_suffix(ending).unwrap_or(text));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt as _;
+        let bytes = name.as_bytes();
+        OsStr::from_bytes(bytes.strip_suffix(ending.as_bytes()).unwrap_or(bytes))
+    }
+    #[cfg(not(unix))]
+    name
 }
 
 /// What a pattern does to the rule that it is of.
@@ -284,6 +288,12 @@ pub struct Position<'a> {
 }
 
 impl<'a> Position<'a> {
+    /// How many folders below the root this is.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
     /// The folder of that name in this one.
     #[must_use]
     pub fn folder(&self, name: &OsStr) -> Self {
@@ -349,7 +359,7 @@ impl<'a> Position<'a> {
                 }
                 Role::Store => {}
             });
-            for sidecar in ALL_SIDECARS.iter().filter(|s| name.len() > s.len() && name.ends_with(**s)) {
+            for sidecar in SIDECARS.iter().filter(|s| name.len() > s.len() && name.ends_with(**s)) {
                 let base = name.get(..name.len() - sidecar.len()).unwrap_or_default();
                 set.tree.marks(&self.active, base, |rule, role| {
                     if set.rule(rule).is_some_and(|r| sidecars(r.kind).contains(sidecar)) {

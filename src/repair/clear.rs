@@ -18,6 +18,8 @@ use crate::vault::{Base, Copied, Folder, Objects, Record, Step, UnitOp};
 
 /// So many files go into one journal record.
 const CHUNK: usize = 10_000;
+/// So many files are copied from another device at once.
+const FETCH: usize = 256;
 
 /// What of the plan still is as planned, and how it goes.
 struct Selection {
@@ -43,6 +45,7 @@ pub(super) fn clear(session: &mut Session, job: &Job, files: &[Item], whole: &[I
     let chosen = job
         .still_down()
         .map_err(|e| Halt::AppRunning(e.to_string()))
+        .and_then(|()| hands.root.preload(&action.path).map_err(failed("cannot look at the cache")))
         .and_then(|()| choose(&hands.root, job, files, whole).map_err(failed("cannot look at the cache")));
     let chosen = match chosen {
         Ok(chosen) => chosen,
@@ -399,8 +402,12 @@ fn by_copy(
     let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
     let mut copies = Vec::new();
     let mut removed = Vec::new();
-    for item in items {
+    for (n, item) in items.iter().copied().enumerate() {
         job.control.safe_point()?;
+        if n % FETCH == 0 {
+            let next = items.iter().skip(n).take(FETCH).map(|i| &i.path);
+            hands.root.fetch(next).map_err(failed("cannot read the cache"))?;
+        }
         match copy_in(&hands.root, &mut objects, item)? {
             Ok(copy) => {
                 outcome.files += 1;
@@ -445,16 +452,16 @@ pub(super) fn copy_in(
         Err(e) if e.kind() == io::ErrorKind::InvalidInput => return Ok(Err("it is no regular file".into())),
         Err(e) => return super::steps::refusal(e).map(Err).map_err(cannot),
     };
-    let before = Meta::of(&file).map_err(cannot)?;
+    let before = root.meta_of(&item.path, &file).map_err(cannot)?;
     if !item.is(&before) {
         return Ok(Err("it changed since the plan was made".into()));
     }
     if before.links > 1 {
         return Ok(Err("it has a second name (hard link) that a copy would not keep".into()));
     }
-    let attributes = Attributes::of(&file).map_err(cannot)?;
+    let attributes = root.attributes_of(&item.path, &file).map_err(cannot)?;
     let put = objects.put(&mut file, item.size).map_err(cannot)?;
-    let after = Meta::of(&file).map_err(cannot)?;
+    let after = root.meta_of(&item.path, &file).map_err(cannot)?;
     if !item.is(&after) || put.size != item.size {
         return Ok(Err("it changed while it was copied".into()));
     }

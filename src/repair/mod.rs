@@ -176,6 +176,11 @@ fn affected(action: &Action, live: bool) -> Affected<'_> {
 pub(crate) fn open_root(path: &Path, allow_root: bool) -> Result<crate::fsys::Dir> {
     use crate::fsys::{Dir, effective_user};
     let cannot = |e| Error::io("cannot open the folder", path, e);
+    if crate::fsys::is_remote(path) {
+        let dir = Dir::open(path).map_err(cannot)?;
+        dir.forget();
+        return Ok(dir);
+    }
     if effective_user() != Some(0) {
         return Dir::open(path).map_err(cannot);
     }

@@ -14,13 +14,12 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::fsys::{
     Attributes, Dir, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, sync_file, tree,
 };
-use crate::model::StoreKind;
+use crate::model::{SQLITE_SIDECARS, StoreKind};
 use crate::plan::Item;
 use crate::vault::{
     Base, Before, Copied, LockedState, Objects, Record, Run, RunId, RunKind, Stage, Step, UnitOp, UnitState,
 };
 
-const SIDECARS: [&str; 3] = ["-journal", "-wal", "-shm"];
 const CHUNK: usize = 10_000;
 /// From so many new files on, one sync of the file system is cheaper.
 const MANY_FILES: usize = 32;
@@ -375,7 +374,7 @@ impl Work<'_> {
             outcome.files += 1;
             outcome.bytes += copy.size;
             shifts.push((copy.path.clone(), item));
-            new_files.push((file, *copy));
+            new_files.extend(file.map(|file| (file, *copy)));
             if new_files.len() >= 128 {
                 settle_files(&hands.root, &mut new_files)?;
             }
@@ -523,7 +522,7 @@ impl Work<'_> {
                 out.aside.push(Item::new(path.clone(), &meta));
             }
             out.paths.insert(path.clone());
-            for suffix in SIDECARS {
+            for suffix in SQLITE_SIDECARS {
                 let sidecar = path.with_suffix(suffix);
                 let belongs = self.old.unit.kind == StoreKind::Sqlite && !is_sidecar(path);
                 if belongs
@@ -619,7 +618,7 @@ impl Work<'_> {
             self.control.safe_point()?;
             let at = place(&copy.path);
             if copy.object.is_some() {
-                files.push((build_file(root, objects, &at, copy)?.1, copy));
+                files.extend(build_file(root, objects, &at, copy)?.1.map(|file| (file, copy)));
                 if files.len() >= 128 {
                     settle_files(root, files)?;
                 }
@@ -658,7 +657,7 @@ impl Temps {
 
 fn is_sidecar(path: &RelPath) -> bool {
     let name = path.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default();
-    SIDECARS.iter().any(|s| name.ends_with(s.as_bytes()))
+    SQLITE_SIDECARS.iter().any(|s| name.ends_with(s.as_bytes()))
 }
 
 /// Whether the file in place is the very file that was copied, unchanged.
@@ -674,26 +673,35 @@ fn hash_of(copy: &Copied) -> Result<blake3::Hash, Halt> {
     hash.ok_or_else(|| Halt::Failed(format!("the copy of {} has no name", copy.path)))
 }
 
-/// Writes a copy from the vault to a new name; the caller settles it.
+/// Writes a copy from the vault to a new name; the caller settles it. On
+/// another device that is done at once, and there is no file to settle.
 fn build_file(
     root: &Dir,
     objects: &Objects,
     temp: &RelPath,
     copy: &Copied,
-) -> Result<(Item, std::fs::File), Halt> {
+) -> Result<(Item, Option<std::fs::File>), Halt> {
     let cannot = |e: io::Error| Halt::Failed(format!("cannot write {}: {e}", copy.path));
     let hash = hash_of(copy)?;
     let mut from =
         objects.open_object(&hash).map_err(|e| Halt::Failed(format!("the copy of {}: {e}", copy.path)))?;
+    let damaged = || Halt::Failed(format!("the copy of {} in the vault is damaged", copy.path));
+    if root.is_remote() {
+        let (meta, done) = root.put(temp, &mut from, &copy.attributes, true).map_err(cannot)?;
+        if done.blake3 != hash || done.size != copy.size {
+            return Err(damaged());
+        }
+        return Ok((Item::new(temp.clone(), &meta), None));
+    }
     let mut file = root.create_file(temp, 0o600).map_err(cannot)?;
     let sparse = Meta::of(&from).is_ok_and(|m| m.allocated < m.size);
     let done = copy_hashed(&mut from, &mut file, sparse, u64::MAX).map_err(cannot)?;
     if done.blake3 != hash || done.size != copy.size {
-        return Err(Halt::Failed(format!("the copy of {} in the vault is damaged", copy.path)));
+        return Err(damaged());
     }
     copy.attributes.apply(&file, true).map_err(cannot)?;
     let item = Item::new(temp.clone(), &Meta::of(&file).map_err(cannot)?);
-    Ok((item, file))
+    Ok((item, Some(file)))
 }
 
 /// Writes a copy from the vault into a private folder.

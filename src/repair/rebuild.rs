@@ -25,9 +25,6 @@ use crate::plan::Item;
 use crate::store::{RebuildRequest, StoreError};
 use crate::vault::{Base, Copied, Objects, Record, Step, UnitOp};
 
-/// What SQLite keeps beside a database.
-pub(super) const SIDECARS: [&str; 3] = ["-journal", "-wal", "-shm"];
-
 /// A new file that waits beside the store.
 struct Ready {
     /// Where it will be.
@@ -188,13 +185,7 @@ impl Rebuild<'_> {
 
     /// Files that belong to the store by their name, whether there or not.
     fn companions(&self) -> Vec<RelPath> {
-        let suffixes: &[&str] = match self.job.action.kind {
-            StoreKind::Sqlite => &SIDECARS,
-            StoreKind::Mmkv => &[".crc"],
-            StoreKind::SharedPrefs => &[".bak"],
-            _ => &[],
-        };
-        suffixes.iter().map(|s| self.store().with_suffix(s)).collect()
+        self.job.action.kind.sidecars().iter().map(|s| self.store().with_suffix(s)).collect()
     }
 
     /// Whether the store is exactly what the plan lists: every file the same,
@@ -253,6 +244,7 @@ impl Rebuild<'_> {
                 copies.push(Copied { path: path.clone(), object: None, size: 0, ident, attributes });
             }
         }
+        root.fetch(self.members.iter().map(|m| &m.path)).map_err(failed("cannot read the store"))?;
         for item in self.members {
             self.job.control.safe_point()?;
             let copy = copy_in(root, &mut objects, item)?;
@@ -307,7 +299,7 @@ impl Rebuild<'_> {
         (self.job.hooks.verify)(kind, request.out)
             .map_err(|why| Halt::Failed(format!("the rebuilt store is not sound: {why}")))?;
         if kind == StoreKind::Sqlite {
-            for suffix in SIDECARS {
+            for suffix in kind.sidecars() {
                 if new.out.exists(&new.name.with_suffix(suffix)).map_err(&cannot)? {
                     return Err(Halt::Failed(format!("the rebuilt database was left with a {suffix} file")));
                 }
@@ -415,6 +407,14 @@ fn place_file(
 ) -> Result<Ready, Halt> {
     let cannot = |e: io::Error| Halt::Failed(format!("cannot put the new {path} beside the old one: {e}"));
     let mut source = out.open_file(from).map_err(cannot)?;
+    if root.is_remote() {
+        let (meta, written) = root.put(beside, &mut source, attributes, false).map_err(cannot)?;
+        return Ok(Ready {
+            path: path.clone(),
+            item: Item::new(beside.clone(), &meta),
+            hash: written.blake3,
+        });
+    }
     let mut file = root.create_file(beside, 0o600).map_err(cannot)?;
     let sparse = Meta::of(&source).is_ok_and(|m| m.allocated < m.size);
     let written = copy_hashed(&mut source, &mut file, sparse, u64::MAX).map_err(cannot)?;

@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use crate::fsys::{Dir, Kind, RelPath};
-use crate::model::Class;
+use crate::model::{Class, SQLITE_SIDECARS};
 use crate::plan::{Action, Item, Op};
 
-const SIDECARS: [&str; 4] = ["-wal", "-shm", "-journal", "-wal2"];
+/// The endings that make a file part of a database, those included that only
+/// some builds of SQLite write.
+fn endings() -> impl Iterator<Item = &'static str> {
+    SQLITE_SIDECARS.into_iter().chain(["-wal2"])
+}
 
 /// Why an action as a whole may not be done.
 pub(super) fn action(action: &Action) -> Result<(), String> {
@@ -67,7 +71,7 @@ pub(super) fn torn_stores(
                 let why = "a database and its -wal, -shm and -journal stay together";
                 keep(name, why);
                 keep(&base, why);
-                for suffix in SIDECARS {
+                for suffix in endings() {
                     let mut sidecar = base.clone();
                     sidecar.push(suffix);
                     keep(&sidecar, why);
@@ -93,7 +97,7 @@ fn is_part(name: &std::ffi::OsStr) -> bool {
 fn database_of(name: &std::ffi::OsStr) -> Option<std::ffi::OsString> {
     use std::os::unix::ffi::OsStrExt as _;
     let bytes = name.as_bytes();
-    SIDECARS.iter().find_map(|suffix| {
+    endings().find_map(|suffix| {
         let base = bytes.strip_suffix(suffix.as_bytes())?;
         (!base.is_empty()).then(|| std::ffi::OsStr::from_bytes(base).to_owned())
     })

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::outcome::SkippedItem;
-use crate::fsys::{Attributes, Dir, Ident, Kind, Meta, RelPath, rename_new_in};
+use crate::fsys::{Attributes, Dir, Doomed, Ident, Kind, Meta, RelPath, rename_new_in};
 use crate::plan::Item;
 use crate::vault::{Base, LockedState, RunId, StateDir, Step, Unit, UnitState};
 
@@ -500,6 +500,15 @@ impl<'a> Hands<'a> {
         let mut kept = Vec::new();
         // Folders last, inner ones first.
         let (folders, files): (Vec<&Item>, Vec<&Item>) = items.iter().partition(|i| i.dir);
+        if self.root.is_remote() {
+            let doomed = files.into_iter().chain(folders.into_iter().rev()).map(|i| {
+                let (path, size, mtime_ns) = (PathBuf::new(), i.size, i.mtime_ns);
+                (i.path.clone(), Doomed { path, dir: i.dir, ident: ident(i), size, mtime_ns })
+            });
+            let left = self.root.remove_all(doomed.collect())?;
+            self.touch(&Base::Root, &items.first().map(|i| i.path.clone()).unwrap_or_default());
+            return Ok(left.into_iter().map(|(path, reason)| SkippedItem { path, reason }).collect());
+        }
         for item in files.into_iter().chain(folders.into_iter().rev()) {
             let Some(meta) = self.look(&Base::Root, &item.path)? else { continue };
             if !still(item, &meta) {

@@ -12,7 +12,7 @@ use crate::plan::{Plan, Skipped};
 use crate::process::Running;
 use crate::profile::{Confidence, May};
 use crate::scan::{Effort, Scan, ScannedTarget, Store, Volume, Why};
-use crate::store::Coverage;
+use crate::store::{Coverage, Proof};
 
 /// Which command the report is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,6 +39,9 @@ pub struct Document {
     /// The image's folder, when it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The Android device, when it was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<crate::place::adb::DeviceReport>,
     pub targets: Vec<TargetDoc>,
     pub volumes: Vec<Volume>,
     pub notes: Vec<String>,
@@ -80,6 +83,9 @@ pub struct StoreDoc {
     pub id: String,
     pub kind: StoreKind,
     pub class: Class,
+    /// The host, when one of the shop's own web pages stored it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
     /// Absolute; a byte that is not UTF-8 is written `%XX`, and `%` itself `%25`.
     pub path: String,
     /// `root:path below it`, for people.
@@ -97,6 +103,9 @@ pub struct StoreDoc {
     pub coverage: Coverage,
     /// What proved the verdict.
     pub method: String,
+    /// Which method proved which part, where there is more than one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub proved: Vec<Proof>,
     pub not_checked: Vec<String>,
     /// Whether an earlier scan vouches for it and nothing was read now.
     pub unchanged: bool,
@@ -163,6 +172,7 @@ impl Document {
             platform,
             place: place.to_owned(),
             image: image.map(path_text),
+            device: None,
             targets: scan.targets.iter().map(target).collect(),
             volumes: scan.volumes.clone(),
             notes: scan.notes.clone(),
@@ -218,6 +228,7 @@ fn store(scanned: &ScannedTarget, store: &Store) -> StoreDoc {
         id: store.id.clone(),
         kind: store.kind,
         class: store.class,
+        site: scanned.target.app.shop_site(&store.path),
         path: if rel.is_empty() { base } else { format!("{base}/{rel}") },
         short: format!("{}:{}", root.id, store.path),
         verdict: store.verdict,
@@ -234,6 +245,7 @@ fn store(scanned: &ScannedTarget, store: &Store) -> StoreDoc {
         stale,
         coverage: store.coverage,
         method: store.method.clone(),
+        proved: store.proved.clone(),
         not_checked: store.not_checked.clone(),
         unchanged: store.unchanged,
     }

@@ -117,6 +117,9 @@ fn one_store(out: &mut String, store: &StoreDoc, style: Style) {
         head,
         printable(&store.short)
     );
+    if let Some(site) = &store.site {
+        wrap(out, "           ", &format!("stored by the shop's page {}", printable(site)));
+    }
     if let Some(stale) = &store.stale {
         let why: Vec<String> = stale.why.iter().map(|(why, n)| format!("{n} {}", why.phrase())).collect();
         let of = if stale.bytes == store.bytes { "all of it".to_owned() } else { size(stale.bytes) };
@@ -145,6 +148,9 @@ fn one_store(out: &mut String, store: &StoreDoc, style: Style) {
                 ),
             };
             wrap(out, "           ", &format!("checked by {}{covered}", store.method));
+        }
+        for proof in &store.proved {
+            wrap(out, "           ", &format!("proved by {}", printable(&proof.line())));
         }
         for not in &store.not_checked {
             wrap(out, "           ", &format!("not checked: {not}"));

@@ -74,6 +74,9 @@ fn text(report: &LooseReport, style: Style) -> String {
             "    {}",
             style.dim(&format!("by {}, {percent}% of the bytes under a check", check.method))
         );
+        for proof in &check.proved {
+            let _ = writeln!(out, "    {}", style.dim(&format!("proved by {}", printable(&proof.line()))));
+        }
         for not in &check.not_checked {
             let _ = writeln!(out, "    {}", style.dim(&format!("not checked: {}", printable(not))));
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Session;
+use super::{Session, devices};
 use crate::cli;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
@@ -13,15 +13,16 @@ use crate::fsys::{Dir, RelPath};
 use crate::guard::Guard;
 use crate::keep::Keep;
 use crate::model::{Class, Platform, Severity, StoreKind};
-use crate::place::{self, Filter, locate};
+use crate::place::adb::{DevicePlace, DeviceReport};
+use crate::place::{self, Filter, Place, locate};
 use crate::plan::{self, Choice, Plan, Skipped};
-use crate::process::{Processes, stop};
+use crate::process::{Processes, Running, stop};
 use crate::profile::{Extra, Profiles};
 use crate::repair;
 use crate::report::{self, Document, Phase};
 use crate::scan::{Baseline, Options, Scan};
 use crate::store::{self, Level, RebuildRequest, registry};
-use crate::vault::{LockedState, RunId};
+use crate::vault::{LockedState, RunId, StateDir};
 
 /// How long an app is given to end by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,6 +37,8 @@ pub(super) struct Inspection {
     pub(super) label: String,
     pub(super) image: Option<PathBuf>,
     pub(super) homes: Vec<PathBuf>,
+    /// What is known of the device, when it was one.
+    device: Option<DeviceReport>,
 }
 
 impl Inspection {
@@ -44,27 +47,57 @@ impl Inspection {
     }
 
     fn document(&self, command: Phase, exit: Exit) -> Document {
-        Document::new(&self.scan, command, self.platform, &self.label, self.image.as_deref(), exit)
+        let mut out =
+            Document::new(&self.scan, command, self.platform, &self.label, self.image.as_deref(), exit);
+        out.device.clone_from(&self.device);
+        out
     }
 }
 
 /// The profiles that a command works with.
-pub(super) fn profiles(session: &Session, given: Option<&Path>) -> Result<Profiles> {
+///
+/// `platforms` are those that it is about; all of them, when there are none.
+pub(super) fn profiles(
+    session: &Session,
+    given: Option<&Path>,
+    platforms: Vec<Platform>,
+) -> Result<Profiles> {
     let folder = given.map(Path::to_path_buf).or_else(|| session.config.profiles.clone());
-    Profiles::load(&Extra { config_dir: crate::config::folder(), dirs: folder.into_iter().collect() })
+    Profiles::load(&Extra {
+        config_dir: crate::config::folder(),
+        dirs: folder.into_iter().collect(),
+        platforms,
+    })
 }
 
 fn inspect(
     session: &Session,
     wanted: &cli::Where,
+    device: Option<&DevicePlace>,
     options: &Options,
     baseline: Option<&mut Baseline>,
 ) -> Result<Inspection> {
-    let place = place::open(wanted.image.as_deref(), wanted.platform)?;
-    let profiles = profiles(session, wanted.profiles.as_deref())?;
-    let located = locate(&profiles, place.as_ref(), &Filter { apps: wanted.apps.clone() })?;
-    let mut scan = crate::scan::scan(located.targets, place.live(), options, baseline, &session.control)?;
+    let opened;
+    let place: &dyn Place = if let Some(device) = device {
+        device
+    } else {
+        opened = place::open(wanted.image.as_deref(), wanted.platform)?;
+        opened.as_ref()
+    };
+    let platforms = place.scopes().iter().map(|s| s.platform).collect();
+    let profiles = profiles(session, wanted.profiles.as_deref(), platforms)?;
+    let located = locate(&profiles, place, &Filter { apps: wanted.apps.clone() })?;
+    if let Some(device) = device {
+        session.control.progress().stage("Listing", 0);
+        device.load(&located.targets, options.level == Level::Deep)?;
+    }
+    // Processes of this machine have nothing of another device open.
+    let here = place.live() && device.is_none();
+    let mut scan = crate::scan::scan(located.targets, here, options, baseline, &session.control)?;
     session.quiet_bars();
+    if let Some(device) = device {
+        on_device(device, &mut scan)?;
+    }
     scan.notes.extend(located.notes.iter().map(ToString::to_string));
     let scopes = place.scopes();
     Ok(Inspection {
@@ -73,22 +106,44 @@ fn inspect(
         live: place.live(),
         label: place.name(),
         image: wanted.image.clone(),
+        device: device.map(|d| d.report().clone()),
         homes: scopes.iter().filter_map(|s| s.bases.get("HOME")).flatten().map(|b| b.path.clone()).collect(),
     })
+}
+
+/// What only the device knows: what runs on it, and what was out of reach.
+fn on_device(device: &DevicePlace, scan: &mut Scan) -> Result<()> {
+    for scanned in &mut scan.targets {
+        let running = device.running(&scanned.target.app.id)?;
+        scanned.running = running.into_iter().map(|(pid, name)| Running { pid, name, holds: None }).collect();
+        if let Some(app) = device.report().apps.get(&scanned.target.app.id) {
+            scanned.notes.extend(app.sentence());
+        }
+    }
+    device.done()?;
+    let report = device.report();
+    scan.notes.extend(report.not_checked.iter().map(|what| format!("not checked: {what}")));
+    scan.notes.extend(report.by_hand.iter().map(|what| format!("by hand: {what}")));
+    Ok(())
 }
 
 fn options(session: &Session, depth: cli::Depth, older_than: Option<cli::Age>) -> Options {
     Options {
         level: if depth.deep { Level::Deep } else { Level::Fast },
         rehash: depth.rehash,
+        recall_hashes: true,
         older_than_ns: older_than.or(session.config.older_than).map(|age| age.0),
         now_ns: Session::now_ns(),
     }
 }
 
 /// The baseline, or a remark why the scan goes without.
-fn baseline(session: &Session) -> (Option<Baseline>, Option<String>) {
-    match session.state().and_then(|state| Baseline::open(state.path())) {
+fn baseline(session: &Session, state: Option<&Path>) -> (Option<Baseline>, Option<String>) {
+    let opened = match state {
+        Some(state) => Baseline::open(state),
+        None => session.state().and_then(|state| Baseline::open(state.path())),
+    };
+    match opened {
         Ok(baseline) => (Some(baseline), None),
         Err(e) => (None, Some(format!("the scan works without a memory of earlier ones: {e}"))),
     }
@@ -100,11 +155,17 @@ pub(super) fn scan(
     depth: cli::Depth,
     report: &cli::Report,
 ) -> Result<Exit> {
-    let (mut memory, remark) = baseline(session);
-    let mut found = inspect(session, wanted, &options(session, depth, None), memory.as_mut())?;
+    let device = devices::open(session, &wanted.device, wanted.profiles.as_deref())?;
+    let (mut memory, remark) = baseline(session, device.as_ref().map(|(_, state)| state.as_path()));
+    let device = device.map(|(device, _)| device);
+    let options = Options { recall_hashes: false, ..options(session, depth, None) };
+    let mut found = inspect(session, wanted, device.as_ref(), &options, memory.as_mut())?;
     found.scan.notes.extend(remark);
     let exit = found.exit();
     output(session, &found.document(Phase::Scan, exit), report)?;
+    // The program ends here: the system takes the memory back at once, which
+    // takes much longer path by path.
+    std::mem::forget(found);
     Ok(exit)
 }
 
@@ -133,8 +194,9 @@ fn unmade(e: &dyn std::fmt::Display) -> Error {
 
 /// What `shopmend repair` does.
 pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
-    let state = session.locked_state()?;
+    let (state, device) = ready(session, &wanted.place)?;
     let mut job = Job::new(session, &state, wanted.place.clone())?;
+    job.device = device.as_ref();
     job.options = options(session, wanted.depth, wanted.older_than);
     job.choice.only = wanted.only;
     job.choice.stores.clone_from(&wanted.stores);
@@ -158,8 +220,9 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
 
 /// What `shopmend backup` does.
 pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
-    let state = session.locked_state()?;
+    let (state, device) = ready(session, &wanted.place)?;
     let mut job = Job::new(session, &state, wanted.place.clone())?;
+    job.device = device.as_ref();
     let found = job.scan()?;
     if let Some(unknown) = wanted.stores.iter().find(|id| !found.scan.stores().any(|(_, s)| s.id == **id)) {
         return Err(Error::new(Kind::Usage, format!("no store has the id {unknown:?}"))
@@ -189,13 +252,34 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let affected = |target: &str| stores.iter().any(|s| s.target == target);
-    end_apps(session, &found, &affected, wanted.stop_app)?;
+    end_apps(session, &found, job.device, &affected, wanted.stop_app)?;
     let options =
         repair::BackupOptions { platform: found.platform, live: found.live, allow_root: wanted.allow_root };
-    let outcome = repair::backup(&stores, &state, &options, &still_down, &session.control)?;
+    let outcome = repair::backup(&stores, &state, &options, &down(job.device), &session.control)?;
     session.quiet_bars();
     session.console.print(&report::outcome(&outcome, session.console.style))?;
-    Ok(outcome.exit())
+    Ok(outcome.exit().worst(lost(job.device)))
+}
+
+/// The locked records of the place, in order, and the device if it is one.
+fn ready(session: &Session, wanted: &cli::Where) -> Result<(LockedState, Option<DevicePlace>)> {
+    let device = devices::open(session, &wanted.device, wanted.profiles.as_deref())?;
+    let Some((device, state)) = device else { return Ok((session.locked_state()?, None)) };
+    let state = session.in_order(StateDir::open(&state)?, &down(Some(&device)))?;
+    Ok((state, Some(device)))
+}
+
+/// Answers whether a store may be touched now.
+fn down(device: Option<&DevicePlace>) -> impl Fn(&repair::Affected<'_>) -> Result<()> {
+    move |affected| match device {
+        Some(device) => device.ensure_down(affected.app),
+        None => still_down(affected),
+    }
+}
+
+/// What a device that was lost does to the exit code.
+fn lost(device: Option<&DevicePlace>) -> Exit {
+    if device.is_some_and(|d| d.lost().is_some()) { Exit::Device } else { Exit::Ok }
 }
 
 /// `shopmend` alone: scan, and on a terminal offer the repair.
@@ -234,6 +318,7 @@ pub(super) struct Job<'a> {
     state: &'a LockedState,
     memory: Baseline,
     wanted: cli::Where,
+    device: Option<&'a DevicePlace>,
     options: Options,
     choice: Choice,
     how: How,
@@ -249,6 +334,7 @@ impl<'a> Job<'a> {
             state,
             memory: Baseline::open(state.path())?,
             wanted,
+            device: None,
             options: options(session, cli::Depth::default(), None),
             choice: Choice { keep: Keep::new(session.config.keep.iter().cloned())?, ..Choice::default() },
             how: How::default(),
@@ -257,7 +343,7 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn scan(&mut self) -> Result<Inspection> {
-        inspect(self.session, &self.wanted, &self.options, Some(&mut self.memory))
+        inspect(self.session, &self.wanted, self.device, &self.options, Some(&mut self.memory))
     }
 
     /// The scan for the terminal.
@@ -279,7 +365,8 @@ impl<'a> Job<'a> {
         if self.talks() {
             console.print(&preview(&plan, &skipped, console.style))?;
         }
-        let shortcoming = skipped.iter().any(|s| !s.by_choice);
+        let partial = self.device.is_some_and(DevicePlace::is_partial);
+        let shortcoming = partial || skipped.iter().any(|s| !s.by_choice);
         if self.how.dry_run {
             let exit = if plan.actions.is_empty() { Exit::Ok } else { Exit::Findings };
             self.finish(&found.document(Phase::Preview, exit).with_plan(&plan, &skipped))?;
@@ -298,10 +385,10 @@ impl<'a> Job<'a> {
             return Ok((Exit::Findings, None));
         }
         let affected = |target: &str| plan.actions.iter().any(|a| a.target == target);
-        end_apps(self.session, found, &affected, self.how.stop_app)?;
+        end_apps(self.session, found, self.device, &affected, self.how.stop_app)?;
         let outcome = self.execute(found, &plan, &guard)?;
         self.session.quiet_bars();
-        let mut exit = outcome.exit();
+        let mut exit = outcome.exit().worst(lost(self.device));
         if exit == Exit::Ok && shortcoming {
             exit = Exit::Skipped;
         }
@@ -327,8 +414,8 @@ impl<'a> Job<'a> {
         };
         let rebuild = |kind: StoreKind, request: &RebuildRequest<'_>| registry::rebuild(kind, request);
         let verify = |kind: StoreKind, path: &Path| verified(kind, path, &self.session.control);
-        let hooks =
-            repair::Hooks { rebuild: &rebuild, verify: &verify, guard: &allows, running: &still_down };
+        let running = down(self.device);
+        let hooks = repair::Hooks { rebuild: &rebuild, verify: &verify, guard: &allows, running: &running };
         let options = repair::ExecuteOptions { reclaim: self.how.reclaim, allow_root: self.how.allow_root };
         repair::execute(plan, self.state, &options, &hooks, &self.session.control)
     }
@@ -408,11 +495,18 @@ fn agreed(session: &Session, plan: &mut Plan) -> Result<bool> {
 fn end_apps(
     session: &Session,
     found: &Inspection,
+    device: Option<&DevicePlace>,
     affected: &dyn Fn(&str) -> bool,
     stop_app: bool,
 ) -> Result<()> {
     if !found.live {
         return Ok(());
+    }
+    if let Some(device) = device {
+        // An app that opens a damaged database deletes it: it goes first, on
+        // a phone without a question.
+        let targets = found.scan.targets.iter().filter(|t| affected(&t.target.id));
+        return targets.map(|t| t.target.app.id.as_str()).try_for_each(|app| device.stop(app));
     }
     let processes = Processes::look()?;
     for scanned in &found.scan.targets {
@@ -438,6 +532,10 @@ fn end_apps(
 pub(super) fn still_down(affected: &repair::Affected<'_>) -> Result<()> {
     if !affected.live {
         return Ok(());
+    }
+    if let Some(users) = crate::fsys::users_of(affected.root) {
+        let users = users.map_err(|e| Error::new(Kind::Device, "the device cannot be asked").because(e))?;
+        return users.first().map_or(Ok(()), |(pid, name)| Err(app_runs(name, *pid)));
     }
     match Processes::look()?.holding_below(&[affected.root], &HashSet::new()).first() {
         Some(running) => Err(app_runs(&running.name, running.pid)),

@@ -1,5 +1,6 @@
 //! The run: parse, set up, do the command, print, exit.
 
+mod batch;
 mod check;
 mod demo;
 mod devices;
@@ -55,8 +56,13 @@ impl Session {
     /// The state folder under the lock, after what an earlier run left
     /// unfinished was set in order.
     pub(crate) fn locked_state(&self) -> Result<LockedState> {
-        let state = self.state()?.lock()?;
-        for run in repair::recover(&state, &inspect::still_down)? {
+        self.in_order(self.state()?, &inspect::still_down)
+    }
+
+    /// As [`Session::locked_state`], of a given folder.
+    pub(crate) fn in_order(&self, state: StateDir, running: &repair::Running) -> Result<LockedState> {
+        let state = state.lock()?;
+        for run in repair::recover(&state, running)? {
             let stores = |list: &[String]| crate::report::count(list.len() as u64, "store");
             self.console.print(&format!(
                 "The run {} was cut off: {} taken back, {} finished\n",
@@ -152,11 +158,12 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
         Some(Command::Scan { place, depth, report }) => inspect::scan(session, &place, depth, &report),
         Some(Command::Repair(wanted)) => inspect::repair(session, &wanted),
         Some(Command::Demo { keep }) => demo::demo(session, keep),
-        Some(Command::Undo { run, store, allow_root }) => {
-            upkeep::undo(session, run.as_deref(), store, allow_root)
+        Some(Command::Undo { run, store, device, allow_root }) => {
+            upkeep::undo(session, run.as_deref(), store, &device, allow_root)
         }
         Some(Command::Backup(wanted)) => inspect::backup(session, &wanted),
-        Some(Command::Devices { format }) => devices::devices(session, &format),
+        Some(Command::Devices { root, format }) => devices::devices(session, &format, root),
+        Some(Command::Batch(wanted)) => batch::batch(session, &wanted),
         Some(Command::Vault(command)) => upkeep::vault(session, &command),
         Some(Command::Profile(command)) => profiles::profile(session, &command),
         Some(Command::Salvage { damaged, output, schema_from, no_doubtful, format }) => {

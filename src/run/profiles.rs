@@ -10,15 +10,15 @@ use crate::profile::commands::{list, list_text, show, show_text, validate, valid
 pub(super) fn profile(session: &Session, command: &cli::Profile) -> Result<Exit> {
     let text = match command {
         cli::Profile::List { platform, profiles } => {
-            list_text(&list(&inspect::profiles(session, profiles.as_deref())?, *platform))
+            list_text(&list(&inspect::profiles(session, profiles.as_deref(), Vec::new())?, *platform))
         }
         cli::Profile::Show { app, platform, profiles } => {
-            show_text(&show(&inspect::profiles(session, profiles.as_deref())?, app, *platform)?)
+            show_text(&show(&inspect::profiles(session, profiles.as_deref(), Vec::new())?, app, *platform)?)
         }
         cli::Profile::Validate { file } => validate_text(&validate(file)?),
         cli::Profile::Explain { path, place: wanted } => {
             let place = place::open(wanted.image.as_deref(), wanted.platform)?;
-            let profiles = inspect::profiles(session, wanted.profiles.as_deref())?;
+            let profiles = inspect::profiles(session, wanted.profiles.as_deref(), Vec::new())?;
             let located = locate(&profiles, place.as_ref(), &Filter { apps: wanted.apps.clone() })?;
             explain_text(&explain(&profiles, &located, path)?)
         }

@@ -25,11 +25,22 @@ pub(super) fn undo(
     session: &Session,
     run: Option<&str>,
     store: Option<String>,
+    device: &cli::OnDevice,
     allow_root: bool,
 ) -> Result<Exit> {
     let run = run.map(run_id).transpose()?;
-    let state = session.locked_state()?;
-    undo_run(session, &state, run.as_ref(), &UndoOptions { store, allow_root })
+    let options = UndoOptions { store, allow_root };
+    let device = super::devices::open(session, device, None)?;
+    let Some((place, state)) = device else {
+        let state = session.locked_state()?;
+        return undo_run(session, &state, run.as_ref(), &options);
+    };
+    let down = |affected: &repair::Affected<'_>| place.ensure_down(affected.app);
+    let state = session.in_order(vault::StateDir::open(&state)?, &down)?;
+    let outcome = repair::undo(&state, run.as_ref(), &options, &down, &session.control)?;
+    session.quiet_bars();
+    session.console.print(&report::outcome(&outcome, session.console.style))?;
+    Ok(outcome.exit().worst(place.lost().map_or(Exit::Ok, |_| Exit::Device)))
 }
 
 /// Takes a run back and says what became of it.

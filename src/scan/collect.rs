@@ -1,17 +1,17 @@
 //! Walks one root and gathers its files into stores.
 
-use std::collections::HashMap;
-use std::io::Read as _;
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::{FileRecord, Store};
 use crate::control::{Cancelled, Control};
-use crate::fsys::{Dir, Kind, Meta, RelPath};
-use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
+use crate::fsys::{Brief, Dir, Kind, Listings, Meta, Named, RelPath, Walked};
+use crate::model::{Class, Finding, Remedy, SQLITE_SIDECARS, Severity, StoreKind, Verdict};
 use crate::place::{Root, Target};
-use crate::profile::Rule;
-use crate::sqlite::format::{MAGIC, SIDECARS};
-use crate::store::Coverage;
+use crate::profile::{Position, Rule};
+use crate::sqlite::format::MAGIC;
+use crate::store::{Coverage, Subject, registry};
 
 /// A folder of a store as the walk met it.
 #[derive(Debug, Clone)]
@@ -27,6 +27,68 @@ pub struct Folder {
 pub(super) struct Collected {
     pub(super) stores: Vec<Store>,
     pub(super) notes: Vec<String>,
+    /// What the largest folders hold.
+    pub(super) listings: Listings,
+}
+
+/// A folder that the walk is in.
+struct Level<'a> {
+    rules: Position<'a>,
+    /// Where the store begins that its files were last found to belong to,
+    /// and which one it is.
+    store: Option<(usize, usize)>,
+}
+
+/// A folder of so many entries is worth being remembered; the others are
+/// quickly listed again.
+const LARGE: u64 = 512;
+
+/// The folders that the walk is in, the outermost first.
+#[derive(Default)]
+struct Open {
+    stack: Vec<(RelPath, u64, Vec<Named>)>,
+    children: HashMap<RelPath, u64>,
+    listings: Listings,
+    /// Folders of which not every entry could be looked at.
+    unknown: HashSet<RelPath>,
+}
+
+impl Open {
+    /// Goes to the folder that holds `path`, which is `depth` names long.
+    /// `left` tells how many more entries it has.
+    fn go_to(&mut self, depth: usize, path: &RelPath, left: usize) {
+        self.close(depth + 1);
+        if self.stack.len() < depth {
+            self.stack.push((path.parent().unwrap_or_default(), 0, Vec::with_capacity(left + 1)));
+        }
+    }
+
+    /// Adds an entry of that folder.
+    fn add(&mut self, name: OsString, meta: &Meta) {
+        if let Some((_, count, entries)) = self.stack.last_mut() {
+            *count += 1;
+            entries.push(Named { name, meta: Brief::from(meta) });
+        }
+    }
+
+    /// An entry that could not be looked at: the listing lacks it.
+    fn unknown(&mut self, path: &RelPath) {
+        self.close(path.depth() + 1);
+        self.unknown.extend(path.parent());
+        // When it is a folder, it is its own listing that failed.
+        self.unknown.insert(path.clone());
+    }
+
+    /// The walk has left every folder whose entries lie at `depth` or deeper.
+    fn close(&mut self, depth: usize) {
+        while self.stack.len() >= depth {
+            let Some((folder, count, entries)) = self.stack.pop() else { break };
+            if count >= LARGE && !self.unknown.contains(&folder) {
+                self.listings.insert(folder.clone(), entries);
+            }
+            self.children.insert(folder, count);
+        }
+    }
 }
 
 pub(super) fn collect(
@@ -39,80 +101,93 @@ pub(super) fn collect(
     let mut gather =
         Gather { dir, target, index, by_path: HashMap::new(), stores: Vec::new(), rules: HashMap::new() };
     let mut notes = Vec::new();
-    let mut children: HashMap<RelPath, u64> = HashMap::new();
+    let mut folders = Open::default();
     let mut loose = HashMap::new();
     let mut unreadable = Vec::new();
-    let mut above = vec![root.rules.top()];
-    for (count, step) in dir.walk(|_| true).enumerate() {
-        if count % 1024 == 0 {
+    let mut above = vec![Level { rules: root.rules.top(), store: None }];
+    let mut walk = dir.walk(|_| true);
+    let mut count = 0u64;
+    while let Some(step) = walk.next() {
+        count += 1;
+        if count.is_multiple_of(1024) {
             control.safe_point()?;
         }
         let walked = match step {
             Ok(walked) => walked,
             Err(e) => {
+                folders.unknown(&e.path);
+                above.truncate(e.path.depth().max(1));
                 unreadable.push((e.path, e.source));
                 continue;
             }
         };
-        count_child(&mut children, &walked.path);
-        let Some(name) = walked.path.file_name() else { continue };
         // Parents come before children, so the folder that holds this is the
         // last one of its depth.
-        above.truncate(walked.path.components().count());
-        let Some(holder) = above.last() else { continue };
-        let found = if walked.meta.kind == Kind::Dir {
-            let folder = holder.folder(name);
-            let found = folder.here();
-            above.push(folder);
-            found
-        } else {
-            holder.file(name)
+        let depth = walked.path.depth();
+        above.truncate(depth);
+        let Some(holder) = above.last_mut().filter(|holder| holder.rules.depth() + 1 == depth) else {
+            let source = std::io::Error::other("its folder changed while it was looked at");
+            unreadable.push((walked.path, source));
+            continue;
         };
-        match (found, walked.meta.kind) {
-            (Some(found), kind) => {
-                let store = gather.store(&found.store_path(&walked.path), Some(found.rule));
-                match kind {
-                    Kind::Dir => {
-                        store.folders.push(Folder { path: walked.path, meta: walked.meta, children: 0 });
+        let left = walk.left();
+        folders.go_to(depth, &walked.path, left);
+        let Walked { name, path, meta } = walked;
+        let is_dir = meta.kind == Kind::Dir;
+        let (rules, found) = if is_dir {
+            let rules = holder.rules.folder(&name);
+            let found = rules.here();
+            (Some(rules), found)
+        } else {
+            (None, holder.rules.file(&name))
+        };
+        folders.add(name, &meta);
+        if let Some(found) = found {
+            let at = match holder.store {
+                Some((store_depth, at)) if store_depth == found.store_depth => at,
+                _ => gather.store(&found.store_path(&path), Some(found.rule)),
+            };
+            // All that lies in this folder and belongs to a store which begins
+            // at or above it belongs to the same one.
+            holder.store = (found.store_depth < depth).then_some((found.store_depth, at));
+            match meta.kind {
+                Kind::Dir => gather.stores[at].folders.push(Folder { path, meta, children: 0 }),
+                Kind::File => {
+                    let files = &mut gather.stores[at].files;
+                    if files.len() == files.capacity() {
+                        files.reserve(left + 1);
                     }
-                    Kind::File => store.files.push(record(walked.path, &walked.meta)),
-                    // A link is never the store's content; being counted as a
-                    // child, it keeps its folder from being moved as a whole.
-                    Kind::Link | Kind::Other => {}
+                    files.push(record(path, &meta));
                 }
+                // A link is never the store's content; being counted as a
+                // child, it keeps its folder from being moved as a whole.
+                Kind::Link | Kind::Other => {}
             }
-            (None, Kind::File) => {
-                loose.insert(walked.path, walked.meta);
-            }
-            (None, _) => {}
+        } else if meta.kind == Kind::File {
+            loose.insert(path, meta);
         }
+        above.extend(rules.map(|rules| Level { rules, store: None }));
     }
+    folders.close(1);
     gather.databases_without_rule(loose, control)?;
     gather.split_mixed_folders(control)?;
+    gather.split_mixed_caches(control)?;
     for (path, source) in unreadable {
         gather.unreadable(&path, &source, &mut notes);
     }
     let mut stores = gather.stores;
     stores.retain(|s| !s.files.is_empty() || !s.folders.is_empty() || !s.findings.is_empty());
     for store in &mut stores {
-        store.files.sort_by(|a, b| a.path.cmp(&b.path));
+        if !store.files.is_sorted_by(|a, b| a.path <= b.path) {
+            store.files.sort_by(|a, b| a.path.cmp(&b.path));
+        }
         store.files.shrink_to_fit();
         for folder in &mut store.folders {
-            folder.children = children.get(&folder.path).copied().unwrap_or(0);
+            folder.children = folders.children.get(&folder.path).copied().unwrap_or(0);
         }
     }
     stores.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Collected { stores, notes })
-}
-
-fn count_child(children: &mut HashMap<RelPath, u64>, path: &RelPath) {
-    if let Some(parent) = path.parent() {
-        if let Some(count) = children.get_mut(&parent) {
-            *count += 1;
-        } else {
-            children.insert(parent, 1);
-        }
-    }
+    Ok(Collected { stores, notes, listings: folders.listings })
 }
 
 struct Gather<'a> {
@@ -125,17 +200,16 @@ struct Gather<'a> {
 }
 
 impl Gather<'_> {
-    fn store(&mut self, path: &RelPath, rule: Option<&Rule>) -> &mut Store {
-        let at = if let Some(&at) = self.by_path.get(path) {
-            at
-        } else {
-            let rule = rule
-                .map(|r| Arc::clone(self.rules.entry(r.id.clone()).or_insert_with(|| Arc::new(r.clone()))));
-            self.stores.push(self.empty(path.clone(), rule));
-            self.by_path.insert(path.clone(), self.stores.len() - 1);
-            self.stores.len() - 1
-        };
-        &mut self.stores[at]
+    /// The index of the store at that path, which is made when it is new.
+    fn store(&mut self, path: &RelPath, rule: Option<&Rule>) -> usize {
+        if let Some(&at) = self.by_path.get(path) {
+            return at;
+        }
+        let rule =
+            rule.map(|r| Arc::clone(self.rules.entry(r.id.clone()).or_insert_with(|| Arc::new(r.clone()))));
+        self.stores.push(self.empty(path.clone(), rule));
+        self.by_path.insert(path.clone(), self.stores.len() - 1);
+        self.stores.len() - 1
     }
 
     fn empty(&self, path: RelPath, rule: Option<Arc<Rule>>) -> Store {
@@ -152,6 +226,7 @@ impl Gather<'_> {
             findings: Vec::new(),
             coverage: Coverage::default(),
             method: String::new(),
+            proved: Vec::new(),
             not_checked: Vec::new(),
             stale: Vec::new(),
             facts: serde_json::Value::Null,
@@ -180,7 +255,8 @@ impl Gather<'_> {
                 .into_iter()
                 .filter_map(|path| loose.remove(&path).map(|meta| record(path, &meta)))
                 .collect();
-            let store = self.store(&base, None);
+            let at = self.store(&base, None);
+            let store = &mut self.stores[at];
             store.kind = StoreKind::Sqlite;
             store.files = members;
         }
@@ -225,6 +301,37 @@ impl Gather<'_> {
         Ok(())
     }
 
+    /// In a cache of mixed files, each folder that a kind knows by its content is
+    /// a store of its own, under the same rule.
+    fn split_mixed_caches(&mut self, control: &Control) -> Result<(), Cancelled> {
+        for at in 0..self.stores.len() {
+            let mixed = self.stores[at].class == Class::Cache
+                && self.stores[at].rule.as_ref().is_some_and(|r| r.kind.is_none());
+            if !mixed {
+                continue;
+            }
+            let own = self.stores[at].path.clone();
+            let mut found: Vec<(RelPath, StoreKind)> = Vec::new();
+            for folder in &self.stores[at].folders {
+                control.safe_point()?;
+                let inside = folder.path == own || found.iter().any(|(f, _)| folder.path.starts_with(f));
+                let subject = Subject { dir: self.dir, path: &folder.path };
+                if !inside && let Ok(Some(kind)) = registry::recognise(subject) {
+                    found.push((folder.path.clone(), kind));
+                }
+            }
+            for (path, kind) in found {
+                let mut store = self.empty(path.clone(), self.stores[at].rule.clone());
+                store.kind = kind;
+                let outer = &mut self.stores[at];
+                store.files = outer.files.extract_if(.., |f| f.path.starts_with(&path)).collect();
+                store.folders = outer.folders.extract_if(.., |f| f.path.starts_with(&path)).collect();
+                self.stores.push(store);
+            }
+        }
+        Ok(())
+    }
+
     /// What could not be listed makes every store that it is part of, or that
     /// lies below it, unreadable: nothing is concluded from what is missing.
     fn unreadable(&mut self, path: &RelPath, source: &std::io::Error, notes: &mut Vec<String>) {
@@ -246,16 +353,16 @@ impl Gather<'_> {
 
 /// The database's path and those its sidecars would have.
 fn with_sidecars(base: &RelPath) -> Vec<RelPath> {
-    std::iter::once(base.clone()).chain(SIDECARS.iter().map(|s| base.with_suffix(s))).collect()
+    std::iter::once(base.clone()).chain(SQLITE_SIDECARS.iter().map(|s| base.with_suffix(s))).collect()
 }
 
 fn record(path: RelPath, meta: &Meta) -> FileRecord {
     FileRecord { path, size: meta.size, mtime_ns: meta.mtime_ns, dev: meta.dev, ino: meta.ino, hash: None }
 }
 
-fn is_sqlite(dir: &Dir, path: &RelPath) -> bool {
-    let mut magic = [0; MAGIC.len()];
-    dir.open_file(path).and_then(|mut f| f.read_exact(&mut magic)).is_ok() && &magic == MAGIC
+/// Whether a file begins as a database does.
+pub(super) fn is_sqlite(dir: &Dir, path: &RelPath) -> bool {
+    dir.begins_with(path, MAGIC).unwrap_or(false)
 }
 
 /// Eight hex digits that name a store on the command line.

@@ -47,7 +47,7 @@ pub(super) fn hash(
         .enumerate()
         .filter(|(_, s)| !s.unchanged)
         .flat_map(|(i, s)| s.files.iter_mut().map(move |f| (i, f)))
-        .filter(|(_, f)| rehash || f.hash.is_none())
+        .filter(|(_, f)| (rehash || f.hash.is_none()) && dir.is_here(&f.path))
         .collect();
     control.progress().stage("Reading", work.iter().map(|(_, f)| f.size).sum());
     let bytes = AtomicU64::new(0);

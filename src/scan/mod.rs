@@ -27,7 +27,7 @@ use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
 use crate::place::{Root, Target};
 use crate::process::{Processes, Running};
 use crate::profile::Rule;
-use crate::store::{Coverage, Level};
+use crate::store::{Coverage, Level, Proof};
 
 /// What a scan is asked to do.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +36,9 @@ pub struct Options {
     pub level: Level,
     /// Read every file again, also those that the baseline knows unchanged.
     pub rehash: bool,
+    /// Look up what the files of an unchanged store hash to, when something may
+    /// be done to it: a plan then says the same as the one before.
+    pub recall_hashes: bool,
     /// Replaces the age limit of every rule, in nanoseconds.
     pub older_than_ns: Option<i128>,
     /// The present, in nanoseconds since 1970.
@@ -77,6 +80,8 @@ pub struct Store {
     pub coverage: Coverage,
     /// What proved the verdict.
     pub method: String,
+    /// Which method proved what of it.
+    pub proved: Vec<Proof>,
     pub not_checked: Vec<String>,
     /// Entries of a cache that may go, and why.
     pub stale: Vec<StaleEntry>,
@@ -258,6 +263,8 @@ impl Scanner<'_> {
         let clock = Instant::now();
         let collected = collect::collect(dir, root, target, index, self.control)?;
         notes.extend(collected.notes);
+        let known = dir.with_listings(collected.listings);
+        let dir = known.as_ref().unwrap_or(dir);
         let mut stores = collected.stores;
         self.effort.walk_ms += millis(clock);
         self.effort.files += stores.iter().map(|s| s.files.len() as u64).sum::<u64>();
@@ -273,13 +280,13 @@ impl Scanner<'_> {
                 self.effort.unchanged_stores += 1;
                 continue;
             }
-            let files = baseline.files(&target.id, &store.id);
-            for file in &mut store.files {
-                file.hash = files.get(&file.path).filter(|was| was.same_as(file)).map(|was| was.hash);
-            }
+            self.recall_hashes(&target.id, store);
         }
 
         let clock = Instant::now();
+        if dir.is_remote() {
+            self.fetch(dir, &stores, notes);
+        }
         let hashed = hash::hash(dir, &mut stores, self.options.rehash, self.control)?;
         self.effort.hashed_files += hashed.files;
         self.effort.hashed_bytes += hashed.bytes;
@@ -292,6 +299,9 @@ impl Scanner<'_> {
         for store in &mut stores {
             stale::judge(dir, store, target.updated_ns, self.options, self.control);
             store.judge();
+            if self.options.recall_hashes && store.unchanged && store.verdict != Verdict::Healthy {
+                self.recall_hashes(&target.id, store);
+            }
         }
         let clock = Instant::now();
         if let Some(baseline) = self.baseline.as_deref_mut() {
@@ -304,6 +314,28 @@ impl Scanner<'_> {
         }
         self.effort.save_ms += millis(clock);
         Ok(stores)
+    }
+}
+
+impl Scanner<'_> {
+    fn recall_hashes(&self, target: &str, store: &mut Store) {
+        let Some(baseline) = &self.baseline else { return };
+        let files = baseline.files(target, &store.id);
+        for file in &mut store.files {
+            file.hash = files.get(&file.path).filter(|was| was.same_as(file)).map(|was| was.hash);
+        }
+    }
+
+    /// From another device: brings here at once what the checks will read.
+    fn fetch(&self, dir: &Dir, stores: &[Store], notes: &mut Vec<String>) {
+        let wanted = stores
+            .iter()
+            .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.level == Level::Deep))
+            .flat_map(|s| &s.files)
+            .filter(|f| self.options.rehash || f.hash.is_none());
+        if let Err(e) = dir.fetch(wanted.map(|f| &f.path)) {
+            notes.push(format!("not everything could be read from the device: {e}"));
+        }
     }
 }
 

@@ -8,9 +8,8 @@ use serde::Serialize;
 use super::{FileRecord, Options, Store};
 use crate::control::Control;
 use crate::fsys::{Dir, RelPath};
-use crate::model::{Class, Remedy};
+use crate::model::{Class, Remedy, SQLITE_SIDECARS};
 use crate::profile::May;
-use crate::sqlite::format::SIDECARS;
 use crate::store::entries::{CacheEntries, CacheEntry, Clearable};
 use crate::store::{Subject, registry};
 
@@ -76,7 +75,6 @@ pub(super) fn judge(
         // What could not be listed might be needed by what could.
         return;
     }
-    let sizes: HashMap<&RelPath, &FileRecord> = store.files.iter().map(|f| (&f.path, f)).collect();
     let clearable = match registry::entries(store.kind, Subject { dir, path: &store.path }, control) {
         Ok(Clearable::ByEntry(entries)) => Clearable::ByEntry(rooted(store, entries)),
         Ok(Clearable::WholeOnly) => Clearable::WholeOnly,
@@ -87,7 +85,7 @@ pub(super) fn judge(
     store.stale = match clearable {
         Clearable::ByEntry(entries) if rule.may_clear_entries_of(store.kind) => {
             let everything = rule.may(May::ClearStore) || whole_wanted;
-            by_entry(store, entries, &sizes, limit, updated_ns, rule.budget_bytes, options.now_ns, everything)
+            by_entry(store, entries, limit, updated_ns, rule.budget_bytes, options.now_ns, everything)
         }
         _ => whole(store, limit, updated_ns, rule.budget_bytes, options.now_ns),
     };
@@ -96,7 +94,6 @@ pub(super) fn judge(
 fn by_entry(
     store: &Store,
     entries: CacheEntries,
-    known: &HashMap<&RelPath, &FileRecord>,
     limit: Option<i128>,
     updated_ns: Option<i128>,
     budget: Option<u64>,
@@ -112,7 +109,7 @@ fn by_entry(
         .filter(|f| f.remedy == Remedy::ClearEntry)
         .filter_map(|f| f.evidence.file.as_ref())
         .collect();
-    let mut stale = Vec::new();
+    let mut stale = Vec::with_capacity(entries.entries.len());
     let mut kept = Vec::new();
     let take = |entry: CacheEntry, why| StaleEntry {
         files: entry.files,
@@ -126,11 +123,11 @@ fn by_entry(
         }
     }
     for entry in entries.entries {
-        let why = if entry.files.iter().any(|f| damaged.contains(f)) {
+        let why = if !damaged.is_empty() && entry.files.iter().any(|f| damaged.contains(f)) {
             Some(Why::Damaged)
         } else if limit.is_some_and(|limit| now_ns - entry.last_used_ns > limit) {
             Some(Why::Age)
-        } else if updated_ns.is_some_and(|at| newest(&entry.files, known) < at) {
+        } else if updated_ns.is_some_and(|at| newest(store, &entry.files) < at) {
             Some(Why::BeforeUpdate)
         } else {
             None
@@ -158,15 +155,21 @@ fn by_entry(
     if kept.is_empty() && !stale.is_empty() && entries.unknown.is_empty() && !entries.control.is_empty() {
         let last_used_ns = stale.iter().map(|e| e.last_used_ns).max().unwrap_or(now_ns);
         let why = stale.iter().map(|e| e.why).max().unwrap_or(Why::Age);
-        let files: Vec<RelPath> = entries.control.into_iter().filter(|f| known.contains_key(f)).collect();
-        let bytes = files.iter().filter_map(|f| known.get(f)).map(|f| f.size).sum();
+        let files: Vec<RelPath> =
+            entries.control.into_iter().filter(|f| file_of(store, f).is_some()).collect();
+        let bytes = files.iter().filter_map(|f| file_of(store, f)).map(|f| f.size).sum();
         stale.push(StaleEntry { files, bytes, last_used_ns, why });
     }
     stale
 }
 
-fn newest(files: &[RelPath], known: &HashMap<&RelPath, &FileRecord>) -> i128 {
-    files.iter().filter_map(|f| known.get(f)).map(|f| f.mtime_ns).max().unwrap_or(i128::MAX)
+fn newest(store: &Store, files: &[RelPath]) -> i128 {
+    files.iter().filter_map(|f| file_of(store, f)).map(|f| f.mtime_ns).max().unwrap_or(i128::MAX)
+}
+
+/// The store's file at that path; its files are sorted.
+fn file_of<'a>(store: &'a Store, path: &RelPath) -> Option<&'a FileRecord> {
+    store.files.binary_search_by(|f| f.path.cmp(path)).ok().and_then(|at| store.files.get(at))
 }
 
 /// A cache that goes only as a whole: when its newest file is too old, it is
@@ -246,7 +249,7 @@ fn plain_files(store: &Store) -> CacheEntries {
 /// The file that `path` is a sidecar of, when that exists, else `path` itself.
 fn base_of(path: &RelPath, names: &HashSet<&RelPath>) -> RelPath {
     let text = path.as_path().as_os_str().as_encoded_bytes();
-    for suffix in SIDECARS {
+    for suffix in SQLITE_SIDECARS {
         if let Some(stem) = text.strip_suffix(suffix.as_bytes())
             && let Ok(stem) = std::str::from_utf8(stem)
             && let Ok(base) = RelPath::new(stem)
@@ -321,6 +324,7 @@ mod tests {
             findings: Vec::new(),
             coverage: Coverage::default(),
             method: String::new(),
+            proved: Vec::new(),
             not_checked: Vec::new(),
             stale: Vec::new(),
             facts: serde_json::Value::Null,
@@ -331,7 +335,13 @@ mod tests {
     fn judged(store: &mut Store, updated_ns: Option<i128>) -> Vec<(String, Why)> {
         let tmp = tempfile::tempdir().unwrap();
         let dir = Dir::open(&tmp.path().canonicalize().unwrap()).unwrap();
-        let options = Options { level: Level::Fast, rehash: false, older_than_ns: None, now_ns: 0 };
+        let options = Options {
+            level: Level::Fast,
+            rehash: false,
+            recall_hashes: false,
+            older_than_ns: None,
+            now_ns: 0,
+        };
         judge(&dir, store, updated_ns, &options, &Control::default());
         store.stale.iter().flat_map(|e| e.files.iter().map(|f| (f.to_text(), e.why))).collect()
     }

@@ -4,8 +4,6 @@
 
 /// The first 16 bytes of every database.
 pub const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Suffixes of the files that belong to the database beside them.
-pub const SIDECARS: [&str; 3] = ["-wal", "-journal", "-shm"];
 /// Length of the database header on page 1.
 pub const HEADER_LEN: usize = 100;
 /// Byte offset of the lock-byte page's first byte.
@@ -16,6 +14,10 @@ pub const PENDING_BYTE: u64 = 0x4000_0000;
 #[must_use]
 #[inline]
 pub fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
+    // Most are of one byte.
+    if let Some(&first @ ..0x80) = bytes.first() {
+        return Some((u64::from(first), 1));
+    }
     let mut value = 0_u64;
     for (i, &b) in bytes.iter().take(8).enumerate() {
         value = (value << 7) | u64::from(b & 0x7f);
@@ -190,6 +192,14 @@ impl DbHeader {
     }
 }
 
+/// Longest payload that lies whole on its cell's page; `usable` is page size minus reserved bytes.
+#[must_use]
+#[inline]
+pub fn max_local(kind: PageType, usable: u32) -> u32 {
+    let usable = usable.max(480);
+    if kind == PageType::TableLeaf { usable - 35 } else { (usable - 12) * 64 / 255 - 23 }
+}
+
 /// How many payload bytes of a cell lie on its own page; the rest overflows.
 ///
 /// `usable` is page size minus reserved bytes. Rules: fileformat2, "B-tree
@@ -197,8 +207,8 @@ impl DbHeader {
 #[must_use]
 #[inline]
 pub fn local_payload(kind: PageType, usable: u32, payload: u64) -> u32 {
+    let max_local = u64::from(max_local(kind, usable));
     let usable = u64::from(usable.max(480));
-    let max_local = if kind == PageType::TableLeaf { usable - 35 } else { (usable - 12) * 64 / 255 - 23 };
     let local = if payload <= max_local {
         payload
     } else {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::rebuild::{TableCount, Written};
-use super::salvage::{PageCount, ReadReport};
+use super::salvage::{self as read, PageCount, ReadReport};
 use super::salvaged::SchemaOrigin;
 use crate::exit::Exit;
 use crate::fsys::printable;
@@ -40,26 +40,17 @@ pub struct TableReport {
     pub partial: u64,
     /// Rows in `lost_and_found` because they cannot stand in the table.
     pub set_aside: u64,
-    /// Rows known to be gone: against `expected` when known, else by the
-    /// places in the tree where a page is missing (at least one row each).
+    /// Rows known to be gone: against `expected` when known, else by an index
+    /// that has an entry for every row, else by what page headers speak of and
+    /// the places in the tree where a page is missing (at least one row each).
     pub lost: u64,
+    /// Pages that do not tell how many rows they had, where no index does
+    /// either: rows may be gone beyond those that are counted.
+    #[serde(default)]
+    pub untold_pages: u64,
     pub placed_by: PlacedBy,
     /// `file`, `mended`, `given` or `inferred`.
     pub schema: String,
-}
-
-/// Pages of the old file by what became of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PagesReport {
-    pub total: u64,
-    pub sound: u64,
-    pub damaged: u64,
-    pub reattached: u64,
-    pub overflow: u64,
-    pub free: u64,
-    pub zero: u64,
-    pub unreadable: u64,
-    pub other: u64,
 }
 
 /// A schema object that could not be made.
@@ -85,7 +76,10 @@ pub struct SalvageReport {
     pub lost_and_found: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubtful_list: Option<String>,
-    pub pages: PagesReport,
+    pub pages: PageCount,
+    /// Whether rows of the schema are lost, so that tables may be missing.
+    #[serde(default)]
+    pub schema_incomplete: bool,
     /// Whether anything at all was wrong with the input.
     pub damaged: bool,
     pub dropped: Vec<Dropped>,
@@ -100,14 +94,13 @@ pub struct SalvageReport {
 impl SalvageReport {
     /// Puts together what the two halves report.
     pub(super) fn new(read: &ReadReport, written: Written, expected: Option<&BTreeMap<String, u64>>) -> Self {
-        let holes = |name: &str, at: usize| {
-            let by_place = read.tables.iter().find(|t| t.object == at);
-            by_place.map_or(0, |t| t.holes).max(u64::from(name.is_empty()))
-        };
         let tables: Vec<TableReport> = written
             .tables
             .iter()
-            .map(|t| table(t, holes(&t.name, t.object), expected.and_then(|e| e.get(&t.name).copied())))
+            .map(|t| {
+                let pages = read.tables.iter().find(|r| r.object == t.object);
+                table(t, pages, expected.and_then(|e| e.get(&t.name).copied()))
+            })
             .collect();
         let damaged = is_damaged(read);
         Self {
@@ -116,7 +109,8 @@ impl SalvageReport {
             doubts: written.doubts,
             lost_and_found: written.lost_and_found,
             doubtful_list: written.doubtful,
-            pages: pages(&read.pages),
+            pages: read.pages,
+            schema_incomplete: read.schema_incomplete,
             damaged,
             dropped: written.dropped.into_iter().map(|(name, reason)| Dropped { name, reason }).collect(),
             stand_ins: written.stand_ins,
@@ -149,6 +143,8 @@ impl SalvageReport {
         } else if doubtful + lost + self.doubts > 0
             || !self.dropped.is_empty()
             || self.pages.unreadable > 0
+            || self.schema_incomplete
+            || self.tables.iter().any(|t| t.untold_pages > 0)
             || self.integrity_failed()
         {
             Exit::Skipped
@@ -199,6 +195,17 @@ impl SalvageReport {
                 ),
             );
         }
+        for t in self.tables.iter().filter(|t| t.untold_pages > 0) {
+            let sentence = format!(
+                "{}: {} damaged pages do not tell how many rows they had; some may be lost",
+                printable(&t.name),
+                t.untold_pages
+            );
+            wrapped(&mut out, &sentence);
+        }
+        if self.schema_incomplete {
+            wrapped(&mut out, "rows of the schema are lost: tables may be missing (try --schema-from)");
+        }
         if self.orphans > 0 {
             wrapped(&mut out, &format!("{} records fit no table", self.orphans));
         }
@@ -241,12 +248,23 @@ pub(super) fn is_damaged(read: &ReadReport) -> bool {
     let p = &read.pages;
     p.damaged + p.reattached + p.unreadable + read.orphans > 0
         || !read.notes.is_empty()
-        || read.tables.iter().any(|t| t.doubtful + t.carved + t.reattached + t.from_index + t.holes > 0)
+        || read
+            .tables
+            .iter()
+            .any(|t| t.doubtful + t.carved + t.reattached + t.from_index + t.holes + t.missing + t.blind > 0)
 }
 
-fn table(count: &TableCount, holes: u64, expected: Option<u64>) -> TableReport {
+fn table(count: &TableCount, pages: Option<&read::TableCount>, expected: Option<u64>) -> TableReport {
     let [tree, reattached, carved, index] = count.placed_by;
-    let here = count.recovered + count.doubtful + count.partial;
+    let here = count.recovered + count.doubtful + count.partial + count.set_aside;
+    let (lost, untold_pages) = match (expected, pages) {
+        (Some(all), _) => (all.saturating_sub(here), 0),
+        (None, None) => (0, 0),
+        (None, Some(p)) => match p.expected {
+            Some(all) => (all.saturating_sub(here), 0),
+            None => (p.holes + p.missing, p.blind),
+        },
+    };
     TableReport {
         name: count.name.clone(),
         recovered: count.recovered,
@@ -254,7 +272,8 @@ fn table(count: &TableCount, holes: u64, expected: Option<u64>) -> TableReport {
         doubtful: count.doubtful,
         partial: count.partial,
         set_aside: count.set_aside,
-        lost: expected.map_or(holes, |e| e.saturating_sub(here + count.set_aside)),
+        lost,
+        untold_pages,
         placed_by: PlacedBy { tree, reattached, carved, index },
         schema: match count.origin {
             Some(SchemaOrigin::Mended) => "mended",
@@ -264,20 +283,6 @@ fn table(count: &TableCount, holes: u64, expected: Option<u64>) -> TableReport {
             _ => "file",
         }
         .to_owned(),
-    }
-}
-
-fn pages(p: &PageCount) -> PagesReport {
-    PagesReport {
-        total: p.total,
-        sound: p.sound,
-        damaged: p.damaged,
-        reattached: p.reattached,
-        overflow: p.overflow,
-        free: p.free,
-        zero: p.zero,
-        unreadable: p.unreadable,
-        other: p.other,
     }
 }
 

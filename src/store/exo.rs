@@ -11,7 +11,7 @@ use super::source::Source;
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Clearable, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Entry, Kind, RelPath};
+use crate::fsys::{Kind, Named, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 const INDEX: &str = "cached_content_index.exi";
@@ -83,7 +83,7 @@ enum Index {
 /// One file of the cache.
 struct Found {
     path: RelPath,
-    entry: Entry,
+    entry: Named,
 }
 
 /// Checks the folder at `subject.path`.
@@ -248,12 +248,12 @@ fn walk(subject: Subject<'_>) -> Result<Vec<Found>, StoreError> {
     let root = RelPath::root();
     let top = subject.dir.dir(subject.path).map_err(|e| failed(&root, e))?;
     let mut out = Vec::new();
-    for entry in top.list().map_err(|e| failed(&root, e))? {
+    for entry in top.listed().map_err(|e| failed(&root, e))? {
         let Ok(path) = root.join(&entry.name) else { continue };
         let numbered =
             entry.name.to_str().is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()));
         if entry.meta.kind == Kind::Dir && numbered {
-            let listed = top.dir(&path).and_then(|d| d.list()).map_err(|e| failed(&path, e))?;
+            let listed = top.dir(&path).and_then(|d| d.listed()).map_err(|e| failed(&path, e))?;
             for entry in listed {
                 if let Ok(path) = path.join(&entry.name) {
                     out.push(Found { path, entry });
@@ -321,11 +321,11 @@ impl<R: Read> Fields<R> {
                 return Err(broken(at, "a new content", format!("content {id} again")));
             }
         }
-        let at = self.at;
         let expected = self.int()?;
         if expected != sum {
+            // It covers everything before it.
             return Err(broken(
-                at,
+                0,
                 format!("hash {:08x}", sum.cast_unsigned()),
                 format!("{:08x}", expected.cast_unsigned()),
             ));
@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn damage_in_the_index_is_found() {
-        bench().every_damage_is_found(7, &check);
+        bench().parsed().every_damage_is_found(7, &check);
     }
 
     #[test]

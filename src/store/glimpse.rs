@@ -4,7 +4,7 @@
 use std::io::{self, Read as _};
 
 use super::Subject;
-use crate::fsys::{Entry, Kind, Meta};
+use crate::fsys::{Kind, Meta, Named};
 
 /// How many leading bytes of a file are looked at.
 const HEAD: u64 = 4096;
@@ -17,7 +17,7 @@ pub struct Glimpse {
     /// The first bytes of a file, at most 4 KiB; empty for a folder.
     pub head: Vec<u8>,
     /// The entries of a folder, sorted by name; empty for a file.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<Named>,
 }
 
 impl Glimpse {
@@ -29,7 +29,7 @@ impl Glimpse {
         let meta = subject.dir.stat(subject.path)?;
         let mut out = Self { meta, head: Vec::new(), entries: Vec::new() };
         match meta.kind {
-            Kind::Dir => out.entries = subject.dir.dir(subject.path)?.list()?,
+            Kind::Dir => out.entries = subject.dir.dir(subject.path)?.listed()?,
             Kind::File => {
                 subject.dir.open_file(subject.path)?.take(HEAD).read_to_end(&mut out.head)?;
             }
@@ -52,7 +52,7 @@ impl Glimpse {
 
     /// The folder's entry of exactly this name.
     #[must_use]
-    pub fn entry(&self, name: &str) -> Option<&Entry> {
+    pub fn entry(&self, name: &str) -> Option<&Named> {
         self.entries
             .binary_search_by(|e| e.name.as_os_str().cmp(name.as_ref()))
             .ok()

@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn damage_in_the_structure_is_found() {
-        let bench = Bench::new("Preferences");
+        let bench = Bench::new("Preferences").parsed();
         bench.write("Preferences", SOUND).every_damage_is_found(2, &check);
     }
 

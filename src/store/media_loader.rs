@@ -14,7 +14,7 @@ use super::read_at::{self, ReadAt as _};
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Entry, Kind, RelPath};
+use crate::fsys::{Kind, Named, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 const BODY: &str = ".mdl";
@@ -30,8 +30,8 @@ pub(super) fn recognise(glimpse: &Glimpse) -> bool {
 /// The files of one video.
 #[derive(Debug, Default)]
 struct Video {
-    bodies: Vec<(RelPath, Entry)>,
-    confs: Vec<(RelPath, Entry)>,
+    bodies: Vec<(RelPath, Named)>,
+    confs: Vec<(RelPath, Named)>,
 }
 
 /// Checks the folder at `subject.path`.
@@ -102,7 +102,7 @@ pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
 fn list(subject: Subject<'_>) -> Result<(BTreeMap<String, Video>, Vec<RelPath>), StoreError> {
     let root = RelPath::root();
     let listed =
-        subject.dir.dir(subject.path).and_then(|d| d.list()).map_err(|e| subject.read_error(&root, e))?;
+        subject.dir.dir(subject.path).and_then(|d| d.listed()).map_err(|e| subject.read_error(&root, e))?;
     let mut videos: BTreeMap<String, Video> = BTreeMap::new();
     let mut unknown = Vec::new();
     for entry in listed {
@@ -167,6 +167,17 @@ mod tests {
 
     fn check(subject: Subject<'_>) -> Checked {
         tally(subject, Level::Fast, &Control::default())
+    }
+
+    #[test]
+    fn any_damage_is_survived() {
+        let bench = Bench::new("c");
+        for name in ["a", "b"] {
+            bench
+                .write(&format!("c/{name}.mdl"), vec![7; 900])
+                .write(&format!("c/{name}.mdlnodeconf"), [3; 90]);
+        }
+        bench.any_damage_is_survived(83, &check);
     }
 
     #[test]

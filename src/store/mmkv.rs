@@ -15,10 +15,8 @@ use super::tally::Tally;
 use super::{Check, Level, RebuildRequest, Rebuilt, StoreError, Subject};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{RelPath, shown};
-use crate::model::{Finding, Remedy, Severity, StoreKind};
+use crate::model::{Finding, MMKV_META as CRC, Remedy, Severity, StoreKind};
 
-/// What the name of the file with the checksums adds.
-pub(super) const CRC: &str = ".crc";
 /// The part of the `.crc` that has a meaning.
 const META_LEN: usize = 112;
 /// The last version known; the library treats a later one as [`SIZES`].

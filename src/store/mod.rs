@@ -4,6 +4,7 @@
 //! a new one; putting it in place is the repair stage's work.
 
 pub mod blockfile;
+pub mod cache_storage;
 pub mod disk_lru;
 pub mod entries;
 pub mod exo;
@@ -23,10 +24,13 @@ pub mod registry;
 pub mod shared_prefs;
 pub mod simple_cache;
 mod source;
+pub mod sql_cache;
 mod tally;
 
 #[cfg(test)]
 mod damage;
+#[cfg(test)]
+mod real_files;
 
 use std::path::Path;
 
@@ -98,12 +102,44 @@ pub struct Check {
     pub coverage: Coverage,
     /// What proved it, for the report: `leveldb block checksums`, `sqlite single pass`.
     pub method: String,
+    /// Which method proved what; empty for kinds that have one method, and for damaged stores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proved: Vec<Proof>,
     /// What could not be checked, with the reason; a person reads it.
     pub not_checked: Vec<String>,
     /// What a later rebuild wants to know of the healthy store; `Null` for
     /// kinds that have nothing. For a database: [`SqliteFacts`] as JSON.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub facts: serde_json::Value,
+}
+
+/// What one method proved of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// The method, for a person.
+    pub by: String,
+    /// What it vouches for: parts of the store by name.
+    pub of: Vec<String>,
+}
+
+impl Proof {
+    /// Most parts that a line for a person names.
+    const NAMED: usize = 4;
+
+    pub(crate) fn new(by: &str, of: impl Iterator<Item = String>) -> Self {
+        Self { by: by.to_owned(), of: of.collect() }
+    }
+
+    /// One line for a person.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let named: Vec<&str> = self.of.iter().take(Self::NAMED).map(String::as_str).collect();
+        let more = match self.of.len().saturating_sub(Self::NAMED) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        format!("{}: {}{more}", self.by, named.join(", "))
+    }
 }
 
 /// What the baseline remembers of a healthy database, so that a later salvage
@@ -196,7 +232,7 @@ pub struct RebuildRequest<'a> {
     /// it, or the folder. The rebuild may do with it what it likes.
     pub copy: &'a Path,
     /// Where the new store goes: a path at which nothing exists yet. Files that
-    /// belong beside it ([`registry::sidecars`]) are written with the same
+    /// belong beside it ([`StoreKind::sidecars`]) are written with the same
     /// suffixes; a sidecar that is not written is none of the new store.
     pub out: &'a Path,
     /// The cheapest way that the findings allow; the rebuild may go further

@@ -395,7 +395,7 @@ mod tests {
     #[test]
     fn both_forms_are_sound_and_damage_in_their_structure_is_found() {
         for (seed, bytes) in [(8, XML.as_bytes()), (9, BINARY_LIST)] {
-            let bench = Bench::new("a.plist");
+            let bench = Bench::new("a.plist").parsed();
             bench.write("a.plist", bytes);
             bench.every_damage_is_found(seed, &check);
         }

@@ -1,6 +1,7 @@
 //! Bytes that can be read at any offset: a file of the store, or a slice in a
 //! test or fuzz target. Every reader of this room works on these.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 
@@ -101,6 +102,21 @@ pub(crate) fn read_vec(source: &dyn ReadAt, offset: u64, len: usize) -> io::Resu
     let mut out = vec![0; len];
     source.read_at(offset, &mut out)?;
     Ok(out)
+}
+
+thread_local! {
+    /// Fresh memory for each file would cost more than reading it.
+    static WHOLE_FILE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Hands all bytes of a file to `look`; the caller bounds its length.
+pub(crate) fn with_whole<T>(source: &OpenFile, look: impl FnOnce(&Vec<u8>) -> T) -> io::Result<T> {
+    let mut bytes = WHOLE_FILE.take();
+    bytes.resize(usize::try_from(source.len()).map_err(io::Error::other)?, 0);
+    let read = source.read_at(0, &mut bytes);
+    let out = read.map(|()| look(&bytes));
+    WHOLE_FILE.replace(bytes);
+    out
 }
 
 /// Hands the bytes of a range to `sink` in pieces, in order.

@@ -4,8 +4,8 @@ use std::io;
 
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
 use super::{
-    blockfile, disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader, mmkv, plist,
-    shared_prefs, simple_cache,
+    blockfile, cache_storage, disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader,
+    mmkv, plist, shared_prefs, simple_cache, sql_cache,
 };
 use crate::control::Control;
 use crate::model::StoreKind;
@@ -33,6 +33,12 @@ fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Optio
     }
     if simple_cache::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::SimpleCache));
+    }
+    if sql_cache::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::SqlCache));
+    }
+    if cache_storage::recognise(subject, glimpse)? {
+        return Ok(Some(StoreKind::CacheStorage));
     }
     if blockfile::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::BlockfileCache));
@@ -75,18 +81,6 @@ fn recognise_file(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<
     })
 }
 
-/// What the names of files that belong to a store of `kind`, beside its own
-/// file, add to that file's name.
-#[must_use]
-pub fn sidecars(kind: StoreKind) -> &'static [&'static str] {
-    match kind {
-        StoreKind::Sqlite => &crate::sqlite::format::SIDECARS,
-        StoreKind::SharedPrefs => &[shared_prefs::BACKUP],
-        StoreKind::Mmkv => &[mmkv::CRC],
-        _ => &[],
-    }
-}
-
 /// Checks the store at `subject` as `kind`.
 ///
 /// # Errors
@@ -103,6 +97,8 @@ pub fn check(
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
         StoreKind::Leveldb => leveldb::check(subject, level, control),
         StoreKind::BlockfileCache => blockfile::check(subject, level, control),
+        StoreKind::SqlCache => sql_cache::check(subject, level, control),
+        StoreKind::CacheStorage => cache_storage::check(subject, level, control),
         StoreKind::FirefoxCache => firefox_cache::check(subject, level, control),
         StoreKind::SimpleCache => simple_cache::check(subject, level, control),
         StoreKind::Plist => plist::check(subject, level, control),
@@ -114,7 +110,7 @@ pub fn check(
         StoreKind::Keva => keva::check(subject, level, control),
         StoreKind::MediaLoader => media_loader::check(subject, level, control),
         StoreKind::Media => media::check(subject, level, control),
-        _ => Err(StoreError::NoCheck { path: subject.shown(), kind }),
+        StoreKind::Files => Err(StoreError::NoCheck { path: subject.shown(), kind }),
     }
 }
 

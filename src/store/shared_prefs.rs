@@ -17,14 +17,12 @@ use super::tally::Tally;
 use super::{Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{RelPath, printable};
-use crate::model::{Finding, Remedy, Severity, StoreKind};
+use crate::model::{Finding, PREFS_BACKUP as BACKUP, Remedy, Severity, StoreKind};
 
 /// Longest file that is parsed; Android itself holds the whole map in memory.
 const MAX_BYTES: u64 = 64 << 20;
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 32;
-/// What the backup's name adds.
-pub(super) const BACKUP: &str = ".bak";
 
 /// Whether a file's first bytes look like a preferences file.
 pub(super) fn recognise(glimpse: &Glimpse) -> bool {

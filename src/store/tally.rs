@@ -3,12 +3,33 @@
 
 use std::ops::Range;
 
-use super::{Check, Coverage};
+use rayon::prelude::*;
+
+use super::{Check, Coverage, StoreError};
 use crate::fsys::RelPath;
 use crate::model::{Finding, Severity, StoreKind};
 
 /// Findings of one check that are listed one by one; the rest is counted.
 const MAX_FINDINGS: usize = 20_000;
+
+/// How many files are looked at before what was found is summed up.
+const BATCH: usize = 8192;
+
+/// Looks at the files of a cache on all cores and hands what each turned out
+/// to be to `take`, in their order; what waits for it stays bounded.
+pub(super) fn each_file<T: Sync, R: Send>(
+    files: &[T],
+    look: impl Fn(&T) -> Result<R, StoreError> + Sync,
+    mut take: impl FnMut(&T, R),
+) -> Result<(), StoreError> {
+    for part in files.chunks(BATCH) {
+        let reports: Vec<R> = part.par_iter().map(&look).collect::<Result<_, _>>()?;
+        for (file, report) in part.iter().zip(reports) {
+            take(file, report);
+        }
+    }
+    Ok(())
+}
 
 /// A check being made.
 #[derive(Debug)]
@@ -64,6 +85,27 @@ impl Tally {
         let _ = file;
     }
 
+    /// Takes over what the check of a store inside this one found, in the
+    /// folder `below`; `adapt` may say what a finding means here.
+    pub(super) fn absorb(&mut self, other: Self, below: &RelPath, adapt: impl Fn(Finding) -> Finding) {
+        for mut finding in other.findings {
+            let file = finding.evidence.file.take().unwrap_or_default();
+            finding.evidence.file = Some(below.join_rel(&file));
+            self.finding(adapt(finding));
+        }
+        self.unlisted += other.unlisted;
+        self.coverage.bytes_seen = self.coverage.bytes_seen.saturating_add(other.coverage.bytes_seen);
+        self.coverage.bytes_verified =
+            self.coverage.bytes_verified.saturating_add(other.coverage.bytes_verified);
+        for why in other.not_checked {
+            self.not_checked(format!("{below}: {why}"));
+        }
+        #[cfg(test)]
+        self.vouched.extend(
+            other.vouched.into_iter().map(|(f, range)| (Some(below.join_rel(&f.unwrap_or_default())), range)),
+        );
+    }
+
     /// Something could not be judged; said once.
     pub(super) fn not_checked(&mut self, why: impl Into<String>) {
         let why = why.into();
@@ -88,11 +130,16 @@ impl Tally {
         if self.unlisted > 0 {
             self.not_checked.push(format!("{} further findings are not listed", self.unlisted));
         }
+        let rest = self.coverage.bytes_seen.saturating_sub(self.coverage.bytes_verified);
+        if rest > 0 && self.not_checked.is_empty() && self.findings.is_empty() {
+            self.not_checked.push(format!("{rest} bytes that no checksum covers, such as padding"));
+        }
         Check {
             kind: self.kind,
             findings: self.findings,
             coverage: self.coverage,
             method: self.method,
+            proved: Vec::new(),
             not_checked: self.not_checked,
             facts: serde_json::Value::Null,
         }

@@ -120,6 +120,37 @@ pub fn visit(home: &Path, browser: Browser, end: End) -> Value {
     all[browser.as_str()].clone()
 }
 
+/// Starts Chromium on its profile in `home`, loads the cacheable files of every
+/// site, and answers per site which of them it had to ask the server for.
+#[track_caller]
+pub fn asked_for(home: &Path) -> Value {
+    let lock = File::create(std::env::temp_dir().join("shopmend-browser.lock")).unwrap();
+    lock.lock().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/page/browse.py");
+    let out = Command::new("python3").arg(script).args(["load", "--browser", "chromium"]).arg(home).output();
+    let out = out.unwrap();
+    assert!(out.status.success(), "chromium did not load: {}", String::from_utf8_lossy(&out.stderr));
+    let all: Value = serde_json::from_slice(&out.stdout).unwrap();
+    all["chromium"].clone()
+}
+
+/// A private copy of a home that Chromium filled with another kind of HTTP
+/// cache than its default here: `blockfile` or `sql`. `None`, and said so,
+/// where there is none.
+#[track_caller]
+pub fn home_with_cache(kind: &str, test: &str) -> Option<FilledHome> {
+    let mut home = std::env::var_os("SHOPMEND_BROWSER_HOME").unwrap_or_default();
+    home.push(format!("-{kind}"));
+    if !Path::new(&home).is_dir() {
+        skipped(
+            test,
+            "there is no SHOPMEND_BROWSER_HOME with that kind of cache beside it; scripts/test fills one",
+        );
+        return None;
+    }
+    Some(FilledHome::copy_of(Path::new(&home)))
+}
+
 /// What the page found in `browser` when it had just filled the home:
 /// `scripts/test` keeps it beside the home, with the suffix `.json`.
 pub fn as_filled(browser: Browser) -> Value {

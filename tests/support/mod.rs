@@ -2,6 +2,7 @@
 
 pub(crate) mod android_tree;
 pub mod browsers;
+pub mod device;
 pub mod plans;
 pub mod run;
 pub mod shop;

@@ -1,16 +1,22 @@
-//! The deep check: SQLite's own verdict on a private copy, beside ours.
+//! SQLite on a private copy: what the passes leave open, and for a deep check
+//! its own verdict beside ours.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::Connection;
 
 use super::super::connect::{self, Access};
 use super::super::source::{ReadAt, read_full};
 use super::Examined;
+use super::schema::Open;
 use crate::control::Control;
 use crate::fsys::printable;
 use crate::model::{Finding, Remedy, Severity};
-use crate::store::StoreError;
+use crate::store::{Proof, StoreError};
 
 /// Codes that may stand without `PRAGMA integrity_check` objecting, and why.
 pub const BEYOND_SQLITE: [(&str, &str); 12] = [
@@ -77,6 +83,9 @@ impl PrivateCopy {
     }
 }
 
+/// A row that refers to nothing: its table, its rowid, what it refers to.
+type Dangling = (String, Option<i64>, String);
+
 /// Lets SQLite check the copy and adds what it says to our findings.
 pub(super) fn ask_sqlite(
     copy: &PrivateCopy,
@@ -84,42 +93,27 @@ pub(super) fn ask_sqlite(
     control: &Control,
 ) -> Result<(), StoreError> {
     let outcome = connect::open(&copy.path, Access::Repair, control, None).and_then(|db| {
-        let said: Vec<String> =
-            db.prepare("PRAGMA integrity_check")?.query_map([], |r| r.get(0))?.collect::<Result<_, _>>()?;
-        let dangling: Vec<(String, Option<i64>, String)> = db
-            .prepare("PRAGMA foreign_key_check")
-            .and_then(|mut s| {
-                s.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.take(10_000).collect()
-            })
-            .unwrap_or_default();
-        Ok((said, dangling))
+        let said = lines(&db, "PRAGMA integrity_check")?;
+        Ok((said, dangling(&db, None)))
     });
     control.safe_point()?;
     let damaged = examined.findings.iter().any(|f| f.severity == Severity::Error);
     let (said, dangling) = match outcome {
         Ok(answer) => answer,
-        Err(e) if damaged => (vec![printable(&e.to_string())], Vec::new()),
+        Err(e) if damaged => (vec![printable(&e.to_string())], Ok(Vec::new())),
         Err(e) => {
             let why = printable(&e.to_string());
-            examined.not_checked.append(&mut examined.for_sqlite);
+            let open = examined.for_sqlite.drain(..).map(|open| open.what);
+            examined.not_checked.extend(open);
             examined.not_checked.push(format!("SQLite's own check could not run on a copy: {why}"));
             return Ok(());
         }
     };
     let content = said == ["ok"];
-    let lines: Vec<String> =
-        said.iter().flat_map(|s| s.lines()).filter(|l| !l.starts_with("***")).map(printable).collect();
     if !content && !damaged {
-        let finding = Finding::new(
-            "sqlite.integrity-check",
-            Severity::Error,
-            remedy_of(&lines),
-            "SQLite's own check finds damage",
-        );
-        let shown = lines.iter().take(MAX_LINES).cloned().collect::<Vec<_>>().join("; ");
-        examined.findings.push(finding.expected_found("ok", shown));
+        examined.findings.push(objection(&said));
         examined.facts = None;
-        if examined.for_sqlite.is_empty() {
+        if examined.for_sqlite.iter().all(|open| open.foreign) {
             examined.findings.push(disagreement("SQLite finds damage where this program finds none"));
         }
     } else if content {
@@ -137,8 +131,109 @@ pub(super) fn ask_sqlite(
             examined.findings.push(disagreement(&text));
         }
     }
-    examined.for_sqlite.clear();
+    match dangling {
+        Ok(dangling) => compare_foreign(&dangling, examined, content && !damaged),
+        Err(e) => {
+            examined.not_checked.push(format!("foreign keys by SQLite: {}", printable(&e.to_string())));
+        }
+    }
+    let open = std::mem::take(&mut examined.for_sqlite).into_iter().map(|open| open.what);
+    let whole = std::iter::once("the whole database".to_owned());
+    if content && !damaged {
+        examined.proved.push(Proof::new(BY_SQLITE, whole.chain(open)));
+    }
     examined.by_sqlite = true;
+    Ok(())
+}
+
+/// What SQLite says of foreign keys beside what was looked up here.
+fn compare_foreign(dangling: &[Dangling], examined: &mut Examined, sound: bool) {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (table, ..) in dangling {
+        *counts.entry(table).or_default() += 1;
+    }
+    let differs = |(table, own): (&String, &u64)| counts.get(table.as_str()).copied().unwrap_or(0) != *own;
+    if sound && dangling.len() < MAX_DANGLING && examined.foreign.iter().any(differs) {
+        let text = "SQLite and this program count different rows that refer to nothing";
+        examined.findings.push(disagreement(text));
+    }
+    let rest: Vec<Dangling> =
+        dangling.iter().filter(|(table, ..)| !examined.foreign.contains_key(table)).cloned().collect();
+    report_foreign(&rest, &mut examined.findings);
+}
+
+/// Asks SQLite only what the passes left open, within [`TIME`].
+pub(super) fn ask_open(
+    copy: &PrivateCopy,
+    examined: &mut Examined,
+    control: &Control,
+) -> Result<(), StoreError> {
+    let open = std::mem::take(&mut examined.for_sqlite);
+    let db = connect::open(&copy.path, Access::Repair, control, Some(TIME));
+    let mut answers: BTreeMap<(&str, bool), Result<(), String>> = BTreeMap::new();
+    for one in &open {
+        let answer = answers.entry((&one.table, one.foreign)).or_insert_with(|| {
+            let db = db.as_ref().map_err(|e| printable(&e.to_string()))?;
+            let outcome = if one.foreign {
+                dangling(db, Some(&one.table)).map(|rows| report_foreign(&rows, &mut examined.findings))
+            } else {
+                lines(db, &format!("PRAGMA integrity_check({})", quoted(&one.table))).map(|said| {
+                    if said != ["ok"] {
+                        examined.findings.push(objection(&said));
+                        examined.facts = None;
+                    }
+                })
+            };
+            outcome.map_err(|e| printable(&e.to_string()))
+        });
+        if let Err(why) = answer {
+            examined.not_checked.push(format!("{} (SQLite on a private copy: {why})", one.what));
+        }
+    }
+    control.safe_point()?;
+    let answered = |o: &&Open| matches!(answers.get(&(o.table.as_str(), o.foreign)), Some(Ok(())));
+    let answered: Vec<String> = open.iter().filter(answered).map(|o| o.what.clone()).collect();
+    if !answered.is_empty() {
+        examined.by_sqlite = true;
+        if !examined.findings.iter().any(|f| f.severity > Severity::Info) {
+            examined.proved.push(Proof::new(BY_SQLITE, answered.into_iter()));
+        }
+    }
+    Ok(())
+}
+
+/// How long SQLite may take over what is left open, in a check that is not deep.
+const TIME: Duration = Duration::from_secs(10);
+/// For the report.
+const BY_SQLITE: &str = "SQLite on a private copy";
+/// Most rows that refer to nothing which SQLite is asked for.
+const MAX_DANGLING: usize = 10_000;
+
+fn quoted(name: &str) -> String {
+    format!("'{}'", name.replace('\'', "''"))
+}
+
+fn lines(db: &Connection, pragma: &str) -> rusqlite::Result<Vec<String>> {
+    db.prepare(pragma)?.query_map([], |r| r.get(0))?.collect()
+}
+
+fn dangling(db: &Connection, table: Option<&str>) -> rusqlite::Result<Vec<Dangling>> {
+    let of = table.map_or_else(String::new, |t| format!("({})", quoted(t)));
+    let mut rows = db.prepare(&format!("PRAGMA foreign_key_check{of}"))?;
+    rows.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.take(MAX_DANGLING).collect()
+}
+
+/// What SQLite objects to, as a finding.
+fn objection(said: &[String]) -> Finding {
+    let lines: Vec<String> =
+        said.iter().flat_map(|s| s.lines()).filter(|l| !l.starts_with("***")).map(printable).collect();
+    let shown = lines.iter().take(MAX_LINES).cloned().collect::<Vec<_>>().join("; ");
+    let message = "SQLite's own check finds damage";
+    Finding::new("sqlite.integrity-check", Severity::Error, remedy_of(&lines), message)
+        .expected_found("ok", shown)
+}
+
+fn report_foreign(dangling: &[Dangling], findings: &mut Vec<Finding>) {
     for (table, row, parent) in dangling.iter().take(MAX_LINES) {
         let row = row.map_or_else(|| "a row".to_owned(), |r| format!("row {r}"));
         let message = format!(
@@ -146,13 +241,12 @@ pub(super) fn ask_sqlite(
             printable(table),
             printable(parent)
         );
-        examined.findings.push(Finding::new("sqlite.foreign-key", Severity::Info, Remedy::Report, message));
+        findings.push(Finding::new("sqlite.foreign-key", Severity::Info, Remedy::Report, message));
     }
     if dangling.len() > MAX_LINES {
         let message = format!("{} more rows refer to rows that are not there", dangling.len() - MAX_LINES);
-        examined.findings.push(Finding::new("sqlite.foreign-key", Severity::Info, Remedy::Report, message));
+        findings.push(Finding::new("sqlite.foreign-key", Severity::Info, Remedy::Report, message));
     }
-    Ok(())
 }
 
 fn disagreement(text: &str) -> Finding {

@@ -20,11 +20,16 @@ use crate::store::{Check, Level, StoreError, Subject};
 
 /// How often a database that changes under the check is tried.
 const TRIES: u32 = 4;
+/// Largest database, its log included, of which a copy is made to ask SQLite
+/// what the passes leave open; it then takes about a second.
+const SMALL: u64 = 32 << 20;
 
 /// Checks the database file at `subject` with its log and journal.
 ///
-/// The files are only read. With [`Level::Fast`] what needs SQLite is listed
-/// as not checked; with [`Level::Deep`] SQLite checks a private copy as well.
+/// The files are only read. With [`Level::Fast`] SQLite is asked only what the
+/// passes leave open, on a private copy of a small database; of a large one it
+/// is listed as not checked. With [`Level::Deep`] SQLite checks a private copy
+/// as a whole.
 ///
 /// # Errors
 /// When a file cannot be read, keeps changing, or the run was cancelled.
@@ -38,7 +43,11 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
         let before = files.stamp(subject)?;
         let (wal, journal) = (files.wal.as_ref().map(as_source), files.journal.as_ref().map(as_source));
         let examined = bytes(&files.main, wal, journal, &subject.shown(), control);
-        let copy = if level == Level::Deep && examined.as_ref().is_ok_and(|e| e.is_database) {
+        let wanted = examined.as_ref().is_ok_and(|e| match level {
+            Level::Deep => e.is_database,
+            Level::Fast => !e.for_sqlite.is_empty() && may_ask(e) && files.bytes() <= SMALL,
+        });
+        let copy = if wanted {
             let parts = [("", Some(as_source(&files.main))), ("-wal", wal), ("-journal", journal)];
             Some(PrivateCopy::make(&parts, control))
         } else {
@@ -49,9 +58,10 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
         }
         let mut examined = examined?;
         match copy {
-            Some(Ok(Some(copy))) => deep::ask_sqlite(&copy, &mut examined, control)?,
+            Some(Ok(Some(copy))) if level == Level::Deep => deep::ask_sqlite(&copy, &mut examined, control)?,
+            Some(Ok(Some(copy))) => deep::ask_open(&copy, &mut examined, control)?,
             Some(Err(e)) => {
-                examined.not_checked.push(format!("SQLite's own check: no copy could be made ({e})"));
+                examined.not_checked.push(format!("what SQLite would check: no copy could be made ({e})"));
             }
             Some(Ok(None)) | None => {}
         }
@@ -60,14 +70,25 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
     Err(StoreError::Busy { path: subject.shown() })
 }
 
+/// Whether SQLite's answers would add to what is known.
+fn may_ask(examined: &Examined) -> bool {
+    !examined.findings.iter().any(|f| f.severity > Severity::Info)
+}
+
 fn as_source(file: &File) -> &dyn ReadAt {
     file
 }
 
 fn finished(mut examined: Examined) -> Check {
     let facts = examined.facts.as_ref().and_then(|f| serde_json::to_value(f).ok()).unwrap_or_default();
-    let later = examined.for_sqlite.drain(..).map(|what| format!("{what} (a deep check asks SQLite)"));
+    let why = if may_ask(&examined) {
+        "a deep check asks SQLite, on a copy of this large database"
+    } else {
+        "SQLite is not asked about a damaged database"
+    };
+    let later = examined.for_sqlite.drain(..).map(|open| format!("{} ({why})", open.what));
     examined.not_checked.extend(later);
+    examined.findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
     let method =
         if examined.by_sqlite { format!("{METHOD}; SQLite on a private copy") } else { METHOD.to_owned() };
     Check {
@@ -75,6 +96,7 @@ fn finished(mut examined: Examined) -> Check {
         findings: examined.findings,
         coverage: examined.coverage,
         method,
+        proved: examined.proved,
         not_checked: examined.not_checked,
         facts,
     }
@@ -115,6 +137,12 @@ impl Files {
             }
         };
         Ok(Self { main, wal: sidecar("-wal")?, journal: sidecar("-journal")? })
+    }
+
+    /// What a copy takes.
+    fn bytes(&self) -> u64 {
+        let parts = [Some(&self.main), self.wal.as_ref(), self.journal.as_ref()];
+        parts.into_iter().flatten().map(|f| f.size().unwrap_or(u64::MAX)).fold(0, u64::saturating_add)
     }
 
     fn stamp(&self, subject: Subject<'_>) -> Result<Stamp, StoreError> {
@@ -249,11 +277,11 @@ pub fn bytes(
     Ok(examined)
 }
 
-fn pages_of_log(log: Option<&WalView>) -> Vec<(u32, u64)> {
+pub(super) fn pages_of_log(log: Option<&WalView>) -> Vec<(u32, u64)> {
     log.map_or_else(Vec::new, |l| l.frames.iter().map(|f| (f.page, f.offset)).collect())
 }
 
-fn pages_of_journal(hot: Option<&JournalView>) -> Vec<(u32, u64)> {
+pub(super) fn pages_of_journal(hot: Option<&JournalView>) -> Vec<(u32, u64)> {
     hot.map_or_else(Vec::new, |j| j.saved.iter().map(|s| (s.page, s.offset)).collect())
 }
 

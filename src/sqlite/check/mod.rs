@@ -12,18 +12,23 @@
 //! else needs it is listed as not checked, or done on a private copy by a
 //! deep check.
 
+mod content;
 mod cover;
 mod deep;
+mod fields;
 mod file;
 mod filter;
-mod hash;
+mod foreign;
+pub(super) mod hash;
 mod narrow;
+mod order;
 mod pages;
 mod pass;
 mod private;
 mod report;
+pub(crate) mod rows;
 mod schema;
-mod values;
+pub(super) mod values;
 mod view;
 mod walk;
 mod worker;
@@ -31,6 +36,7 @@ mod worker;
 pub use deep::{BESIDE_A_VIEW, BEYOND_SQLITE};
 pub use file::{bytes, check};
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::AtomicI64;
 
@@ -38,8 +44,9 @@ use super::format::MAGIC;
 use super::source::ReadAt;
 use crate::control::Control;
 use crate::model::{Finding, Remedy, Severity};
-use crate::store::{Coverage, SqliteFacts, StoreError};
+use crate::store::{Coverage, Proof, SqliteFacts, StoreError};
 use report::Report;
+use schema::Open;
 use view::{Overlay, View};
 use walk::Map;
 
@@ -51,8 +58,12 @@ pub struct Examined {
     pub coverage: Coverage,
     /// Schema and row counts; only of a sound database.
     pub facts: Option<SqliteFacts>,
+    /// Which method proved what; only of a sound database.
+    pub proved: Vec<Proof>,
     /// What could not be checked here, but by SQLite on a private copy.
-    pub for_sqlite: Vec<String>,
+    for_sqlite: Vec<Open>,
+    /// Tables whose foreign keys were looked up, and how many rows refer to nothing.
+    foreign: BTreeMap<String, u64>,
     /// Whether it could be looked at as a database at all.
     is_database: bool,
     has_view: bool,
@@ -102,39 +113,79 @@ fn examine(
         control,
         read_error: &read_error,
         budget: AtomicI64::new(i64::from(view.present).saturating_mul(8)),
-        seed: seed(),
+        keys: hash::Keys::random(),
     };
     let mut totals = pass::run(&shared, &pass::Mode::Sum)?;
     narrow::compare(&shared, &totals, &report, &view)?;
+    let foreign = if report.is_clean() {
+        foreign::check(&shared, &totals, &report)?
+    } else {
+        foreign::Outcome::default()
+    };
     let chains = std::mem::take(&mut totals.chains);
     pages::overflow(&view, &mut map, &report, &schema.trees, &chains);
     pages::rest(&view, &map, &report, &schema.trees);
     let mut not_checked = schema.not_checked.clone();
-    if &magic == MAGIC
-        && let Some(note) = private::schema_loads(&view, &map, &report, control)?
-    {
-        not_checked.push(note);
-    }
+    let statements = if &magic == MAGIC {
+        let note = private::schema_loads(&view, &map, &report, control)?;
+        let loaded = note.is_none();
+        not_checked.extend(note);
+        loaded
+    } else {
+        false
+    };
     let bytes_seen = u64::from(map.last()) * u64::from(view.page_size);
     let clean = report.is_clean();
     let facts = clean.then(|| facts(&schema, &totals));
+    let mut for_sqlite = schema.for_sqlite.clone();
+    for_sqlite.extend(foreign.open);
+    if !clean && !schema.foreign.is_empty() {
+        not_checked.push("foreign keys: they are looked up only in a sound database".to_owned());
+    }
+    let proved = if clean { proved(&schema, &foreign.looked_up, statements) } else { Vec::new() };
     Ok(Examined {
         findings: report.finish(),
         not_checked,
         coverage: Coverage { bytes_seen, bytes_verified: if clean { bytes_seen } else { 0 } },
         facts,
-        for_sqlite: schema.for_sqlite.clone(),
+        proved,
+        for_sqlite,
+        foreign: foreign.looked_up,
         is_database: true,
         has_view: schema.rows.iter().any(|r| r.kind == "view"),
         by_sqlite: false,
     })
 }
 
-/// A seed that a crafted file cannot know.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    std::collections::hash_map::RandomState::new().build_hasher().finish()
+/// What the passes over a sound database have proved, and how.
+fn proved(schema: &schema::Schema, foreign: &BTreeMap<String, u64>, statements: bool) -> Vec<Proof> {
+    let label = |t: &usize| schema.trees.get(*t).map(schema::Tree::label);
+    let whole = |t: &&usize| {
+        schema.trees.get(**t).is_some_and(|t| t.own.as_ref().is_some_and(|(_, fields)| fields.is_none()))
+    };
+    let mut out = vec![
+        Proof::new(BY_PASS, schema.trees.iter().map(schema::Tree::label)),
+        Proof::new(BY_HASH, schema.slots.iter().map(|(index, _)| index).filter(whole).filter_map(label)),
+        Proof::new(
+            BY_KEYS,
+            foreign.keys().map(|t| format!("foreign keys of table {}", crate::fsys::printable(t))),
+        ),
+    ];
+    if statements {
+        out.push(Proof::new(BY_SCHEMA, ["statements of the schema".to_owned()].into_iter()));
+    }
+    out.retain(|p| !p.of.is_empty());
+    out
 }
+
+/// Every page read once, with its owner, space, order and records.
+const BY_PASS: &str = "one pass over every page";
+/// The entries of an index against those that its table calls for.
+const BY_HASH: &str = "128-bit hash of all entries against all rows";
+/// What rows refer to against what is there.
+const BY_KEYS: &str = "64-bit hash of all keys";
+/// SQLite, given the schema's own pages and nothing else.
+const BY_SCHEMA: &str = "SQLite on a private copy of the schema";
 
 fn facts(schema: &schema::Schema, totals: &pass::Totals) -> SqliteFacts {
     let mut facts = SqliteFacts::default();

@@ -30,16 +30,7 @@ pub(super) fn compare(
     }
     // The searches look at every page again; what is wrong with them is known.
     let quiet = Report::default();
-    let searching = Shared {
-        report: &quiet,
-        budget: std::sync::atomic::AtomicI64::new(i64::from(view.present) * 8),
-        view: shared.view,
-        map: shared.map,
-        schema: shared.schema,
-        control: shared.control,
-        read_error: shared.read_error,
-        seed: shared.seed,
-    };
+    let searching = shared.again(&quiet);
     for slots in bad.chunks(8) {
         let parts = pass::run(&searching, &Mode::Part(slots))?.parts;
         let wanted: Vec<(usize, Vec<bool>)> = slots

@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use super::super::format::be32;
-use super::hash::Sum;
+use super::foreign::{Dangling, Round};
+use super::hash::{Keys, Sum};
 use super::report::Report;
 use super::schema::Schema;
 use super::view::View;
@@ -15,7 +16,7 @@ use crate::control::Control;
 use crate::store::StoreError;
 
 /// How much one read takes, in bytes.
-const CHUNK: u32 = 1 << 20;
+const CHUNK: u32 = 1 << 18;
 
 /// What every thread of a pass shares.
 pub(super) struct Shared<'a> {
@@ -28,7 +29,26 @@ pub(super) struct Shared<'a> {
     /// Pages of overflow chains that may still be followed: a crafted file
     /// could make every cell point at one long chain.
     pub(super) budget: AtomicI64,
-    pub(super) seed: u64,
+    pub(super) keys: Keys,
+}
+
+impl<'a> Shared<'a> {
+    /// For another look at pages whose faults are known.
+    pub(super) fn again<'b>(&'b self, quiet: &'b Report) -> Shared<'b>
+    where
+        'a: 'b,
+    {
+        Shared {
+            report: quiet,
+            budget: AtomicI64::new(i64::from(self.view.present).saturating_mul(8)),
+            view: self.view,
+            map: self.map,
+            schema: self.schema,
+            control: self.control,
+            read_error: self.read_error,
+            keys: self.keys,
+        }
+    }
 }
 
 /// A side of the comparison between a table and its index.
@@ -63,6 +83,22 @@ pub(super) enum Mode<'a> {
     Part(&'a [usize]),
     /// Keeps those of the wanted slots that fall into a part that differs.
     Keep(&'a [(usize, Vec<bool>)]),
+    /// Puts the keys of parents into the sets.
+    Parents(&'a Round<'a>),
+    /// Looks up what the children refer to.
+    Children(&'a Round<'a>),
+}
+
+impl Mode<'_> {
+    /// The trees that it looks at; `None` for all.
+    fn wanted(&self, trees: usize) -> Option<Vec<bool>> {
+        let list: Vec<usize> = match self {
+            Mode::Sum | Mode::Part(_) | Mode::Keep(_) => return None,
+            Mode::Parents(round) => round.sets.iter().filter_map(|s| s.parent.tree).collect(),
+            Mode::Children(round) => round.keys.iter().map(|(k, _)| k.child).collect(),
+        };
+        Some((0..trees).map(|t| list.contains(&t)).collect())
+    }
 }
 
 /// A chain of overflow pages that a cell points at.
@@ -87,11 +123,14 @@ pub(super) struct Totals {
     pub(super) parts: Vec<Vec<(u64, i64)>>,
     /// For [`Mode::Keep`].
     pub(super) seen: Vec<Seen>,
+    /// For [`Mode::Children`], by key of the round.
+    pub(super) dangling: Vec<Dangling>,
 }
 
 impl Totals {
     pub(super) fn new(schema: &Schema, mode: &Mode<'_>) -> Self {
         let wanted = if let Mode::Part(slots) = mode { slots.len() } else { 0 };
+        let keys = if let Mode::Children(round) = mode { round.keys.len() } else { 0 };
         Self {
             index: vec![Sum::default(); schema.slots.len()],
             table: vec![Sum::default(); schema.slots.len()],
@@ -99,6 +138,7 @@ impl Totals {
             chains: Vec::new(),
             parts: vec![vec![(0, 0); BUCKETS]; wanted],
             seen: Vec::new(),
+            dangling: vec![Dangling::default(); keys],
         }
     }
 
@@ -114,27 +154,27 @@ impl Totals {
             a.0 = a.0.wrapping_add(b.0);
             a.1 += b.1;
         }
+        for (a, b) in self.dangling.iter_mut().zip(&other.dangling) {
+            a.merge(b);
+        }
         let room = MAX_SEEN.saturating_sub(self.seen.len());
         self.seen.extend(other.seen.into_iter().take(room));
     }
 
-    /// Takes one entry; nearly always only to be summed up.
+    /// Sums one entry up.
     #[inline]
-    pub(super) fn entry(&mut self, mode: &Mode<'_>, seen: Seen) {
-        if matches!(mode, Mode::Sum) {
-            let sums = if seen.side == Side::Index { &mut self.index } else { &mut self.table };
-            if let Some(sum) = sums.get_mut(seen.slot) {
-                sum.add(seen.hash);
-            }
-        } else {
-            self.search(mode, seen);
+    pub(super) fn sum(&mut self, side: Side, slot: usize, hash: (u64, u64)) {
+        let sums = if side == Side::Index { &mut self.index } else { &mut self.table };
+        if let Some(sum) = sums.get_mut(slot) {
+            sum.add(hash);
         }
     }
 
+    /// Takes one entry in the search for a mismatch.
     #[cold]
-    fn search(&mut self, mode: &Mode<'_>, seen: Seen) {
+    pub(super) fn search(&mut self, mode: &Mode<'_>, seen: Seen) {
         match mode {
-            Mode::Sum => {}
+            Mode::Sum | Mode::Parents(_) | Mode::Children(_) => {}
             Mode::Part(slots) => {
                 let Some(i) = slots.iter().position(|s| *s == seen.slot) else { return };
                 let part = part_of(seen.hash);
@@ -166,6 +206,7 @@ pub(super) fn run(shared: &Shared<'_>, mode: &Mode<'_>) -> Result<Totals, StoreE
     let last = shared.map.last();
     let pages_a_chunk = (CHUNK / shared.view.page_size).max(1);
     let chunks = last.div_ceil(pages_a_chunk);
+    let wanted = mode.wanted(shared.schema.trees.len());
     let next = AtomicU32::new(0);
     let stop = AtomicBool::new(false);
     let outcome: Mutex<(Totals, Option<StoreError>)> = Mutex::new((Totals::new(shared.schema, mode), None));
@@ -180,7 +221,7 @@ pub(super) fn run(shared: &Shared<'_>, mode: &Mode<'_>) -> Result<Totals, StoreE
             }
             let first = chunk * pages_a_chunk + 1;
             let count = pages_a_chunk.min(last - first + 1);
-            if let Err(e) = one_chunk(shared, &mut worker, first, count, &mut buf) {
+            if let Err(e) = one_chunk(shared, &mut worker, wanted.as_deref(), first, count, &mut buf) {
                 stop.store(true, Ordering::Relaxed);
                 failed = Some(e);
                 break;
@@ -212,17 +253,23 @@ pub(super) fn run(shared: &Shared<'_>, mode: &Mode<'_>) -> Result<Totals, StoreE
 fn one_chunk(
     shared: &Shared<'_>,
     worker: &mut Worker<'_, '_>,
+    wanted: Option<&[bool]>,
     first: u32,
     count: u32,
     buf: &mut [u8],
 ) -> Result<(), StoreError> {
     shared.control.safe_point()?;
+    let wants = |tree: usize| wanted.is_none_or(|w| w.get(tree).copied().unwrap_or(false));
+    let any = |page| matches!(shared.map.owner(page), (Use::Leaf | Use::Interior, tree) if wants(tree));
+    if wanted.is_some() && !(first..first + count).any(any) {
+        return Ok(());
+    }
     let size = shared.view.page_size as usize;
     let Some(buf) = buf.get_mut(..count as usize * size) else { return Ok(()) };
     shared.view.run(first, buf).map_err(shared.read_error)?;
     for (number, page) in (first..).zip(buf.chunks_exact(size)) {
         match shared.map.owner(number) {
-            (kind @ (Use::Leaf | Use::Interior), tree) => {
+            (kind @ (Use::Leaf | Use::Interior), tree) if wants(tree) => {
                 let usable = page.get(..shared.view.usable as usize).unwrap_or(page);
                 worker.page(number, usable, kind, tree);
             }

@@ -11,6 +11,7 @@ use super::super::format::{Encoding, PageType, be16, local_payload, varint};
 use super::super::record::{self, ValueRef};
 use super::super::salvaged::Value;
 use super::filter::{self, Filter, Source};
+use super::foreign::{ForeignKey, Parent, ParentColumn};
 use super::report::Report;
 use super::values::{Collation, coerce, to_utf8};
 use super::view::View;
@@ -60,6 +61,8 @@ pub(super) struct FieldRule {
     pub(super) types: Types,
     /// What a row that is older than the column has.
     pub(super) default: Value,
+    /// Storage classes that need no closer look (bits as in [`Types::Mask`]).
+    pub(super) plain: u8,
 }
 
 /// The entry that a row must have in one index.
@@ -107,9 +110,34 @@ impl Tree {
         if self.is_index { format!("index {name}") } else { format!("table {name}") }
     }
 
+    /// Whether a record of that many fields can belong to it.
+    #[inline]
+    pub(super) fn takes(&self, fields: usize) -> bool {
+        (self.fields == 0 || fields == self.fields)
+            && self.rows.as_ref().is_none_or(|r| fields <= r.max_fields)
+    }
+
     /// What mends damage of this tree's pages.
     pub(super) fn remedy(&self) -> Remedy {
         if self.is_index { Remedy::RebuildIndexes } else { Remedy::Rebuild }
+    }
+}
+
+/// What cannot be checked here, but by SQLite on a private copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Open {
+    /// For a person.
+    pub(super) what: String,
+    /// The table to ask about.
+    pub(super) table: String,
+    /// Whether about its foreign keys, or about its content.
+    pub(super) foreign: bool,
+}
+
+impl Open {
+    pub(super) fn foreign_keys(table: &str, why: &str) -> Self {
+        let what = format!("foreign keys of table {}: {}", short(table), short(why));
+        Self { what, table: table.to_owned(), foreign: true }
     }
 }
 
@@ -121,7 +149,11 @@ pub(super) struct Schema {
     pub(super) slots: Vec<(usize, usize)>,
     pub(super) not_checked: Vec<String>,
     /// What SQLite could check on a copy.
-    pub(super) for_sqlite: Vec<String>,
+    pub(super) for_sqlite: Vec<Open>,
+    /// The foreign keys that can be looked up here.
+    pub(super) foreign: Vec<ForeignKey>,
+    /// Trees of tables with other foreign keys.
+    pub(super) open_foreign: Vec<usize>,
     pub(super) encoding: Encoding,
 }
 
@@ -228,6 +260,8 @@ pub(super) fn build(view: &View<'_>, rows: Vec<SchemaRow>, report: &Report) -> S
             slots: Vec::new(),
             not_checked: Vec::new(),
             for_sqlite: Vec::new(),
+            foreign: Vec::new(),
+            open_foreign: Vec::new(),
             encoding,
         },
         tables: HashMap::new(),
@@ -241,6 +275,7 @@ pub(super) fn build(view: &View<'_>, rows: Vec<SchemaRow>, report: &Report) -> S
     for row in rows.iter().filter(|r| r.kind == "index") {
         b.index(row);
     }
+    b.foreign_keys(&rows);
     for row in &rows {
         if !["table", "index", "view", "trigger"].contains(&row.kind.as_str()) {
             let message =
@@ -282,9 +317,12 @@ impl Builder<'_> {
         root
     }
 
-    fn not_checked(&mut self, what: String, with_sqlite: bool) {
-        let list = if with_sqlite { &mut self.schema.for_sqlite } else { &mut self.schema.not_checked };
-        list.push(what);
+    fn not_checked(&mut self, what: String) {
+        self.schema.not_checked.push(what);
+    }
+
+    fn ask_sqlite(&mut self, table: &str, what: String) {
+        self.schema.for_sqlite.push(Open { what, table: table.to_owned(), foreign: false });
     }
 
     fn table(&mut self, row: &SchemaRow) {
@@ -296,21 +334,23 @@ impl Builder<'_> {
                 ["fts3", "fts4", "fts5", "rtree", "geopoly"].iter().any(|m| module.eq_ignore_ascii_case(m));
             let what =
                 format!("virtual table {}: its content has rules of the module {module}", short(&row.name));
-            self.not_checked(what, with_sqlite);
+            if with_sqlite {
+                self.ask_sqlite(&row.name, what);
+            } else {
+                self.not_checked(what);
+            }
             return;
         }
         if row.root == 0 && row.sql.as_deref().is_some_and(|s| s.to_ascii_lowercase().contains("virtual")) {
-            self.not_checked(
-                format!("virtual table {}: its statement could not be read", short(&row.name)),
-                true,
-            );
+            let what = format!("virtual table {}: its statement could not be read", short(&row.name));
+            self.ask_sqlite(&row.name, what);
             return;
         }
         let table = if let Some(Ok(Statement::Table(t))) = parsed {
             Some(t)
         } else {
             let what = format!("columns of table {}: its statement could not be read", short(&row.name));
-            self.not_checked(what, false);
+            self.not_checked(what);
             None
         };
         let Some(root) = self.root(row) else { return };
@@ -332,13 +372,10 @@ impl Builder<'_> {
     fn note_unproved(&mut self, t: &Table) {
         let name = short(&t.name);
         if t.has_checks() {
-            self.not_checked(format!("CHECK constraints of table {name}"), true);
-        }
-        if !t.foreign_keys.is_empty() {
-            self.not_checked(format!("foreign keys of table {name}"), true);
+            self.ask_sqlite(&t.name, format!("CHECK constraints of table {name}"));
         }
         if t.columns.iter().any(|c| c.generated == Some(Generated::Virtual) && c.not_null) {
-            self.not_checked(format!("NOT NULL of virtual columns of table {name}"), true);
+            self.ask_sqlite(&t.name, format!("NOT NULL of virtual columns of table {name}"));
         }
     }
 
@@ -349,10 +386,7 @@ impl Builder<'_> {
     fn clustered_keys(&mut self, t: &Table) -> Vec<KeyField> {
         let keys: Vec<KeyField> = t.clustered_key().iter().map(|k| self.key_field(k)).collect();
         if keys.iter().any(|k| k.collation == Collation::Unknown) {
-            self.not_checked(
-                format!("order of table {}: its collation is the app's own", short(&t.name)),
-                false,
-            );
+            self.not_checked(format!("order of table {}: its collation is the app's own", short(&t.name)));
         }
         keys
     }
@@ -377,12 +411,82 @@ impl Builder<'_> {
                     Affinity::None => Types::Any,
                     _ => Types::NoNumericText,
                 };
-                let column_name = column.name.clone();
-                Some(FieldRule { column: column_name, not_null: column.not_null && !alias, types, default })
+                let not_null = column.not_null && !alias;
+                let plain = match types {
+                    Types::Any => 0x1f,
+                    Types::Mask(mask) => mask,
+                    Types::NoNumber => 1 | 8 | 16,
+                    Types::NoNumericText => 1 | 2 | 4 | 16,
+                };
+                // A NaN, too, reads as NULL.
+                let plain = if not_null { plain & !(1 | 4) } else { plain };
+                Some(FieldRule { column: column.name.clone(), not_null, types, default, plain })
             })
             .collect();
         let ruled = rules.iter().any(|r| r.not_null || r.types != Types::Any);
         RowPlan { ruled, max_fields: rules.len(), rules, expects: Vec::new() }
+    }
+
+    /// Where a record keeps a column; `None` when only SQLite knows it of every row.
+    fn stored(&self, table: &Table, layout: &[usize], column: usize) -> Option<Source> {
+        // A default that only SQLite can compute leaves rows older than the column open.
+        let open = table.columns.get(column).is_some_and(|c| match &c.default {
+            Some(DefaultValue::Literal(v)) => coerce(v, c.affinity, self.schema.encoding).is_none(),
+            Some(DefaultValue::Expression(_)) | None => false,
+        });
+        if open { None } else { filter::source_of(table, layout, column) }
+    }
+
+    /// Resolves the foreign keys of all tables.
+    fn foreign_keys(&mut self, rows: &[SchemaRow]) {
+        let tables = std::mem::take(&mut self.tables);
+        let mut children: Vec<(usize, &Table)> =
+            tables.values().filter_map(|(tree, table)| Some(((*tree)?, table.as_ref()?))).collect();
+        children.sort_by_key(|(tree, _)| *tree);
+        for (child, table) in children {
+            let layout = table.record_layout();
+            for key in &table.foreign_keys {
+                let columns: Option<Vec<Source>> =
+                    key.columns.iter().map(|c| self.stored(table, &layout, *c)).collect();
+                let no_table =
+                    !rows.iter().any(|r| r.kind != "index" && r.name.eq_ignore_ascii_case(&key.parent));
+                let parent = match tables.get(&key.parent.to_ascii_lowercase()) {
+                    None if no_table => Some(Parent { tree: None, columns: any_column(key.columns.len()) }),
+                    Some((Some(tree), Some(parent))) => self.parent(parent, *tree, key),
+                    _ => None,
+                };
+                if let (Some(columns), Some(parent)) = (columns, parent) {
+                    let parent_name = key.parent.clone();
+                    self.schema.foreign.push(ForeignKey { child, columns, parent_name, parent });
+                } else if !self.schema.open_foreign.contains(&child) {
+                    self.schema.open_foreign.push(child);
+                    let why = format!("what is referred to in {} needs SQLite", key.parent);
+                    self.schema.for_sqlite.push(Open::foreign_keys(&table.name, &why));
+                }
+            }
+        }
+    }
+
+    fn parent(&self, table: &Table, tree: usize, key: &ddl::ForeignKey) -> Option<Parent> {
+        let layout = table.record_layout();
+        let numbers: Option<Vec<usize>> = if key.parent_columns.is_empty() {
+            let of_key = |k: &KeyColumn| match k.source {
+                ddl::KeySource::Column(c) => Some(c),
+                _ => None,
+            };
+            table.primary_key.iter().map(of_key).collect()
+        } else {
+            key.parent_columns.iter().map(|name| table.column(name)).collect()
+        };
+        let numbers = numbers.filter(|n| n.len() == key.columns.len())?;
+        let columns = numbers.into_iter().map(|c| {
+            let column = table.columns.get(c)?;
+            let source = self.stored(table, &layout, c)?;
+            let affinity = if source == Source::Rowid { Affinity::Integer } else { column.affinity };
+            let collation = Collation::named(column.collation.as_deref());
+            (collation != Collation::Unknown).then_some(ParentColumn { source, affinity, collation })
+        });
+        Some(Parent { tree: Some(tree), columns: columns.collect::<Option<_>>()? })
     }
 
     fn index(&mut self, row: &SchemaRow) {
@@ -408,10 +512,10 @@ impl Builder<'_> {
                 self.index_plan(&index, &table, number, table_tree, &mut tree);
             }
             _ => {
-                self.not_checked(
-                    format!("content of index {}: its definition is not known", short(&row.name)),
-                    false,
-                );
+                self.not_checked(format!(
+                    "content of index {}: its definition is not known",
+                    short(&row.name)
+                ));
             }
         }
         self.schema.trees.push(tree);
@@ -437,7 +541,7 @@ impl Builder<'_> {
         tree.unique = if index.unique { index.columns.len() } else { 0 };
         let name = short(&index.name);
         if tree.keys.iter().any(|k| k.collation == Collation::Unknown) {
-            self.not_checked(format!("order of index {name}: its collation is the app's own"), false);
+            self.not_checked(format!("order of index {name}: its collation is the app's own"));
         }
         let layout = table.record_layout();
         let filter = match (&index.filter, &index.filter_expr) {
@@ -445,13 +549,13 @@ impl Builder<'_> {
             (Some(_), Some(e)) => {
                 let bound = filter::bind(e, table, &layout, self.schema.encoding);
                 if bound.is_none() {
-                    self.not_checked(format!("content of index {name}: its condition needs SQLite"), true);
+                    self.ask_sqlite(&table.name, format!("content of index {name}: its condition"));
                     return;
                 }
                 bound
             }
             (Some(_), None) => {
-                self.not_checked(format!("content of index {name}: its condition needs SQLite"), true);
+                self.ask_sqlite(&table.name, format!("content of index {name}: its condition"));
                 return;
             }
         };
@@ -460,17 +564,7 @@ impl Builder<'_> {
         for (i, field) in fields.iter().enumerate() {
             let source = match field.source {
                 FieldSource::Rowid => Some(Source::Rowid),
-                FieldSource::Column(c) => {
-                    // A default that only SQLite can compute leaves rows older than the column open.
-                    let open = table.columns.get(c).is_some_and(|c| match &c.default {
-                        Some(DefaultValue::Expression(_)) => false,
-                        Some(DefaultValue::Literal(v)) => {
-                            coerce(v, c.affinity, self.schema.encoding).is_none()
-                        }
-                        None => false,
-                    });
-                    if open { None } else { filter::source_of(table, &layout, c) }
-                }
+                FieldSource::Column(c) => self.stored(table, &layout, c),
                 FieldSource::Expression(_) => None,
             };
             if let Some(source) = source {
@@ -479,7 +573,7 @@ impl Builder<'_> {
             }
         }
         if own.len() < fields.len() {
-            self.not_checked(format!("expressions and virtual columns in index {name}"), true);
+            self.ask_sqlite(&table.name, format!("expressions and virtual columns in index {name}"));
         }
         let slot = self.schema.slots.len();
         self.schema.slots.push((number, table_tree));
@@ -488,6 +582,13 @@ impl Builder<'_> {
             rows.expects.push(Expect { slot, fields: from_row, filter });
         }
     }
+}
+
+/// Columns of a table that is not there.
+fn any_column(n: usize) -> Vec<ParentColumn> {
+    let column =
+        ParentColumn { source: Source::Rowid, affinity: Affinity::None, collation: Collation::Binary };
+    vec![column; n]
 }
 
 fn strict_mask(declared: &str) -> u8 {

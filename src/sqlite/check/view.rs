@@ -149,6 +149,14 @@ impl<'a> View<'a> {
         u64::from(page.saturating_sub(1)) * u64::from(self.page_size)
     }
 
+    /// Where the whole page lies in the database file; `None` when a log or
+    /// journal has it, or the file ends before.
+    pub(super) fn place(&self, page: u32) -> Option<u64> {
+        let at = self.offset(page);
+        let whole = at.checked_add(u64::from(self.page_size))? <= self.main_len;
+        (whole && self.patch(page).is_none()).then_some(at)
+    }
+
     fn patch(&self, page: u32) -> Option<(&'a dyn ReadAt, u64)> {
         let i = self.patches.binary_search_by_key(&page, |p| p.page).ok()?;
         let patch = self.patches.get(i)?;

@@ -83,8 +83,11 @@ fn rebuild_rtree(db: &Connection, table: &VirtualTable, integers: bool) -> rusql
     let mut entries = Vec::new();
     let mut node_size = 0;
     {
+        // Where the map of rowids is lost, a node that is nobody's parent is a leaf.
         let leaves = format!(
-            "SELECT data, nodeno FROM {nodes} WHERE nodeno IN (SELECT nodeno FROM {rowids}) ORDER BY nodeno"
+            "SELECT data, nodeno FROM {nodes} WHERE typeof(data)='blob' AND (nodeno IN (SELECT nodeno FROM {rowids})
+             OR nodeno NOT IN (SELECT parentnode FROM {parents} WHERE parentnode IS NOT NULL)
+                AND (nodeno<>1 OR substr(data,1,2)=x'0000')) ORDER BY nodeno"
         );
         let mut statement = db.prepare(&leaves)?;
         let mut rows = statement.raw_query();
@@ -94,9 +97,9 @@ fn rebuild_rtree(db: &Connection, table: &VirtualTable, integers: bool) -> rusql
             entries.extend(leaf_entries(&data, coordinates));
         }
     }
-    if node_size == 0 {
-        return Err(rusqlite::Error::QueryReturnedNoRows);
-    }
+    // As R-Tree itself chooses it: the page but for 64 bytes, or 51 entries.
+    let page_size: u32 = db.query_row("PRAGMA page_size", [], |r| r.get(0))?;
+    node_size = (page_size as usize - 64).min(4 + 51 * (8 + 4 * coordinates)).max(node_size);
     let kept = format!("CREATE TEMP TABLE shopmend_aux AS SELECT * FROM {rowids}");
     db.execute_batch("DROP TABLE IF EXISTS temp.shopmend_aux")?;
     db.execute_batch(&kept)?;

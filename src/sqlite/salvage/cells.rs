@@ -245,6 +245,8 @@ pub struct Found {
     /// Whether page header and free list say that these bytes are in use. A
     /// cell without either may be the remains of a deleted row.
     pub live: bool,
+    /// Whether an index has an equal entry that no sound page's row has.
+    pub sure: bool,
     /// Bytes from here on (offset on the page) are suspect; `u32::MAX` when none.
     pub suspect_from: u32,
 }
@@ -262,14 +264,34 @@ pub struct Recovered {
     pub head: bool,
 }
 
-/// Reads a damaged page of a known kind. `fits` says whether a cell with that
+/// How far a cell is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trust {
+    /// It cannot be one of the page's.
+    No,
+    /// It looks like one, but an index that should have it has not: the remains
+    /// of a deleted row, or a changed one.
+    Denied,
+    /// It looks like one of the page's.
+    Fits,
+    /// Something outside of the page says that there is such a row.
+    Sure,
+}
+
+impl From<bool> for Trust {
+    fn from(fits: bool) -> Self {
+        if fits { Self::Fits } else { Self::No }
+    }
+}
+
+/// Reads a damaged page of a known kind. `fits` says how far a cell with that
 /// record can belong here; it is asked for every candidate.
 pub fn recover(
     page: &[u8],
     head_at: usize,
     usable: u32,
     kind: PageType,
-    fits: &mut dyn FnMut(&Cell, &[Slot]) -> bool,
+    fits: &mut dyn FnMut(&Cell, &[Slot]) -> Trust,
 ) -> Recovered {
     let mut slots = Vec::new();
     let limit = usable as usize;
@@ -284,7 +306,7 @@ pub fn recover(
             PageHead::parse_as(page, head_at, kind)
                 .filter(|h| h.cells > 0 && h.content > 0 && h.is_plausible(head_at, usable))
         });
-    let mut judge = |at: usize, slots: &mut Vec<Slot>| -> Option<Cell> {
+    let mut judge = |at: usize, slots: &mut Vec<Slot>| -> Option<(Cell, Trust)> {
         let cell = cell_at(page, at, kind, usable)?;
         slots.clear();
         if kind != PageType::TableInterior && !record_fits(page, &cell, slots) {
@@ -293,8 +315,12 @@ pub fn recover(
         if !kind.is_leaf() && cell.child == 0 {
             return None;
         }
-        fits(&cell, slots).then_some(cell)
+        let trust = fits(&cell, slots);
+        (trust != Trust::No).then_some((cell, trust))
     };
+    // Where cells stand that are vouched for, and such as are denied.
+    let mut sure: Vec<u32> = Vec::new();
+    let mut denied: Vec<u32> = Vec::new();
 
     // Cells that a pointer leads to.
     let claimed = head.map_or_else(|| (limit - array) / 2, |h| h.cells as usize);
@@ -311,6 +337,14 @@ pub fn recover(
         }
         let at = be16(page, entry).map_or(0, usize::from);
         let cell = if at >= array + 2 && at < limit { judge(at, &mut slots) } else { None };
+        let cell = cell.map(|(cell, trust)| {
+            match trust {
+                Trust::Sure => sure.push(cell.at),
+                Trust::Denied => denied.push(cell.at),
+                _ => {}
+            }
+            cell
+        });
         let cell = cell.filter(|c| {
             head.is_some() || !kind.is_table() || pointed.last().is_none_or(|l| l.rowid < c.rowid)
         });
@@ -344,7 +378,7 @@ pub fn recover(
     }
     if head.is_some() {
         misses += missed_since;
-    } else if pointed.len() < 2 + 3 * misses {
+    } else if pointed.len() < 2 + 3 * misses && sure.len() * 2 < pointed.len() + misses {
         // A few hits by chance are no pointer array.
         pointed.clear();
         lowest = limit;
@@ -391,11 +425,15 @@ pub fn recover(
     let mut out: Vec<Found> = pointed
         .iter()
         .enumerate()
-        .map(|(i, &cell)| Found { cell, pointed: true, live: i < certain, suspect_from: u32::MAX })
+        .map(|(i, &cell)| {
+            let live = head.is_some() || (i < certain && !denied.contains(&cell.at));
+            let sure = sure.contains(&cell.at);
+            Found { cell, pointed: true, live, sure, suspect_from: u32::MAX }
+        })
         .collect();
     let wanted = match &head {
         Some(h) => (h.cells as usize).saturating_sub(pointed.len()),
-        None if array_lives && misses == 0 => 0,
+        None if array_lives && misses == 0 && denied.is_empty() => 0,
         None => usize::MAX,
     };
     if wanted > 0 {
@@ -403,21 +441,24 @@ pub fn recover(
         if found.len() > wanted {
             // More cells than the header speaks of: some are remains. Those that
             // lie where a broken pointer led, or between others, come first.
-            found.sort_by_key(|c| std::cmp::Reverse(c.at));
+            found.sort_by_key(|(c, trust)| std::cmp::Reverse((*trust, c.at)));
             found.truncate(wanted);
         }
-        for cell in found {
+        for (cell, trust) in found {
             out.push(Found {
                 cell,
                 pointed: false,
-                live: head.is_some() && free_known,
+                live: head.is_some() && free_known && trust != Trust::Denied,
+                sure: trust == Trust::Sure,
                 suspect_from: u32::MAX,
             });
         }
     }
     if kind.is_table() {
-        out.sort_by_key(|f| (f.cell.rowid, !f.pointed));
-        out.dedup_by_key(|f| f.cell.rowid);
+        out.sort_by_key(|f| (f.cell.rowid, !f.live, !f.sure, !f.pointed));
+        if kind == PageType::TableInterior {
+            out.dedup_by_key(|f| f.cell.rowid);
+        }
     } else {
         out.sort_by_key(|f| f.cell.at);
     }
@@ -498,15 +539,18 @@ fn drop_overlaps(cells: &mut Vec<Cell>) {
     }
 }
 
+/// Says whether a cell begins at an offset, and how far it is believed.
+type Judge<'a> = dyn FnMut(usize, &mut Vec<Slot>) -> Option<(Cell, Trust)> + 'a;
+
 /// Finds cells in the bytes that are not covered: the choice that leaves the
 /// fewest bytes unexplained, cells that touch each other preferred.
 fn carve(
     page: &[u8],
     cover: &[bool],
     limit: usize,
-    judge: &mut dyn FnMut(usize, &mut Vec<Slot>) -> Option<Cell>,
+    judge: &mut Judge<'_>,
     slots: &mut Vec<Slot>,
-) -> Vec<Cell> {
+) -> Vec<(Cell, Trust)> {
     let mut found = Vec::new();
     let mut from = 0;
     while from < limit {
@@ -529,9 +573,9 @@ fn carve_gap(
     page: &[u8],
     from: usize,
     to: usize,
-    judge: &mut dyn FnMut(usize, &mut Vec<Slot>) -> Option<Cell>,
+    judge: &mut Judge<'_>,
     slots: &mut Vec<Slot>,
-    found: &mut Vec<Cell>,
+    found: &mut Vec<(Cell, Trust)>,
 ) {
     #[derive(Clone, Copy, Default)]
     struct Step {
@@ -544,7 +588,7 @@ fn carve_gap(
     }
     let len = to - from;
     let mut steps = vec![Step::default(); len + 1];
-    let mut cells: Vec<Option<Cell>> = vec![None; len];
+    let mut cells: Vec<Option<(Cell, Trust)>> = vec![None; len];
     if let Some(last) = steps.last_mut() {
         last.firm = true;
     }
@@ -557,16 +601,22 @@ fn carve_gap(
             firm: false,
         });
         if (page.get(at).copied().unwrap_or(0) != 0 || page.get(at + 1).copied().unwrap_or(0) != 0)
-            && let Some(cell) = judge(at, slots).filter(|c| c.end() <= to)
+            && let Some((cell, trust)) = judge(at, slots).filter(|(c, _)| c.end() <= to)
         {
             let next = steps.get(i + cell.size as usize).copied().unwrap_or_default();
             // A firm end counts for more than a few bytes by chance.
-            let score = next.score + u64::from(cell.size) * 4 + if next.firm { 16 } else { 0 };
+            // What an index bears out counts above all, what it denies little.
+            let weight = match trust {
+                Trust::Sure => 4000,
+                Trust::Denied => 2,
+                _ => 4,
+            };
+            let score = next.score + u64::from(cell.size) * weight + if next.firm { 16 } else { 0 };
             if score > best.score {
                 best = Step { score, take: cell.size, cell: true, firm: true };
             }
             if let Some(slot) = cells.get_mut(i) {
-                *slot = Some(cell);
+                *slot = Some((cell, trust));
             }
         }
         if !best.cell
@@ -610,13 +660,21 @@ const SECTOR: usize = 512;
 /// Marks cells whose tail runs into a sector that is destroyed: all zero, or
 /// holding a cell that cannot be read any more.
 fn suspects(page: &[u8], limit: usize, cells: &mut [Found], bad_starts: &[usize]) {
+    // A sector that a whole cell lies in can be read.
+    let alive: Vec<usize> = cells
+        .iter()
+        .filter(|f| f.pointed && f.cell.at as usize / SECTOR == (f.cell.end() - 1) / SECTOR)
+        .map(|f| f.cell.at as usize / SECTOR)
+        .collect();
     for found in cells {
         let (start, end) = (found.cell.at as usize, found.cell.end());
         let mut sector = start / SECTOR * SECTOR;
         while sector < end {
             let to = (sector + SECTOR).min(limit);
             let zero = page.get(sector..to).is_some_and(|s| s.iter().all(|b| *b == 0));
-            let broken = sector > start && bad_starts.iter().any(|b| (sector..to).contains(b) && *b >= end);
+            let broken = sector > start
+                && !alive.contains(&(sector / SECTOR))
+                && bad_starts.iter().any(|b| (sector..to).contains(b) && *b >= end);
             if (zero || broken) && sector.max(start) < end {
                 found.suspect_from = found.suspect_from.min(sector.max(start) as u32);
             }
@@ -688,13 +746,13 @@ mod tests {
             let kind = kinds[kind];
             let (mut out, mut slots) = (Vec::new(), Vec::new());
             let _ = strict(&page, 0, 512, &mut out, &mut slots);
-            let _ = recover(&page, 0, 512, kind, &mut |_, _| true);
+            let _ = recover(&page, 0, 512, kind, &mut |_, _| Trust::Fits);
             page[0] = 13;
             page[3] = 0;
             page[4] = cells;
             page[5] = 1;
             let _ = strict(&page, 0, 512, &mut out, &mut slots);
-            let seen = recover(&page, 100, 480, kind, &mut |_, _| true);
+            let seen = recover(&page, 100, 480, kind, &mut |_, _| Trust::Sure);
             for f in &seen.cells {
                 prop_assert!(f.cell.end() <= 480);
             }

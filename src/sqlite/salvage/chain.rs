@@ -37,6 +37,8 @@ struct Mending {
     heads: HashMap<u32, Vec<u32>>,
     /// Links by the pointer map: page to next.
     mapped: HashMap<u32, u32>,
+    /// Links that were exchanged among several chains: page to the next that it likely had.
+    crossed: HashMap<u32, u32>,
 }
 
 /// One chain's claim on a page that others claim too.
@@ -111,7 +113,15 @@ impl Chains {
             }
             left == 0 && at == 0
         };
-        let broken = scan.overflows.iter().filter(|o| live(o.page)).any(|o| !whole(o));
+        if scan.overflows.is_empty() {
+            return;
+        }
+        let mapped = mapped();
+        let crossed = self.crossed(scan);
+        let unlike = |(page, next): (&u32, &u32)| self.uses(*page) && scan.info(*page).next != *next;
+        let broken = !crossed.is_empty()
+            || mapped.iter().any(unlike)
+            || scan.overflows.iter().filter(|o| live(o.page)).any(|o| !whole(o));
         if !broken && self.contested.is_empty() {
             return;
         }
@@ -123,7 +133,7 @@ impl Chains {
                 && !free.contains(&p)
                 && !matches!(info.kind, PageKind::Zero | PageKind::Gone)
         };
-        let mut m = Mending { runs: vec![0; n], before: vec![0; n], mapped: mapped(), ..Mending::default() };
+        let mut m = Mending { runs: vec![0; n], before: vec![0; n], mapped, crossed, ..Mending::default() };
         // Lengths of runs, each page looked at once; `u32::MAX` while it is on the way.
         for start in 2..n as u32 {
             let mut path = Vec::new();
@@ -194,6 +204,34 @@ impl Chains {
         self.mending = Some(m);
     }
 
+    /// Links that were exchanged in a ring: each page of the ring leads to the
+    /// neighbour of another one of it, and each neighbour is led to by one of it.
+    /// Chains that were written anew and again show no such rings.
+    fn crossed(&self, scan: &Scan) -> HashMap<u32, u32> {
+        let n = scan.infos.len() as u32;
+        let mut led_by: HashMap<u32, u32> = HashMap::new();
+        for page in (2..n).filter(|p| self.uses(*p)) {
+            let next = scan.info(page).next;
+            if next != 0 && next != page + 1 {
+                led_by.insert(next, page);
+            }
+        }
+        let mut out = HashMap::new();
+        for &start in led_by.values() {
+            let mut ring = vec![start];
+            while ring.len() <= MAX_RING
+                && let Some(&by) = ring.last().and_then(|last| led_by.get(&(last + 1)))
+            {
+                if by == start {
+                    out.extend(ring.iter().filter(|_| ring.len() > 1).map(|p| (*p, p + 1)));
+                    break;
+                }
+                ring.push(by);
+            }
+        }
+        out
+    }
+
     /// The page that follows `before` in a chain which still needs `left`
     /// pages, when `stated` cannot be it, and whether that is certain.
     fn mend(&self, scan: &Scan, before: u32, stated: u32, left: u32) -> Option<(u32, bool)> {
@@ -203,6 +241,9 @@ impl Chains {
         }
         if let Some(&next) = m.mapped.get(&before) {
             return (next != stated).then_some((next, true));
+        }
+        if let Some(&next) = m.crossed.get(&before) {
+            return (next != stated).then_some((next, false));
         }
         let beside = before + 1;
         if stated == beside {
@@ -275,6 +316,8 @@ impl Chains {
     }
 }
 
+/// Most links that are taken to be exchanged with one another.
+const MAX_RING: usize = 256;
 /// Values shorter than this are not looked through for lost sectors.
 pub const ZEROS_FROM: usize = 512;
 

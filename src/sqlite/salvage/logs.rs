@@ -24,6 +24,8 @@ pub struct Layer {
     pub pages: u32,
     /// Whether SQLite itself would apply the log as it stands.
     pub valid: bool,
+    /// Whether a checksum vouches for `pages`.
+    pub sized: bool,
     pub notes: Vec<String>,
 }
 
@@ -45,6 +47,8 @@ pub fn wal_layer(src: &Arc<dyn ReadAt>, page_size: Option<u32>, main_pages: u32)
     }
     let valid = strict_view.as_ref().is_some_and(|s| s.frames.len() == loose.frames.len());
     let mut layer = Layer { valid, pages: loose.pages, notes: loose.overlooked.clone(), ..Layer::default() };
+    let last = loose.frames.iter().rev().find(|f| f.commit != 0);
+    layer.sized = valid || last.is_some_and(|f| f.trust == FrameTrust::Valid);
     if !valid {
         let seen = strict_view.map_or(0, |s| s.frames.len());
         layer.notes.push(format!(
@@ -115,6 +119,7 @@ pub fn journal_layer(src: &Arc<dyn ReadAt>, page_size: u32, main_pages: u32) -> 
     }
     let valid = strict_view.as_ref().is_some_and(|s| s.saved.len() == loose.saved.len());
     let mut layer = Layer { valid, pages: loose.pages, notes: loose.overlooked.clone(), ..Layer::default() };
+    layer.sized = valid;
     layer.notes.push(if valid {
         format!("hot rollback journal: {} pages rolled back", loose.saved.len())
     } else {

@@ -11,12 +11,14 @@
 //! | what each page is by itself | `scan` |
 //! | the schema, and its mending | `schema`, `mend` |
 //! | which pages each tree reaches | `tree` |
-//! | pages that lost their parent | `place` |
-//! | rows out of cells | `cells`, `chain`, `rows` |
+//! | pages that lost their parent, or their whole schema | `place`, `infer` |
+//! | rows out of cells | `cells`, `chain`, `rows`, `table` |
+//! | what indexes say of rows | `witness` |
 
 pub mod cells;
 pub mod chain;
 pub mod grid;
+pub mod infer;
 pub mod logs;
 pub mod mend;
 pub mod pages;
@@ -26,9 +28,11 @@ pub mod rows;
 pub mod scan;
 pub mod schema;
 pub mod shape;
+pub mod table;
 pub mod text;
 pub mod tree;
 pub mod verify;
+pub mod witness;
 
 #[cfg(test)]
 mod tests;
@@ -37,10 +41,9 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use super::ddl::Table;
 use super::format::{DbHeader, Encoding};
 use super::record;
-use super::salvaged::{Doubt, Orphan, PlacedBy, Row, SchemaObject, Settings, Sink, SinkError};
+use super::salvaged::{Orphan, SchemaObject, Settings, Sink, SinkError};
 use super::source::ReadAt;
 use crate::control::{Cancelled, Control};
 
@@ -49,11 +52,12 @@ use logs::Layer;
 use pages::{Origin, Pages};
 use place::Evidence;
 use probe::{NoDatabase, Probe};
-use rows::{PageReader, RowMap, Seen};
+use rows::PageReader;
 use scan::{NOBODY, PageKind, Scan};
 use schema::{SCHEMA_TREE, Schema};
 use shape::TreeKind;
 use tree::{How, Leaf, Tree, Walker};
+use witness::{Source, Wanted, Witnesses};
 
 /// The files of a damaged database.
 #[derive(Clone)]
@@ -112,10 +116,18 @@ pub struct TableCount {
     pub partial: u64,
     /// Places in the tree where pages are missing.
     pub holes: u64,
+    /// Rows that page headers speak of and that are not there.
+    pub missing: u64,
+    /// Pages that do not tell any more how many rows they had.
+    pub blind: u64,
+    /// Rows that there must be, as a whole index says; only of a damaged table.
+    pub expected: Option<u64>,
+    /// Records on its pages that are no rows of it: deleted, by its indexes.
+    pub remains: u64,
 }
 
-/// What became of the pages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Pages of the old file by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PageCount {
     pub total: u64,
     /// Reached from a root and without damage.
@@ -140,6 +152,8 @@ pub struct ReadReport {
     pub pages: PageCount,
     pub tables: Vec<TableCount>,
     pub orphans: u64,
+    /// Whether rows of the schema are lost.
+    pub schema_incomplete: bool,
     /// What was overlooked, mended or guessed, in plain words.
     pub notes: Vec<String>,
 }
@@ -165,6 +179,10 @@ struct Structure {
     free: HashSet<u32>,
     /// Leaf pages that belong to no tree.
     homeless: Vec<u32>,
+    /// By damaged table: the rows that its sound pages lack, by its indexes.
+    wanted: HashMap<usize, (Witnesses, Wanted)>,
+    /// Whether any tree or the schema is damaged.
+    damaged: bool,
 }
 
 impl Salvager {
@@ -242,8 +260,11 @@ impl Salvager {
         let without = if weigh { self.problems(control)? } else { 0 };
         self.pages.attach(origin, src.clone());
         let top = layer.overlay.keys().copied().max().unwrap_or(0);
-        if layer.pages > 0 && (layer.valid || layer.pages >= top) {
-            self.pages.count = layer.pages.max(if origin == Origin::Wal { top } else { 1 });
+        if layer.pages > 0 && (layer.sized || layer.pages >= top) {
+            self.pages.count = layer.pages;
+        } else if origin == Origin::Wal {
+            // The size is not certain; no page that the log has is left out.
+            self.pages.count = self.pages.count.max(top);
         }
         self.pages.overlay.extend(layer.overlay);
         self.pages.stale.extend(layer.stale);
@@ -289,9 +310,11 @@ impl Salvager {
         sink.begin(&settings, &structure.schema.objects)?;
         let rows = structure.trees.iter().map(|t| t.leaves.len() as u64).sum();
         control.progress().stage("salvaging rows", rows);
-        for tree in structure.trees.iter().filter(|t| t.shape.kind != TreeKind::Index) {
+        for (number, tree) in
+            structure.trees.iter().enumerate().filter(|(_, t)| t.shape.kind != TreeKind::Index)
+        {
             let Some(Some(table)) = structure.schema.tables.get(tree.object) else { continue };
-            self.table(tree, table, &structure, sink, control)?;
+            self.table(number, table, &structure, sink, control)?;
         }
         self.orphans(&structure, sink, control)?;
         self.count_pages(&structure);
@@ -308,6 +331,7 @@ impl Salvager {
         let (rows, encoding, incomplete) = schema::read_rows(&self.pages, &mut scan);
         let mut schema = schema::build(rows, &self.options.schema_from, self.pages.count, incomplete);
         schema.encoding = encoding;
+        self.report.schema_incomplete = schema.incomplete;
         self.report.notes.append(&mut schema.notes);
         let mut trees = schema.trees();
         let mut walker = Walker::default();
@@ -332,9 +356,29 @@ impl Salvager {
         } else {
             HashMap::new()
         };
-        let evidence =
-            Evidence { pages: &self.pages, chains: &chains, free: &free, free_whole, parents: &parents };
-        let homeless = place::place(&evidence, &mut scan, &mut trees, control)?;
+        let wanted = self.wanted(&scan, &chains, &trees, &schema, control)?;
+        place::reclaim(&self.pages, &mut scan, &mut trees, &wanted, control)?;
+        let evidence = Evidence {
+            pages: &self.pages,
+            chains: &chains,
+            free: &free,
+            free_whole,
+            parents: &parents,
+            wanted: &wanted,
+        };
+        let mut homeless = place::place(&evidence, &mut scan, &mut trees, control)?;
+        if schema.incomplete && self.options.schema_from.is_empty() {
+            infer::infer(
+                &self.pages,
+                &mut scan,
+                &chains,
+                &free,
+                &mut homeless,
+                &mut schema,
+                &mut trees,
+                control,
+            )?;
+        }
         let live = |p: u32| scan.info(p).owner != NOBODY;
         let mut chains = Chains::new(&scan, &live);
         chains.prepare_mending(&scan, &live, &free, || {
@@ -347,104 +391,39 @@ impl Salvager {
         if schema.encoding.is_none() && header.and_then(|h| h.text_encoding()).is_none() {
             schema.encoding = self.guess_encoding(&scan);
         }
-        Ok(Structure { scan, schema, trees, chains, free, homeless })
+        let hurt = |t: &Tree| {
+            let sure =
+                |l: &Leaf| l.how == How::Reached && matches!(scan.info(l.page).kind, PageKind::Sound(_));
+            !t.holes.is_empty() || !t.leaves.iter().all(sure)
+        };
+        let damaged = schema.incomplete || trees.iter().any(hurt);
+        Ok(Structure { scan, schema, trees, chains, free, homeless, wanted, damaged })
     }
 
-    /// Streams the rows of one table: first those of sound pages that the tree
-    /// reaches, then the others, so that remains of moved rows are known as such.
-    fn table(
-        &mut self,
-        tree: &Tree,
-        table: &Table,
-        at: &Structure,
-        sink: &mut dyn Sink,
-        control: &Control,
-    ) -> Result<(), ReadError> {
-        let map = RowMap::new(table);
-        let mut reader = PageReader::default();
-        let mut count =
-            TableCount { object: tree.object, holes: tree.holes.len() as u64, ..TableCount::default() };
-        let sure =
-            |l: &Leaf| l.how == How::Reached && matches!(at.scan.info(l.page).kind, PageKind::Sound(_));
-        let all_sure = tree.leaves.iter().all(sure);
-        let mut seen = Seen::new(tree, &at.scan, all_sure);
-        for pass in [true, false] {
-            if !pass && all_sure {
-                break;
-            }
-            for leaf in tree.leaves.iter().filter(|l| sure(l) == pass) {
-                control.safe_point()?;
-                control.progress().advance(1);
-                self.leaf(leaf, tree, &map, at, &mut reader, &mut seen, pass, &mut count, sink)?;
-            }
-        }
-        self.report.tables.push(count);
-        Ok(())
-    }
-
-    /// Streams the rows of one page.
-    fn leaf(
+    /// By damaged table: the rows that its sound pages lack, by its indexes.
+    fn wanted(
         &self,
-        leaf: &Leaf,
-        tree: &Tree,
-        map: &RowMap,
-        at: &Structure,
-        reader: &mut PageReader,
-        seen: &mut Seen,
-        sure: bool,
-        count: &mut TableCount,
-        sink: &mut dyn Sink,
-    ) -> Result<(), ReadError> {
-        let sound = matches!(at.scan.info(leaf.page).kind, PageKind::Sound(_));
-        let cells = reader.cells(&self.pages, &at.scan, leaf.page, &tree.shape, leaf.range);
-        let place = self.pages.place(leaf.page).map_or(0, |(_, offset)| offset);
-        let unvouched = self.pages.unvouched(leaf.page);
-        for found in cells {
-            let Some(how) = reader.record(&self.pages, &at.scan, &at.chains, &found.cell) else { continue };
-            if !seen.is_new(&found.cell, &reader.slots, &reader.payload, sure) {
+        scan: &Scan,
+        chains: &Chains,
+        trees: &[Tree],
+        schema: &Schema,
+        control: &Control,
+    ) -> Result<HashMap<usize, (Witnesses, Wanted)>, Cancelled> {
+        let mut out = HashMap::new();
+        let source = Source { pages: &self.pages, scan, chains, trees, wanted: None };
+        let encoding = schema.encoding.or(self.probe.header.and_then(|h| h.text_encoding()));
+        for (number, tree) in trees.iter().enumerate() {
+            let sound = |l: &Leaf| matches!(scan.info(l.page).kind, PageKind::Sound(_));
+            let whole = tree.holes.is_empty() && tree.leaves.iter().all(sound);
+            if tree.shape.kind == TreeKind::Index || whole {
                 continue;
             }
-            let mut doubts = Vec::new();
-            let suspect = (found.suspect_from != u32::MAX)
-                .then(|| u64::from(found.suspect_from.saturating_sub(found.cell.local_at)));
-            let values = map.values(&reader.payload, &reader.slots, &how, suspect, &mut doubts);
-            let mut doubt = |reason: &str| {
-                doubts.push(Doubt { column: None, reason: reason.into(), bytes: None, missing: false });
-            };
-            if !found.live {
-                doubt("page header lost: the row may have been deleted");
+            let all = Witnesses::of(&source, schema, number, encoding.unwrap_or(Encoding::Utf8));
+            if let Some(wanted) = Wanted::of(&source, number, &all, control)? {
+                out.insert(number, (all, wanted));
             }
-            if leaf.how == How::Guessed {
-                doubt("its page fits more than one table, or may be free");
-            }
-            if let Some(why) = unvouched {
-                doubt(why);
-            }
-            let placed_by = match (leaf.how, found.pointed || sound) {
-                (_, false) => PlacedBy::Carved,
-                (How::Reached, _) => PlacedBy::Tree,
-                _ => PlacedBy::Reattached,
-            };
-            let slot = match placed_by {
-                PlacedBy::Tree => &mut count.tree,
-                PlacedBy::Reattached => &mut count.reattached,
-                PlacedBy::Carved => &mut count.carved,
-                PlacedBy::Index => &mut count.from_index,
-            };
-            *slot += 1;
-            count.doubtful += u64::from(!doubts.is_empty());
-            count.partial += u64::from(doubts.iter().any(|d| d.missing));
-            sink.row(Row {
-                object: tree.object,
-                rowid: (tree.shape.kind == TreeKind::Rowid).then_some(found.cell.rowid),
-                values,
-                doubts,
-                placed_by,
-                page: leaf.page,
-                offset: place + u64::from(found.cell.at),
-            })?;
         }
-        Ok(())
+        Ok(out)
     }
 
     /// Streams the records of pages that belong to no table, as far as they

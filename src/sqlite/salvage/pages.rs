@@ -166,6 +166,16 @@ impl Pages {
         }
     }
 
+    /// How many bytes of the page the file has; the rest lies beyond its end.
+    #[must_use]
+    pub fn present(&self, page: u32) -> u32 {
+        if self.patches.contains_key(&page) || self.overlay.contains_key(&page) {
+            return self.page_size;
+        }
+        let left = self.main_offset(page).map_or(0, |at| self.main_len.saturating_sub(at));
+        u32::try_from(left).unwrap_or(u32::MAX).min(self.page_size)
+    }
+
     /// Reads page `page` into `buf`, which is set to the page size.
     pub fn read(&self, page: u32, buf: &mut Vec<u8>) -> Readable {
         buf.resize(self.page_size as usize, 0);

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::cells::{Cell, strict};
 use super::chain::Chains;
 use super::pages::Pages;
-use super::rows::found_on;
+use super::rows::{Known, found_on};
 use super::scan::{NOBODY, PageKind, Scan};
 use super::schema::SCHEMA_TREE;
 use super::shape::TreeKind;
-use super::tree::{How, Leaf, Range, Tree, Walker};
+use super::tree::{Hole, How, Leaf, Range, Tree, Walker};
+use super::witness::{Agreement, Wanted, Witnesses};
 use crate::control::{Cancelled, Control};
 use crate::sqlite::format::{PageType, be32};
 use crate::sqlite::record::{self, Slot};
@@ -29,6 +30,20 @@ struct Fit {
     likelihood: f64,
     first: i64,
     last: i64,
+    /// How far an index of the table bears the page out.
+    agreement: Agreement,
+}
+
+impl Fit {
+    /// An index says that these very rows are missing.
+    fn borne_out(&self) -> bool {
+        self.agreement.asked > 0 && self.agreement.agree * 10 >= self.agreement.asked * 9
+    }
+
+    /// A whole index says that the table has no such rows.
+    fn denied(&self) -> bool {
+        self.agreement.complete && self.agreement.asked > 0 && self.agreement.agree * 4 < self.agreement.asked
+    }
 }
 
 /// What placement knows of the file beyond the trees.
@@ -40,6 +55,8 @@ pub struct Evidence<'a> {
     pub free_whole: bool,
     /// Parents by the pointer map, when there is one.
     pub parents: &'a HashMap<u32, u32>,
+    /// By table with holes: the rows that its indexes say are missing.
+    pub wanted: &'a HashMap<usize, (Witnesses, Wanted)>,
 }
 
 /// Puts unreached pages back. Returns those leaf pages that found no tree.
@@ -54,7 +71,8 @@ pub fn place(
 ) -> Result<Vec<u32>, Cancelled> {
     let pages = evidence.pages;
     let spans = trees.iter().map(|t| taken(scan, t)).collect();
-    let mut placer = Placer { buf: Vec::new(), cells: Vec::new(), slots: Vec::new(), spans };
+    let mut placer =
+        Placer { buf: Vec::new(), cells: Vec::new(), slots: Vec::new(), spans, borne_out: HashMap::new() };
     let open = trees.iter().any(|t| !t.holes.is_empty());
     let lone = |scan: &Scan, page: u32| {
         let info = scan.info(page);
@@ -82,21 +100,38 @@ pub fn place(
         }
     }
 
-    // Then single leaves.
-    let mut left = Vec::new();
-    for page in 2..=pages.count {
+    let is_leaf = |scan: &Scan, page: u32| {
         let info = scan.info(page);
-        let leaf = match info.kind {
+        match info.kind {
             PageKind::Sound(t) => t.is_leaf() && info.cells > 0,
             PageKind::Flawed(t) => t.is_leaf(),
             PageKind::Unknown => open && page != pages.lock_page(),
             _ => false,
-        };
-        if !leaf || !lone(scan, page) {
+        }
+    };
+    // Then single leaves: first those whose rows an index misses, even from the
+    // free list, which may itself be wrong.
+    if open && !evidence.wanted.is_empty() {
+        for free in [false, true] {
+            for page in 2..=pages.count {
+                let idle = scan.info(page).owner == NOBODY && !evidence.chains.uses(page);
+                let typed = !free || matches!(scan.info(page).kind, PageKind::Sound(_));
+                if idle && typed && evidence.free.contains(&page) == free && is_leaf(scan, page) {
+                    control.safe_point()?;
+                    placer.leaf(evidence, scan, trees, page, true);
+                }
+            }
+        }
+    }
+    let mut left = Vec::new();
+    for page in 2..=pages.count {
+        if !is_leaf(scan, page) || !lone(scan, page) {
             continue;
         }
         control.safe_point()?;
-        if !(open && placer.leaf(evidence, scan, trees, page)) && info.kind != PageKind::Unknown {
+        if !(open && placer.leaf(evidence, scan, trees, page, false))
+            && scan.info(page).kind != PageKind::Unknown
+        {
             left.push(page);
         }
     }
@@ -123,6 +158,8 @@ struct Placer {
     slots: Vec<Slot>,
     /// By tree: the keys that its leaves have, first to last.
     spans: Vec<BTreeMap<i64, i64>>,
+    /// By tree: keys of missing rows that a placed page has.
+    borne_out: HashMap<usize, HashSet<u64>>,
 }
 
 /// The key spans of a tree's leaves.
@@ -181,6 +218,7 @@ impl Placer {
         }
         // By tree: pages that fit, share of usual records, likelihood.
         let mut votes: HashMap<usize, (usize, usize, f64)> = HashMap::new();
+        let mut borne_out: HashMap<usize, Agreement> = HashMap::new();
         for &page in &some {
             for fit in self.fits(evidence, scan, trees, page, false) {
                 if trees.get(fit.tree).is_some_and(|t| !t.holes.is_empty()) {
@@ -188,9 +226,21 @@ impl Placer {
                     vote.0 += 1;
                     vote.1 += fit.usual * 16 / fit.records.max(1);
                     vote.2 += fit.likelihood;
+                    let sum = borne_out.entry(fit.tree).or_default();
+                    sum.agree += fit.agreement.agree;
+                    sum.asked += fit.agreement.asked;
+                    sum.complete = fit.agreement.complete;
                 }
             }
         }
+        let sure = borne_out
+            .iter()
+            .filter(|(_, a)| a.asked > 0 && a.agree * 10 >= a.asked * 8)
+            .max_by_key(|(t, a)| (a.agree, std::cmp::Reverse(**t)))
+            .map(|(t, _)| *t);
+        votes.retain(|t, _| {
+            borne_out.get(t).is_none_or(|a| !a.complete || a.asked == 0 || a.agree * 4 >= a.asked)
+        });
         let by_map = evidence.parents.get(&top).and_then(|p| root_or_owner(scan, trees, *p));
         let best = votes
             .iter()
@@ -198,7 +248,7 @@ impl Placer {
             .map(|(t, (n, usual, l))| (*t, usual / (*n).max(1), *l / (*n).max(1) as f64))
             .max_by(|a, b| a.1.cmp(&b.1).then(a.2.total_cmp(&b.2)).then(b.0.cmp(&a.0)))
             .map(|(t, _, _)| t);
-        let Some(number) = by_map.filter(|t| votes.contains_key(t)).or(best) else { return };
+        let Some(number) = sure.or(by_map.filter(|t| votes.contains_key(t))).or(best) else { return };
         let Some(tree) = trees.get_mut(number) else { return };
         let range = tree
             .holes
@@ -213,8 +263,16 @@ impl Placer {
         }
     }
 
-    /// Places one leaf page. `false` when no tree will have it.
-    fn leaf(&mut self, evidence: &Evidence<'_>, scan: &mut Scan, trees: &mut [Tree], page: u32) -> bool {
+    /// Places one leaf page; only where an index bears it out, when told.
+    /// `false` when no tree will have it.
+    fn leaf(
+        &mut self,
+        evidence: &Evidence<'_>,
+        scan: &mut Scan,
+        trees: &mut [Tree],
+        page: u32,
+        borne_out: bool,
+    ) -> bool {
         let by_map = evidence.parents.get(&page).and_then(|p| root_or_owner(scan, trees, *p));
         let mut fits = self.fits(evidence, scan, trees, page, true);
         fits.retain(|f| {
@@ -223,20 +281,28 @@ impl Placer {
                     || self.spans.get(f.tree).is_some_and(|s| has_room(s, t, f.first, f.last))
             })
         });
+        if borne_out {
+            fits.retain(Fit::borne_out);
+            fits.sort_by_key(|f| std::cmp::Reverse(f.agreement.agree));
+        } else {
+            fits.retain(|f| !f.denied());
+        }
         let Some(best) = fits.first().copied() else { return false };
         let close = |f: &Fit| {
             f.usual == best.usual && f.records == best.records && f.likelihood > best.likelihood - 2.0
         };
-        let mut ties = fits.iter().skip(1).filter(|f| close(f)).count();
-        let chosen = match by_map.and_then(|t| fits.iter().find(|f| f.tree == t)) {
+        let mut ties = if borne_out { 0 } else { fits.iter().skip(1).filter(|f| close(f)).count() };
+        let chosen = match by_map.filter(|_| !borne_out).and_then(|t| fits.iter().find(|f| f.tree == t)) {
             Some(f) => {
                 ties = 0;
                 *f
             }
             None => best,
         };
+        let pages = evidence.pages;
         let Some(tree) = trees.get_mut(chosen.tree) else { return false };
-        let how = if ties > 0 || (!evidence.free_whole && by_map.is_none()) {
+        let is_free = evidence.free.contains(&page);
+        let how = if ties > 0 || is_free || (!evidence.free_whole && by_map.is_none() && !borne_out) {
             How::Guessed
         } else {
             How::Reattached
@@ -250,6 +316,11 @@ impl Placer {
         tree.leaves.push(Leaf { page, how, range });
         let number = SCHEMA_TREE + 1 + chosen.tree as u32;
         scan.claim(page, number);
+        if borne_out && let Some((all, wanted)) = evidence.wanted.get(&chosen.tree) {
+            self.cells_of(pages, scan, tree, page, evidence.wanted.get(&chosen.tree));
+            let taken = self.borne_out.entry(chosen.tree).or_default();
+            wanted.keys(all, &self.cells, &self.buf, &mut self.slots, taken);
+        }
         if let Some(spans) = self.spans.get_mut(chosen.tree) {
             spans.insert(chosen.first, chosen.last);
         }
@@ -262,6 +333,20 @@ impl Placer {
             }
         }
         true
+    }
+
+    /// The cells of a page as those of `tree`, into `self.cells`.
+    fn cells_of(&mut self, pages: &Pages, scan: &Scan, tree: &Tree, page: u32, known: Known<'_>) {
+        pages.read(page, &mut self.buf);
+        let (head_at, usable) = (Pages::head_at(page), pages.usable());
+        let sound = matches!(scan.info(page).kind, PageKind::Sound(_))
+            && strict(&self.buf, head_at, usable, &mut self.cells, &mut self.slots).is_some();
+        if !sound {
+            let leaf = tree.shape.kind.leaf();
+            let range = Range::default();
+            let seen = found_on(&self.buf, head_at, usable, leaf, &tree.shape, range, pages.count, known);
+            self.cells = seen.cells.into_iter().map(|f| f.cell).collect();
+        }
     }
 
     /// The trees that a page's records fit, best first; only trees with holes when told.
@@ -295,7 +380,9 @@ impl Placer {
                 self.cells.clone()
             } else {
                 let leaf = tree.shape.kind.leaf();
-                found_on(&self.buf, head_at, usable, leaf, &tree.shape, Range::default(), pages.count)
+                let known = evidence.wanted.get(&number);
+                found_on(&self.buf, head_at, usable, leaf, &tree.shape, Range::default(), pages.count, known)
+                    .cells
                     .into_iter()
                     .map(|f| f.cell)
                     .collect()
@@ -318,7 +405,12 @@ impl Placer {
             if records == 0 || lawful * 10 < records * 9 {
                 continue;
             }
+            let agreement = evidence.wanted.get(&number).map_or_else(Agreement::default, |(all, wanted)| {
+                let taken = self.borne_out.get(&number);
+                wanted.agreement(all, &cells, &self.buf, &mut self.slots, taken)
+            });
             out.push(Fit {
+                agreement,
                 tree: number,
                 usual,
                 lawful,
@@ -339,6 +431,61 @@ impl Placer {
         });
         out
     }
+}
+
+/// Takes leaves out of trees whose rows an index of another table misses:
+/// they were written over a page of the tree that has them now.
+///
+/// # Errors
+/// When cancelled.
+pub(super) fn reclaim(
+    pages: &Pages,
+    scan: &mut Scan,
+    trees: &mut [Tree],
+    wanted: &HashMap<usize, (Witnesses, Wanted)>,
+    control: &Control,
+) -> Result<(), Cancelled> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let (mut buf, mut cells, mut slots) = (Vec::new(), Vec::<Cell>::new(), Vec::<Slot>::new());
+    for page in 2..=pages.count {
+        let info = scan.info(page);
+        let Some(number) = info.owner.checked_sub(SCHEMA_TREE + 1).map(|n| n as usize) else { continue };
+        let PageKind::Sound(kind) = info.kind else { continue };
+        if !kind.is_leaf() || info.cells == 0 {
+            continue;
+        }
+        control.safe_point()?;
+        let others = |n: &usize| {
+            *n != number && trees.get(*n).is_some_and(|t| t.shape.kind.leaf() == kind && !t.holes.is_empty())
+        };
+        if !wanted.keys().any(others) {
+            continue;
+        }
+        pages.read(page, &mut buf);
+        if strict(&buf, Pages::head_at(page), pages.usable(), &mut cells, &mut slots).is_none() {
+            continue;
+        }
+        let missed = wanted.iter().filter(|(n, _)| others(n)).any(|(_, (all, wanted))| {
+            let few = cells.get(..cells.len().min(3)).unwrap_or_default();
+            wanted.agreement(all, few, &buf, &mut slots, None).agree > 0 && {
+                let a = wanted.agreement(all, &cells, &buf, &mut slots, None);
+                a.agree * 10 >= a.asked * 9
+            }
+        });
+        if !missed {
+            continue;
+        }
+        let Some(tree) = trees.get_mut(number) else { continue };
+        if let Some(leaf) = tree.leaves.iter().position(|l| l.page == page).map(|i| tree.leaves.remove(i)) {
+            tree.holes.push(Hole { range: leaf.range, page, leaf: true });
+            if let Some(info) = scan.infos.get_mut(page as usize) {
+                info.owner = NOBODY;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a hole of the tree can take these keys, and no leaf has them already.

@@ -4,12 +4,13 @@
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 
-use super::cells::{Cell, Found, recover, strict};
+use super::cells::{Cell, Found, Recovered, Trust, recover, strict};
 use super::chain::{Assembled, Chains, ZEROS_FROM, assemble};
 use super::pages::Pages;
 use super::scan::{PageKind, Scan};
 use super::shape::{Shape, TreeKind};
 use super::tree::{How, Range, Tree};
+use super::witness::{Wanted, Witnesses};
 use crate::sqlite::ddl::{Affinity, Generated, Table};
 use crate::sqlite::format::PageType;
 use crate::sqlite::record::{self, Class, Slot, ValueRef};
@@ -23,6 +24,10 @@ pub struct RowMap {
     /// By record field: whether integers are to be taken as reals.
     real: Vec<bool>,
     stored: usize,
+    /// By place among the stored columns: column number in the table.
+    columns: Vec<usize>,
+    /// Place of the rowid alias among the stored columns.
+    alias: Option<usize>,
     /// Whether fields stand in column order, so that values can be taken as they come.
     in_order: bool,
 }
@@ -33,10 +38,16 @@ impl RowMap {
     pub fn new(table: &Table) -> Self {
         let mut place = vec![0; table.columns.len()];
         let mut stored = 0;
-        for (slot, column) in place.iter_mut().zip(&table.columns) {
+        let mut columns = Vec::new();
+        for (i, (slot, column)) in place.iter_mut().zip(&table.columns).enumerate() {
             *slot = stored;
-            stored += usize::from(column.generated != Some(Generated::Virtual));
+            if column.generated != Some(Generated::Virtual) {
+                stored += 1;
+                columns.push(i);
+            }
         }
+        let alias = table.rowid_alias.filter(|_| !table.without_rowid);
+        let alias = alias.and_then(|c| place.get(c).copied());
         let layout = table.record_layout();
         let fields: Vec<(usize, usize)> =
             layout.iter().map(|c| (*c, place.get(*c).copied().unwrap_or(0))).collect();
@@ -45,7 +56,7 @@ impl RowMap {
             .map(|c| table.columns.get(*c).is_some_and(|c| c.affinity == Affinity::Real))
             .collect();
         let in_order = fields.iter().enumerate().all(|(i, f)| f.1 == i);
-        Self { fields, real, stored, in_order }
+        Self { fields, real, stored, columns, alias, in_order }
     }
 
     /// Column number in the table of a record field.
@@ -58,6 +69,30 @@ impl RowMap {
     #[must_use]
     pub fn place(&self, field: usize) -> Option<usize> {
         self.fields.get(field).map(|f| f.1)
+    }
+
+    /// Column number in the table of a stored column.
+    #[must_use]
+    pub fn column_at(&self, place: usize) -> Option<usize> {
+        self.columns.get(place).copied()
+    }
+
+    /// Whether a stored column is the rowid under another name.
+    #[must_use]
+    pub fn is_alias(&self, place: usize) -> bool {
+        self.alias == Some(place)
+    }
+
+    /// The record field that stands for the rowid and is always NULL.
+    #[must_use]
+    pub fn alias_field(&self) -> Option<usize> {
+        self.fields.iter().position(|f| Some(f.1) == self.alias)
+    }
+
+    /// A value of a record field as its column has it.
+    #[must_use]
+    pub fn owned(&self, field: usize, value: ValueRef<'_>) -> Value {
+        owned(Some(value), self.real.get(field).copied().unwrap_or(false))
     }
 
     /// Number of stored columns.
@@ -209,6 +244,13 @@ impl Seen {
         Self { spans, keys: HashSet::new(), fields: tree.shape.key_fields, rowid, idle }
     }
 
+    /// Whether a sound page has the keys on both sides of `rowid`.
+    #[must_use]
+    pub fn inside(&self, rowid: i64) -> bool {
+        let at = self.spans.partition_point(|s| s.0 <= rowid);
+        at.checked_sub(1).and_then(|i| self.spans.get(i)).is_some_and(|s| rowid <= s.1)
+    }
+
     /// Whether the row was not there before. A rowid that falls between the
     /// keys of a sound page but is not on it was deleted.
     pub fn is_new(&mut self, cell: &Cell, slots: &[Slot], payload: &[u8], sure: bool) -> bool {
@@ -219,9 +261,8 @@ impl Seen {
             if sure {
                 return true;
             }
-            let at = self.spans.partition_point(|s| s.0 <= cell.rowid);
-            let inside = at.checked_sub(1).and_then(|i| self.spans.get(i)).is_some_and(|s| cell.rowid <= s.1);
-            return !inside && (self.keys.len() >= MAX_KEYS || self.keys.insert(cell.rowid as u64));
+            return !self.inside(cell.rowid)
+                && (self.keys.len() >= MAX_KEYS || self.keys.insert(cell.rowid as u64));
         }
         let mut hash = std::hash::DefaultHasher::new();
         for slot in slots.iter().take(self.fields) {
@@ -234,6 +275,9 @@ impl Seen {
     }
 }
 
+/// What an index says of the rows that a table's sound pages do not have.
+pub type Known<'a> = Option<&'a (Witnesses, Wanted)>;
+
 /// Reads the cells of a page that belongs to a tree of `shape`.
 #[derive(Default)]
 pub struct PageReader {
@@ -241,6 +285,10 @@ pub struct PageReader {
     pub cells: Vec<Cell>,
     pub slots: Vec<Slot>,
     pub payload: Vec<u8>,
+    /// Cells that the header of the last page speaks of and that were not found.
+    pub missing: usize,
+    /// Whether the last page does not tell how many cells it had.
+    pub blind: bool,
 }
 
 impl PageReader {
@@ -253,24 +301,32 @@ impl PageReader {
         page: u32,
         shape: &Shape,
         range: Range,
+        known: Known<'_>,
     ) -> Vec<Found> {
         pages.read(page, &mut self.buf);
         let head_at = Pages::head_at(page);
         let usable = pages.usable();
+        (self.missing, self.blind) = (0, false);
         if matches!(scan.info(page).kind, PageKind::Sound(_))
             && strict(&self.buf, head_at, usable, &mut self.cells, &mut self.slots).is_some()
         {
             return self
                 .cells
                 .iter()
-                .map(|&cell| Found { cell, pointed: true, live: true, suspect_from: u32::MAX })
+                .map(|&cell| Found { cell, pointed: true, live: true, sure: false, suspect_from: u32::MAX })
                 .collect();
         }
         let kind = match scan.info(page).page_type() {
             Some(t) if t == shape.kind.interior() => t,
             _ => shape.kind.leaf(),
         };
-        found_on(&self.buf, head_at, usable, kind, shape, range, pages.count)
+        let seen = found_on(&self.buf, head_at, usable, kind, shape, range, pages.count, known);
+        (self.missing, self.blind) = (seen.missing, !seen.head);
+        let (mut cells, present) = (seen.cells, pages.present(page));
+        for found in cells.iter_mut().filter(|f| f.cell.end() > present as usize) {
+            found.suspect_from = found.suspect_from.min(present);
+        }
+        cells
     }
 
     /// The payload of a cell, into `self.payload`, and its record header, into
@@ -307,13 +363,17 @@ pub fn found_on(
     shape: &Shape,
     range: Range,
     max_page: u32,
-) -> Vec<Found> {
+    known: Known<'_>,
+) -> Recovered {
     let is_rowid = shape.kind == TreeKind::Rowid;
     let mut fits = |cell: &Cell, slots: &[Slot]| {
-        (!is_rowid || range.holds(cell.rowid))
-            && cell.child <= max_page
-            && cell.overflow <= max_page
-            && (slots.is_empty() || shape.usual(slots))
+        let possible =
+            (!is_rowid || range.holds(cell.rowid)) && cell.child <= max_page && cell.overflow <= max_page;
+        if !possible || slots.is_empty() {
+            return possible.into();
+        }
+        let trust = known.map_or(Trust::Fits, |(all, wanted)| wanted.trust(all, cell, slots, buf));
+        if trust == Trust::Sure && shape.lawful(slots) || shape.usual(slots) { trust } else { Trust::No }
     };
-    recover(buf, head_at, usable, kind, &mut fits).cells
+    recover(buf, head_at, usable, kind, &mut fits)
 }

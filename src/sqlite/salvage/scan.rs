@@ -1,9 +1,12 @@
 //! One pass over all pages: what each one is by itself, before anything is
 //! known of the schema. A few bytes per page are remembered, nothing else.
 
+use std::sync::LazyLock;
+
 use super::cells::{Cell, PageHead, cell_at, record_fits, strict};
 use super::pages::{Pages, Readable};
 use crate::control::{Cancelled, Control};
+use crate::sqlite::check::hash::{EntryHash, Keys};
 use crate::sqlite::format::{PageType, be16, be32};
 use crate::sqlite::record::{Class, Slot};
 
@@ -40,11 +43,21 @@ pub struct Info {
     pub last: i64,
     /// Number of the tree it belongs to, from 1.
     pub owner: u32,
+    /// Hash of all bytes of a sound, non-empty leaf; tells copies of pages.
+    pub print: u64,
 }
 
 impl Info {
-    const BLANK: Self =
-        Self { next: 0, kind: PageKind::Gone, torn: false, cells: 0, first: 0, last: 0, owner: NOBODY };
+    const BLANK: Self = Self {
+        next: 0,
+        kind: PageKind::Gone,
+        torn: false,
+        cells: 0,
+        first: 0,
+        last: 0,
+        owner: NOBODY,
+        print: 0,
+    };
 
     /// Type of b-tree page, sound or flawed.
     #[must_use]
@@ -176,6 +189,9 @@ impl Look {
                 info.first = a.rowid;
                 info.last = b.rowid;
             }
+            if head.kind.is_leaf() && !self.cells.is_empty() {
+                info.print = print_of(bytes);
+            }
             let room = u64::from(self.usable - 4);
             for cell in self.cells.iter().filter(|c| c.overflow != 0 || c.payload > u64::from(c.local)) {
                 if head.kind == PageType::TableInterior {
@@ -231,6 +247,14 @@ impl Look {
             scan.schema_like.push(number);
         }
     }
+}
+
+/// A hash of a page.
+fn print_of(bytes: &[u8]) -> u64 {
+    static KEYS: LazyLock<Keys> = LazyLock::new(Keys::random);
+    let mut hash = EntryHash::new(&KEYS);
+    hash.bytes(false, bytes, bytes.len() as u64);
+    hash.finish().0
 }
 
 /// Text, text, text, number or NULL, text or NULL.

@@ -99,7 +99,7 @@ pub fn read_rows(pages: &Pages, scan: &mut Scan) -> (Vec<SchemaRow>, Option<Enco
         let found: Vec<Cell> = if strict(&buf, head_at, pages.usable(), &mut cells, &mut slots).is_some() {
             cells.clone()
         } else {
-            let mut fits = |_: &Cell, slots: &[Slot]| schema_like(slots);
+            let mut fits = |_: &Cell, slots: &[Slot]| schema_like(slots).into();
             recover(&buf, head_at, pages.usable(), PageType::TableLeaf, &mut fits)
                 .cells
                 .into_iter()

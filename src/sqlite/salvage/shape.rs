@@ -237,6 +237,20 @@ impl Shape {
             && self.fields.iter().zip(slots).all(|(f, s)| (f.usual | f.seen) & class_bit(s.serial) != 0)
     }
 
+    /// Fields of a record whose type is one that their column hardly ever has:
+    /// one changed bit makes a text a blob, or a real an integer.
+    pub fn odd_fields<'a>(&'a self, slots: &'a [Slot]) -> impl Iterator<Item = usize> + 'a {
+        self.fields.iter().zip(slots).enumerate().filter_map(|(i, (field, slot))| {
+            let class = Class::of_serial(slot.serial);
+            let hits = field.stats.classes.get(class as usize).copied().unwrap_or(0);
+            let unusual =
+                field.usual & bit(class) == 0 && u64::from(hits) * 200 <= u64::from(field.stats.seen());
+            // A REAL column keeps only short integers as such.
+            let wide = field.affinity == Affinity::Real && slot.serial == 6;
+            (unusual || wide).then_some(i)
+        })
+    }
+
     /// Whether so many fields are right: all, or fewer where rows older than a column exist.
     #[inline]
     fn count_fits(&self, n: usize, strict: bool) -> bool {

@@ -179,12 +179,13 @@ impl Walker {
             let range = step.range;
             let shape = &tree.shape;
             let mut fits = |c: &Cell, slots: &[Slot]| {
-                c.child > 1
+                let good = c.child > 1
                     && c.child <= count
                     && c.child != lock
                     && c.child != me
                     && family(c.child)
-                    && if is_table { range.holds(c.rowid) } else { shape.lawful(slots) }
+                    && if is_table { range.holds(c.rowid) } else { shape.lawful(slots) };
+                good.into()
             };
             let seen = recover(&self.buf, head_at, usable, kind, &mut fits);
             let typed = matches!(scan.info(step.page).kind, PageKind::Flawed(t) if t == kind);

@@ -2,6 +2,8 @@
 //! tree's? What is usual in each column is learnt here, and pages that belong
 //! elsewhere are found.
 
+use std::collections::HashMap;
+
 use super::cells::{Cell, strict};
 use super::pages::Pages;
 use super::scan::{NOBODY, PageKind, Scan};
@@ -114,7 +116,69 @@ pub fn verify(
             }
         }
     }
+    throw_out_copies(pages, scan, trees, &mut thrown_out);
     Ok(thrown_out)
+}
+
+/// Of leaves that are equal to the byte and stand in several trees, all but
+/// one were written over another page: the tree in whose look the records fit
+/// best has its own.
+fn throw_out_copies(pages: &Pages, scan: &mut Scan, trees: &mut [Tree], thrown_out: &mut Vec<u32>) {
+    let mut first: HashMap<u64, u32> = HashMap::new();
+    let mut groups: HashMap<u64, Vec<u32>> = HashMap::new();
+    for (page, info) in scan.infos.iter().enumerate() {
+        if info.print == 0 || info.owner <= SCHEMA_TREE {
+            continue;
+        }
+        match first.get(&info.print) {
+            None => {
+                first.insert(info.print, page as u32);
+            }
+            Some(one) => groups.entry(info.print).or_insert_with(|| vec![*one]).push(page as u32),
+        }
+    }
+    let mut groups: Vec<Vec<u32>> = groups.into_values().collect();
+    groups.sort_unstable();
+    let mut buf = Vec::new();
+    let (mut cells, mut slots): (Vec<Cell>, Vec<Slot>) = (Vec::new(), Vec::new());
+    for group in groups {
+        let owner = |page: u32| scan.info(page).owner.checked_sub(SCHEMA_TREE + 1).map_or(0, |n| n as usize);
+        let mut owners: Vec<usize> = group.iter().map(|p| owner(*p)).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        let Some(page) = group.first().copied().filter(|_| owners.len() > 1) else { continue };
+        pages.read(page, &mut buf);
+        if strict(&buf, Pages::head_at(page), pages.usable(), &mut cells, &mut slots).is_none() {
+            continue;
+        }
+        let mut fit = |number: usize| -> f64 {
+            let Some(tree) = trees.get(number) else { return f64::MIN };
+            let mut sum = 0.0;
+            for cell in &cells {
+                let local = cell.local_bytes(&buf);
+                if record::decode(local, cell.payload, &mut slots).is_ok() {
+                    sum += tree.shape.likelihood(&slots, local);
+                    // What the statement calls unusual weighs as much as a rare value.
+                    sum -= if tree.shape.usual(&slots) { 0.0 } else { 20.0 };
+                }
+            }
+            sum
+        };
+        let best = owners.iter().copied().map(|o| (fit(o), o)).max_by(|a, b| a.0.total_cmp(&b.0));
+        let Some((_, best)) = best else { continue };
+        for page in group {
+            let number = scan.info(page).owner.checked_sub(SCHEMA_TREE + 1).map_or(0, |n| n as usize);
+            let Some(tree) = trees.get_mut(number).filter(|_| number != best) else { continue };
+            if let Some(leaf) = tree.leaves.iter().position(|l| l.page == page).map(|i| tree.leaves.remove(i))
+            {
+                tree.holes.push(Hole { range: leaf.range, page, leaf: true });
+            }
+            if let Some(info) = scan.infos.get_mut(page as usize) {
+                info.owner = NOBODY;
+            }
+            thrown_out.push(page);
+        }
+    }
 }
 
 /// Learns from records of a page; only from lawful ones when told.

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::fsys::{Kind, Meta, RelPath};
+use crate::fsys::{Brief, Kind, RelPath};
 use crate::store::{StoreError, Subject};
 
 /// A file with what the listing said of it.
 #[derive(Debug, Clone)]
 pub(super) struct Listed {
     pub(super) rel: RelPath,
-    pub(super) meta: Meta,
+    pub(super) meta: Brief,
 }
 
 /// The folder, sorted out.
@@ -91,7 +91,7 @@ impl Folder {
         let fail = |e| subject.read_error(&RelPath::root(), e);
         let dir = subject.dir.dir(subject.path).map_err(fail)?;
         let mut out = Self::default();
-        for item in dir.list().map_err(fail)? {
+        for item in dir.listed().map_err(fail)? {
             let rel = RelPath::new(&item.name).map_err(|e| fail(io::Error::other(e)))?;
             let name = item.name.to_str().filter(|_| item.meta.kind == Kind::File).and_then(Name::parse);
             let file = Listed { rel, meta: item.meta };

@@ -10,11 +10,13 @@ mod age;
 mod coding;
 mod examine;
 mod folder;
+mod indexed_db;
 mod log;
 mod manifest;
 mod order;
 mod rebuild;
 mod scan;
+mod state;
 mod table;
 
 use std::io;
@@ -28,7 +30,7 @@ use self::log::Item;
 use self::manifest::{TableMeta, Version};
 use self::order::Order;
 pub use self::rebuild::rebuild;
-use super::read_at::{OpenFile, ReadAt, open, read_vec};
+use super::read_at::{OpenFile, ReadAt, open, read_vec, with_whole};
 use super::tally::Tally;
 use super::{Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
@@ -50,7 +52,7 @@ const SAMPLE: usize = 8;
 /// # Errors
 /// The system's error.
 pub fn recognise(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
-    let named = |entry: &crate::fsys::Entry| {
+    let named = |entry: &crate::fsys::Named| {
         let name = entry.name.to_str().filter(|_| entry.meta.kind == Kind::File)?;
         Some((RelPath::new(name).ok()?, Name::parse(name)?))
     };
@@ -97,7 +99,11 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
 }
 
 /// The check, before it is summed up.
-fn examine_store(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
+pub(super) fn examine_store(
+    subject: Subject<'_>,
+    level: Level,
+    control: &Control,
+) -> Result<Tally, StoreError> {
     let folder = Folder::list(subject)?;
     let method = match level {
         Level::Fast => "leveldb manifest, log and index checksums",
@@ -361,9 +367,8 @@ fn examine_table(
 ) -> Result<TableReport, StoreError> {
     let Some(source) = open(subject, &file.rel)? else { return Ok(TableReport::default()) };
     let result = if level == Level::Deep && source.len() <= WHOLE_TABLE {
-        let bytes =
-            read_vec(&source, 0, source.len() as usize).map_err(|e| subject.read_error(&file.rel, e))?;
-        examine::table(&bytes, order, level, control)
+        with_whole(&source, |bytes| examine::table(bytes, order, level, control))
+            .map_err(|e| subject.read_error(&file.rel, e))?
     } else {
         examine::table(&source, order, level, control)
     };

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::coding::InternalKey;
+use super::indexed_db;
 
 /// The order that most stores use.
 pub(super) const BYTEWISE: &[u8] = b"leveldb.BytewiseComparator";
@@ -13,6 +14,8 @@ pub(super) const INDEXED_DB: &[u8] = b"idb_cmp1";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     Bytewise,
+    /// Chromium's IndexedDB.
+    IndexedDb,
     /// An order of the app's own: only versions of one key can be compared.
     Unknown,
 }
@@ -20,16 +23,23 @@ pub(super) enum Order {
 impl Order {
     /// The order that a MANIFEST names.
     pub(super) fn named(name: Option<&[u8]>) -> Self {
-        if name == Some(BYTEWISE) { Self::Bytewise } else { Self::Unknown }
+        match name {
+            Some(BYTEWISE) => Self::Bytewise,
+            Some(INDEXED_DB) => Self::IndexedDb,
+            _ => Self::Unknown,
+        }
     }
 
     /// Whether `b` may follow `a` in a table: a greater key, or an older
     /// version of the same.
     pub(super) fn allows(self, a: InternalKey<'_>, b: InternalKey<'_>) -> bool {
-        match a.user.cmp(b.user) {
-            Ordering::Equal => a.tag > b.tag,
-            Ordering::Less => true,
-            Ordering::Greater => self == Self::Unknown,
+        if a.user == b.user {
+            return a.tag > b.tag;
+        }
+        match self {
+            Self::Bytewise => a.user < b.user,
+            Self::IndexedDb => indexed_db::compare(a.user, b.user) != Some(Ordering::Greater),
+            Self::Unknown => true,
         }
     }
 }

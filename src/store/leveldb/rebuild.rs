@@ -15,15 +15,15 @@ use serde_json::json;
 
 use super::coding::{Batch, InternalKey};
 use super::examine::{DataBlock, TableReport, data_block};
-use super::folder::{Folder, Listed, Name};
+use super::folder::{Folder, Listed};
 use super::log::{Item, LogWriter};
 use super::manifest::{TableMeta, Version};
 use super::order::{BYTEWISE, INDEXED_DB, Order};
 use super::scan::{self, Found};
+use super::state::State;
 use super::table::{self, Fault, index_entries, read_raw, unpack};
-use super::{age, examine_table, load_manifest, log, open_listed};
+use super::{age, examine_table, log, open_listed};
 use crate::fsys::{Dir, RelPath, shown};
-use crate::model::Severity;
 use crate::store::read_at::{OpenFile, ReadAt, open, read_vec};
 use crate::store::{Level, RebuildRequest, Rebuilt, StoreError, Subject};
 
@@ -76,60 +76,6 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
 fn first_free(folder: &Folder) -> u64 {
     let numbers = [&folder.manifests, &folder.logs, &folder.tables, &folder.backups];
     numbers.iter().filter_map(|files| files.keys().next_back()).max().map_or(1, |n| n.saturating_add(1))
-}
-
-/// What is known of the store's state.
-struct State {
-    version: Version,
-    /// Whether the version is the store's last one, so that its levels and its
-    /// lists hold.
-    trusted: bool,
-}
-
-impl State {
-    /// The state by the MANIFEST that CURRENT names, else by the newest that
-    /// fits what is there, else by what can be read of the newest.
-    fn find(subject: Subject<'_>, folder: &Folder) -> Result<Self, StoreError> {
-        let mut numbers: Vec<u64> = folder.manifests.keys().rev().copied().collect();
-        if let Some(named) = named_by_current(subject, folder)? {
-            numbers.retain(|n| *n != named);
-            numbers.insert(0, named);
-        }
-        let mut fallback: Option<Version> = None;
-        for number in numbers {
-            let Some((file, source)) = open_listed(subject, folder.manifests.get(&number))? else { continue };
-            let read = load_manifest(subject, file, &source)?;
-            let sound = read.findings.iter().all(|f| f.severity < Severity::Error);
-            let version = read.version;
-            if sound && version.missing_field().is_none() && fits(folder, &version) {
-                return Ok(Self { version, trusted: true });
-            }
-            fallback.get_or_insert(version);
-        }
-        Ok(Self { version: fallback.unwrap_or_default(), trusted: false })
-    }
-}
-
-/// Whether the version explains the files that are there. One that misses
-/// files while others are there of which it knows nothing is an old one.
-fn fits(folder: &Folder, version: &Version) -> bool {
-    let there = |n: &u64| folder.tables.contains_key(n) || folder.backups.contains_key(n);
-    let log = version.log_number.unwrap_or_default();
-    let complete = version.tables.keys().all(there) && (log == 0 || folder.logs.contains_key(&log));
-    let unlisted =
-        folder.tables.keys().any(|n| !version.tables.contains_key(n) && !version.removed.contains(n));
-    complete || !unlisted
-}
-
-fn named_by_current(subject: Subject<'_>, folder: &Folder) -> Result<Option<u64>, StoreError> {
-    let Some((file, source)) = open_listed(subject, folder.current.as_ref())? else { return Ok(None) };
-    let bytes = read_vec(&source, 0, source.len().min(super::MAX_CURRENT) as usize)
-        .map_err(|e| subject.read_error(&file.rel, e))?;
-    let name = std::str::from_utf8(&bytes).ok().and_then(|t| Name::parse(t.trim_end()));
-    Ok(match name {
-        Some(Name::Manifest(n)) if folder.manifests.contains_key(&n) => Some(n),
-        _ => None,
-    })
 }
 
 /// A table of the new store.

@@ -122,7 +122,7 @@ fn what_real_encoders_write_is_sound() {
 #[test]
 fn damage_that_is_covered_is_found() {
     for (seed, (name, bytes)) in (100..).zip(sound()) {
-        let bench = Bench::new(name);
+        let bench = Bench::new(name).parsed();
         bench.write(name, bytes);
         bench.every_damage_is_found(seed, &deep);
         bench.damage_is_found(30, seed + 50, &fast);
@@ -171,7 +171,7 @@ fn a_zeroed_end_is_found() {
 #[test]
 fn a_name_that_lies_is_told() {
     let state = |name: &str, bytes: &[u8]| {
-        let bench = Bench::new(name);
+        let bench = Bench::new(name).parsed();
         bench.write(name, bytes);
         bench.findings(&deep).into_iter().map(|f| (f.code, f.severity)).collect::<Vec<_>>()
     };

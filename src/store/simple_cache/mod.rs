@@ -10,19 +10,17 @@ mod hash;
 mod index;
 
 pub(super) use self::hash::super_fast_hash;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rayon::prelude::*;
-
 use self::entry::{Name, Part, Report};
 use self::index::{MAX_REAL_INDEX, RealIndex};
-use super::read_at::{ReadAt, WHOLE, open, read_vec};
-use super::tally::Tally;
+use super::read_at::{ReadAt, WHOLE, open, read_vec, with_whole};
+use super::tally::{Tally, each_file};
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Kind, Meta, RelPath};
+use crate::fsys::{Brief, Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 /// How many entry files `recognise` opens at most.
@@ -68,7 +66,7 @@ fn starts_with_magic(source: &dyn ReadAt) -> io::Result<bool> {
 struct EntryFile {
     name: Name,
     rel: RelPath,
-    meta: Meta,
+    meta: Brief,
 }
 
 /// The folder, sorted out by what each name means.
@@ -78,7 +76,7 @@ struct Listing {
     index: Option<RelPath>,
     /// Files of `index-dir`.
     real_index: Option<RelPath>,
-    leftovers: Vec<(RelPath, Meta)>,
+    leftovers: Vec<(RelPath, Brief)>,
     unknown: Vec<RelPath>,
 }
 
@@ -86,9 +84,11 @@ fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
     let fail = |e| subject.read_error(&RelPath::root(), e);
     let dir = subject.dir.dir(subject.path).map_err(fail)?;
     let mut out = Listing::default();
-    for item in dir.list().map_err(fail)? {
-        let rel = RelPath::new(&item.name).map_err(|e| fail(io::Error::other(e)))?;
-        let name = item.name.to_str().unwrap_or_default();
+    let items = dir.listed().map_err(fail)?;
+    out.entries.reserve(items.len());
+    for item in items {
+        let rel = RelPath::name(item.name).map_err(|e| fail(io::Error::other(e)))?;
+        let name = rel.file_name().and_then(|n| n.to_str()).unwrap_or_default();
         match item.meta.kind {
             Kind::File if name == INDEX => out.index = Some(rel),
             Kind::File if name.starts_with("todelete_") => out.leftovers.push((rel, item.meta)),
@@ -106,7 +106,7 @@ fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
 fn list_index_dir(subject: Subject<'_>, rel: &RelPath, out: &mut Listing) -> Result<(), StoreError> {
     let fail = |e| subject.read_error(rel, e);
     let dir = subject.dir.dir(&subject.path.join_rel(rel)).map_err(fail)?;
-    for item in dir.list().map_err(fail)? {
+    for item in dir.listed().map_err(fail)? {
         let path = rel.join(&item.name).map_err(|e| fail(io::Error::other(e)))?;
         match item.name.to_str() {
             Some(REAL_INDEX) if item.meta.kind == Kind::File => out.real_index = Some(path),
@@ -137,21 +137,16 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     check_indexes(subject, &listing, &mut out)?;
 
     let changing = AtomicU64::new(0);
-    let reports: Vec<Report> = listing
-        .entries
-        .par_iter()
-        .map(|file| {
-            control.safe_point()?;
-            let report = check_file(subject, file, level, &changing)?;
-            control.progress().advance(file.meta.size);
-            Ok(report)
-        })
-        .collect::<Result<_, StoreError>>()?;
-
     let mut unsummed = 0;
     let mut broken = BTreeSet::new();
     let mut named = BTreeSet::new();
-    for (file, report) in listing.entries.iter().zip(reports) {
+    let look = |file: &EntryFile| {
+        control.safe_point()?;
+        let report = check_file(subject, file, level, &changing)?;
+        control.progress().advance(file.meta.size);
+        Ok(report)
+    };
+    each_file(&listing.entries, look, |file, report| {
         out.seen(report.seen);
         for range in report.vouched {
             out.vouch(Some(&file.rel), range);
@@ -164,7 +159,7 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
         for finding in report.findings {
             out.finding(finding.in_file(file.rel.clone()));
         }
-    }
+    })?;
     name_companions(&listing, &broken, &named, &mut out);
 
     if level == Level::Fast && !listing.entries.is_empty() {
@@ -193,10 +188,7 @@ fn check_file(
     // The app may drop an entry while it is being looked at.
     let Some(source) = open(subject, &file.rel)? else { return Ok(Report::default()) };
     let result = if level == Level::Deep && source.len() <= WHOLE {
-        match read_vec(&source, 0, source.len() as usize) {
-            Ok(bytes) => entry::check(&bytes, file.name, level),
-            Err(e) => Err(e),
-        }
+        with_whole(&source, |bytes| entry::check(bytes, file.name, level)).flatten()
     } else {
         entry::check(&source, file.name, level)
     };
@@ -295,19 +287,22 @@ fn open_listed<'r>(
 pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
     let listing = list(subject)?;
     let used = last_used(subject, &listing).unwrap_or_default();
-    let mut groups: BTreeMap<u64, Vec<&EntryFile>> = BTreeMap::new();
-    for file in &listing.entries {
-        groups.entry(file.name.hash).or_default().push(file);
-    }
     let mut out = CacheEntries::default();
-    for (hash, files) in groups {
-        let whole = files.iter().any(|f| f.name.part == Part::Main);
-        let newest = files.iter().map(|f| f.meta.mtime_ns).max().unwrap_or_default();
-        let entry = CacheEntry {
-            files: files.iter().map(|f| f.rel.clone()).collect(),
-            last_used_ns: used.last_used.get(&hash).map_or(newest, |used| newest.max(*used)),
-            bytes: files.iter().map(|f| f.meta.size).sum(),
-        };
+    out.entries.reserve(listing.entries.len());
+    let mut files = listing.entries.into_iter().peekable();
+    // Sorted by name, the files of an entry follow one another.
+    while let Some(first) = files.next() {
+        let hash = first.name.hash;
+        let mut whole = first.name.part == Part::Main;
+        let mut newest = first.meta.mtime_ns;
+        let mut entry = CacheEntry { files: vec![first.rel], last_used_ns: 0, bytes: first.meta.size };
+        while let Some(more) = files.next_if(|f| f.name.hash == hash) {
+            whole |= more.name.part == Part::Main;
+            newest = newest.max(more.meta.mtime_ns);
+            entry.bytes += more.meta.size;
+            entry.files.push(more.rel);
+        }
+        entry.last_used_ns = used.last_used.get(&hash).map_or(newest, |used| newest.max(*used));
         if whole { out.entries.push(entry) } else { out.leftovers.push(entry) }
     }
     out.leftovers.extend(listing.leftovers.into_iter().map(|(rel, meta)| CacheEntry {
@@ -332,4 +327,4 @@ fn last_used(subject: Subject<'_>, listing: &Listing) -> Option<RealIndex> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -30,7 +30,7 @@ fn record(flags: u32, data: &[u8], size: u32) -> Vec<u8> {
 }
 
 /// The `_0` file of an entry.
-fn main_file(key: &str, stream0: &[u8], stream1: &[u8], digest: bool) -> Vec<u8> {
+pub(in crate::store) fn main_file(key: &str, stream0: &[u8], stream1: &[u8], digest: bool) -> Vec<u8> {
     let mut out = header(5, key);
     out.extend(stream1);
     out.extend(record(1, stream1, 0));
@@ -62,11 +62,11 @@ fn sparse_file(key: &str, ranges: &[(u64, &[u8])]) -> Vec<u8> {
     out
 }
 
-fn stem(key: &str) -> String {
+pub(in crate::store) fn stem(key: &str) -> String {
     format!("{:016x}", entry_hash(key.as_bytes()))
 }
 
-fn index() -> Vec<u8> {
+pub(in crate::store) fn index() -> Vec<u8> {
     let mut out = entry::INITIAL_MAGIC.to_le_bytes().to_vec();
     out.extend(9u32.to_le_bytes());
     out.extend([0; 12]);
@@ -94,6 +94,7 @@ fn deep(subject: Subject<'_>) -> Result<Tally, StoreError> {
 #[test]
 fn damage_under_a_checksum_is_found_in_the_right_file() {
     sound().every_damage_is_found(11, &deep);
+    sound().any_damage_is_survived(87, &deep);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Lets the real Chromium and Firefox visit a page, to fill a home folder or to read it back.
 
-Usage: browse.py fill|read [--browser chromium|firefox]... [--end close|kill] HOME_DIR
+Usage: browse.py fill|read|load [--browser chromium|firefox]... [--end close|kill] [--http-cache KIND] HOME_DIR
 
 The page is served under the sites' real names over TLS: this program is the browsers' only proxy, so their traffic
 goes nowhere but here, whatever the name. A certificate authority made for the one home vouches for it.
-Prints one JSON document: per browser, per site, what the page found in its stores.
+Prints one JSON document: per browser, per site, what the page found in its stores; with `load`, which of the cacheable
+files the browser had to ask for again.
 """
 import argparse
 import hashlib
@@ -30,7 +31,7 @@ import zlib
 HERE = pathlib.Path(__file__).resolve().parent
 SITES = ["seller-us.tiktok.com", "www.tiktok.com", "forum.example.net"]
 FILES = {"/page.js": "text/javascript", "/worker.js": "text/javascript"}
-PAGES = {"/fill": "fill.html", "/read": "read.html"}
+PAGES = {"/fill": "fill.html", "/read": "read.html", "/load": "load.html"}
 LOGIN = "sessionid=5f1d0c9ab2e84a7d; Max-Age=31536000; Path=/; Secure; HttpOnly; SameSite=Lax"
 # A page that has not reported by then never will; a loaded machine gets there in a fifth of it.
 REPORT_SECONDS = 180
@@ -124,6 +125,7 @@ class Page(http.server.BaseHTTPRequestHandler):
             logged_in = "sessionid=5f1d0c9ab2e84a7d" in self.headers.get("Cookie", "")
             self.answer("application/json", json.dumps({"session": logged_in, "names": names}).encode(), never)
         elif path.startswith("/asset/"):
+            self.server.asked.append((self.site, path.removeprefix("/asset/")))
             kind, body = asset(path.removeprefix("/asset/"))
             self.answer(kind, body, forever)
         elif path.startswith("/offline/"):
@@ -195,7 +197,7 @@ def environment(home):
     return kept | {"HOME": str(home)}
 
 
-def chromium(home, port, url):
+def chromium(home, port, url, http_cache):
     trust(authority(home), home / ".pki/nssdb")
     command = [
         "chromium", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--password-store=basic",
@@ -206,6 +208,8 @@ def chromium(home, port, url):
     ]
     if os.geteuid() == 0:
         command.append("--no-sandbox")
+    if http_cache:
+        command.append(f"--enable-features=DiskCacheBackendExperiment:backend/{http_cache}")
     return command + [url], environment(home)
 
 
@@ -257,7 +261,7 @@ def firefox_profile(home):
     return None
 
 
-def firefox(home, port, url):
+def firefox(home, port, url, _http_cache):
     if firefox_profile(home) is None:
         run(firefox_program(), "--headless", "-CreateProfile", "default-esr", env=environment(home), timeout=120)
     profile = firefox_profile(home)
@@ -356,17 +360,19 @@ def alive(group):
     return False
 
 
-def visit(name, mode, home, how):
+def visit(name, mode, home, how, http_cache=None):
     """One browser goes through all sites; answers what each of them reported."""
     folder = authority(home)
     server = Server(("127.0.0.1", 0), Page)
     server.reports = queue.Queue()
+    server.asked = []
     # Names this visit, so that a page which the browser restores from an earlier one is not taken for it.
     server.visit = f"?{secrets.token_hex(8)}"
     server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.tls.load_cert_chain(folder / "site.pem", folder / "site.key")
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    command, variables = BROWSERS[name](home, server.server_port, f"https://{SITES[0]}/{mode}{server.visit}")
+    command, variables = BROWSERS[name](home, server.server_port, f"https://{SITES[0]}/{mode}{server.visit}",
+                                        http_cache)
     log = open(os.environ.get("SHOPMEND_BROWSER_LOG", os.devnull), "ab")
     process = subprocess.Popen(command, env=variables, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                start_new_session=True)
@@ -389,15 +395,19 @@ def visit(name, mode, home, how):
         end(name, home, process, how)
         server.shutdown()
         log.close()
+    if mode == "load":
+        return {site: {"asked": sorted({a for s, a in server.asked if s == site}), **holds[site]} for site in holds}
     return holds
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=["fill", "read"])
+    parser.add_argument("mode", choices=["fill", "read", "load"])
     parser.add_argument("--browser", action="append", choices=sorted(BROWSERS))
     parser.add_argument("--end", choices=["close", "kill"], default="close",
                         help="how the browser ends: closed (default), or killed, which leaves its journals hot")
+    parser.add_argument("--http-cache", choices=["simple", "blockfile", "sql"],
+                        help="how Chromium keeps its HTTP cache, instead of its default for this system")
     parser.add_argument("home", type=pathlib.Path)
     arguments = parser.parse_args()
     home = arguments.home.resolve()
@@ -407,7 +417,7 @@ def main():
     if missing:
         sys.exit(f"missing: {', '.join(missing)}")
     home.mkdir(parents=True, exist_ok=True)
-    found = {name: visit(name, arguments.mode, home, arguments.end) for name in names}
+    found = {name: visit(name, arguments.mode, home, arguments.end, arguments.http_cache) for name in names}
     json.dump(found, sys.stdout, indent=1, sort_keys=True)
     print()
 

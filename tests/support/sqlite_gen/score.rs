@@ -26,6 +26,8 @@ pub struct Score {
     pub lost: usize,
     /// Destroyed rows that came back equal all the same.
     pub bonus: usize,
+    /// Destroyed rows that did not, nor as their damaged bytes read now.
+    pub gone: usize,
     /// Rows in a table that were never there and are not listed as doubtful.
     pub wrong: usize,
     /// Rows that read as the damaged bytes now say; nothing in the row tells.
@@ -47,6 +49,7 @@ impl Score {
         self.aside += other.aside;
         self.lost += other.lost;
         self.bonus += other.bonus;
+        self.gone += other.gone;
         self.wrong += other.wrong;
         self.excused += other.excused;
         self.silent += other.silent;
@@ -184,9 +187,9 @@ pub fn score(case: &Case, damaged: &Damaged, out: &Path) -> Score {
             true_keys.insert(k);
             if !alive {
                 score.bonus += usize::from(exact);
-                if let Some(now) = reads_as(r, case, damaged) {
-                    true_keys.insert(format!("~{}", key(&plain(&now, spec))));
-                }
+                let now = reads_as(r, case, damaged).map(|now| key(&plain(&now, spec)));
+                score.gone += usize::from(!exact && !now.as_ref().is_some_and(|n| got_keys.contains_key(n)));
+                true_keys.extend(now.map(|n| format!("~{n}")));
                 continue;
             }
             if exact {
@@ -224,7 +227,7 @@ pub fn score(case: &Case, damaged: &Damaged, out: &Path) -> Score {
 }
 
 fn example(score: &mut Score, what: &str, spec: &TableSpec, r: &Record) {
-    if score.examples.len() < 6 {
+    if score.examples.len() < 6 || what == "wrong" && score.examples.len() < 12 {
         let values: Vec<String> = r.values.iter().map(for_a_person).collect();
         let shown: String = values.join(", ").chars().take(110).collect();
         let at = r.spans.first().map(|s| (s.file, s.start));
@@ -319,6 +322,10 @@ fn is_declared(declared: &HashSet<(String, String)>, spec: &TableSpec, r: &Recor
         .map(|v| match v {
             Val::Text(b) => format!("'{}'", view.text(b)),
             Val::Int(n) => n.to_string(),
+            Val::Blob(b) => {
+                let hex: Vec<String> = b.iter().take(32).map(|b| format!("{b:02x}")).collect();
+                format!("x'{}'", hex.concat())
+            }
             _ => "NULL".into(),
         })
         .collect();

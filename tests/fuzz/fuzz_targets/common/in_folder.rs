@@ -33,3 +33,36 @@ pub fn check(kind: StoreKind, store: &str, files: &[(&str, &[u8])]) {
         let _ = store::entries(kind, subject, &Control::default());
     });
 }
+
+/// Rebuilds a copy of the store that was checked last; what comes out has to
+/// be sound by its own check.
+#[allow(dead_code)]
+pub fn rebuild(kind: StoreKind, store: &str) {
+    FOLDER.with(|folder| {
+        let (copy, out) = (folder.path().join(".copy"), folder.path().join(".out"));
+        for path in [&copy, &out] {
+            let _ = fs::remove_dir_all(path);
+        }
+        fs::create_dir(&copy).unwrap();
+        for entry in fs::read_dir(folder.path().join(store)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        }
+        let control = Control::default();
+        let request = store::RebuildRequest {
+            copy: &copy,
+            out: &out,
+            how: shopmend::model::Remedy::Rebuild,
+            schema_from: None,
+            control: &control,
+        };
+        if store::rebuild(kind, &request).is_ok() {
+            let dir = Dir::open(folder.path()).unwrap();
+            let path = RelPath::new(".out").unwrap();
+            let check = store::check(kind, Subject { dir: &dir, path: &path }, Level::Deep, &control).unwrap();
+            let wrong: Vec<_> =
+                check.findings.iter().filter(|f| f.severity > shopmend::model::Severity::Info).collect();
+            assert!(wrong.is_empty(), "a rebuilt store is not sound: {wrong:?}");
+        }
+    });
+}

@@ -7,30 +7,27 @@
 //! being written, and takes a missing value for a miss (JakeWharton
 //! DiskLruCache, OkHttp `DiskLruCache`, Glide `DiskLruCacheWrapper`).
 
+mod journal;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::io::{self, BufRead, Read as _};
-use std::ops::Range;
+use std::io::{self, Read as _};
 
+use self::journal::{Journal, Line, MAGIC, MAX_VALUES, Malformed, parse};
 use super::source::Source;
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Clearable, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Entry, Kind, RelPath, printable};
+use crate::fsys::{Kind, Named, RelPath, printable};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 const JOURNAL: &str = "journal";
 const BACKUP: &str = "journal.bkp";
 const SCRATCH: &str = "journal.tmp";
-const MAGIC: &str = "libcore.io.DiskLruCache";
 /// `OkHttp`'s application version; its first value is the response's head.
 const OKHTTP: &str = "201105";
 /// Longest journal that is read.
 const MAX_JOURNAL: u64 = 256 << 20;
-/// Longest line of a journal that is taken for one.
-const MAX_LINE: u64 = 16 * 1024;
-/// Most values an entry can have here; real caches have one or two.
-const MAX_VALUES: usize = 64;
 
 /// Whether a folder is one: its journal says so.
 pub(super) fn recognise(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
@@ -47,30 +44,6 @@ pub(super) fn recognise(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<b
     }
     Ok(false)
 }
-
-/// What the last line about a key says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Line {
-    /// The lengths of its values; empty while it is being written.
-    lengths: Vec<u64>,
-    clean: bool,
-    /// Where the line lies in the journal, its end of line included.
-    range: Range<u64>,
-}
-
-/// A journal, as the library would read it.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Journal {
-    app_version: String,
-    values: usize,
-    lines: HashMap<String, Line>,
-    /// The end of the last whole line, when something follows it.
-    unterminated: Option<u64>,
-}
-
-/// Why the library would drop the cache: code, offset, expected, found.
-#[derive(Debug, PartialEq, Eq)]
-struct Malformed(&'static str, u64, String, String);
 
 /// Checks the folder at `subject.path`.
 ///
@@ -159,12 +132,12 @@ fn clean_entry(
     level: Level,
     journal: &Journal,
     (key, line): (&str, &Line),
-    files: &HashMap<String, Entry>,
+    files: &HashMap<String, Named>,
     journal_name: &RelPath,
     evicted: &mut Option<(u64, u64)>,
     tally: &mut Tally,
 ) -> Result<(), StoreError> {
-    let present: Vec<(String, Option<&Entry>)> = (0..line.lengths.len())
+    let present: Vec<(String, Option<&Named>)> = (0..line.lengths.len())
         .map(|n| format!("{key}.{n}"))
         .map(|file| (file.clone(), files.get(&file).filter(|e| e.meta.kind == Kind::File)))
         .collect();
@@ -210,7 +183,7 @@ fn unfinished(
     key: &str,
     line: &Line,
     journal: &Journal,
-    files: &HashMap<String, Entry>,
+    files: &HashMap<String, Named>,
     journal_name: &RelPath,
     tally: &mut Tally,
 ) {
@@ -300,9 +273,9 @@ fn value_name(name: &str) -> Option<ValueName<'_>> {
 }
 
 /// The folder's entries by name; names that are not UTF-8 are none of ours.
-fn list(subject: Subject<'_>) -> Result<HashMap<String, Entry>, StoreError> {
+fn list(subject: Subject<'_>) -> Result<HashMap<String, Named>, StoreError> {
     let failed = |source| StoreError::Read { path: subject.shown(), source };
-    let entries = subject.dir.dir(subject.path).and_then(|d| d.list()).map_err(failed)?;
+    let entries = subject.dir.dir(subject.path).and_then(|d| d.listed()).map_err(failed)?;
     Ok(entries.into_iter().filter_map(|e| Some((e.name.to_str()?.to_owned(), e))).collect())
 }
 
@@ -323,113 +296,6 @@ fn on_file(finding: Finding, name: &str) -> Finding {
         Ok(path) => finding.in_file(path),
         Err(_) => finding,
     }
-}
-
-/// Why a journal could not be read at all.
-enum Stop {
-    Read(io::Error),
-    Cancelled(crate::control::Cancelled),
-}
-
-impl Stop {
-    fn into_store(self, source: &Source) -> StoreError {
-        match self {
-            Self::Read(e) => source.error(e),
-            Self::Cancelled(c) => c.into(),
-        }
-    }
-}
-
-/// Reads a journal; the inner error is what makes the library drop the cache.
-fn parse(mut input: impl BufRead, control: &Control) -> Result<Result<Journal, Malformed>, Stop> {
-    let mut journal = Journal::default();
-    let mut at = 0;
-    let mut number = 0_u64;
-    let mut buffer = Vec::new();
-    loop {
-        if number.is_multiple_of(1024) {
-            control.safe_point().map_err(Stop::Cancelled)?;
-        }
-        buffer.clear();
-        let read = (&mut input).take(MAX_LINE).read_until(b'\n', &mut buffer).map_err(Stop::Read)? as u64;
-        let start = at;
-        at += read;
-        number += 1;
-        let Some(line) = buffer.strip_suffix(b"\n") else {
-            if number <= 5 {
-                let found = "the end of the file".to_owned();
-                return Ok(Err(Malformed("disklru.header", start, "a header of five lines".into(), found)));
-            }
-            if read == MAX_LINE {
-                let found = format!("a line longer than {MAX_LINE} bytes");
-                return Ok(Err(Malformed("disklru.journal", start, "a journal line".into(), found)));
-            }
-            journal.unterminated = (read > 0).then_some(start);
-            return Ok(Ok(journal));
-        };
-        let text = String::from_utf8_lossy(line);
-        let result = if number <= 5 {
-            header(&mut journal, number, &text).map_err(|expected| ("disklru.header", expected))
-        } else {
-            record(&mut journal, &text, start..at).map_err(|expected| ("disklru.journal", expected))
-        };
-        if let Err((code, expected)) = result {
-            let found: String = printable(&text).chars().take(80).collect();
-            return Ok(Err(Malformed(code, start, expected, found)));
-        }
-    }
-}
-
-fn header(journal: &mut Journal, number: u64, text: &str) -> Result<(), String> {
-    match number {
-        1 if text == MAGIC => Ok(()),
-        1 => Err(MAGIC.to_owned()),
-        2 if text == "1" => Ok(()),
-        2 => Err("format version 1".to_owned()),
-        3 => {
-            text.clone_into(&mut journal.app_version);
-            text.parse::<i32>().map(drop).map_err(|_| "the application's version".to_owned())
-        }
-        4 => match text.parse() {
-            Ok(values @ 1..=MAX_VALUES) => {
-                journal.values = values;
-                Ok(())
-            }
-            _ => Err("the number of values an entry".to_owned()),
-        },
-        _ if text.is_empty() => Ok(()),
-        _ => Err("an empty line".to_owned()),
-    }
-}
-
-fn record(journal: &mut Journal, text: &str, range: Range<u64>) -> Result<(), String> {
-    let (word, rest) = text.split_once(' ').ok_or("CLEAN, DIRTY, REMOVE or READ and a key")?;
-    let (key, lengths) = rest.split_once(' ').map_or((rest, None), |(key, lengths)| (key, Some(lengths)));
-    if key.is_empty() {
-        return Err("a key".to_owned());
-    }
-    match (word, lengths) {
-        ("CLEAN", Some(lengths)) => {
-            let lengths: Vec<u64> = lengths
-                .split(' ')
-                .map(str::parse)
-                .collect::<Result<_, _>>()
-                .map_err(|_| "CLEAN, a key and lengths".to_owned())?;
-            if lengths.len() != journal.values {
-                return Err(format!("{} lengths", journal.values));
-            }
-            journal.lines.insert(key.to_owned(), Line { lengths, clean: true, range });
-        }
-        ("DIRTY", None) => {
-            journal.lines.insert(key.to_owned(), Line { lengths: Vec::new(), clean: false, range });
-        }
-        ("REMOVE", None) => {
-            journal.lines.remove(key);
-        }
-        ("READ", None) => {}
-        _ => return Err("CLEAN with lengths, or DIRTY, REMOVE or READ with a key alone".to_owned()),
-    }
-    Ok(())
 }
 
 /// Judges the head of a cached response (OkHttp `Cache.Entry`): URL, method,

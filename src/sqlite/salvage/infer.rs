@@ -1,0 +1,162 @@
+//! Tables whose schema row is lost and that nothing else describes: their
+//! pages still form trees. Each such tree becomes a table of its own, named
+//! after its root page, with columns `c0` to `cN`.
+
+use std::collections::HashSet;
+
+use super::cells::{Cell, strict};
+use super::chain::Chains;
+use super::pages::Pages;
+use super::scan::{NOBODY, PageKind, Scan};
+use super::schema::{SCHEMA_TREE, Schema};
+use super::shape::{Shape, TreeKind};
+use super::tree::{How, Leaf, Range, Tree, Walker};
+use crate::control::{Cancelled, Control};
+use crate::sqlite::ddl::{self, Statement};
+use crate::sqlite::format::PageType;
+use crate::sqlite::record::{self, Class, Slot};
+use crate::sqlite::salvaged::{ObjectKind, SchemaObject, SchemaOrigin};
+
+/// Most trees of a single leaf page that are made tables: more are no roots,
+/// but leaves that lost their parent.
+const MAX_LONE: usize = 64;
+/// Most tables that are inferred.
+const MAX_TABLES: usize = 2000;
+
+/// Makes tables of the trees that no table of the schema has; their pages
+/// leave `homeless`.
+///
+/// # Errors
+/// When cancelled.
+pub(super) fn infer(
+    pages: &Pages,
+    scan: &mut Scan,
+    chains: &Chains,
+    free: &HashSet<u32>,
+    homeless: &mut Vec<u32>,
+    schema: &mut Schema,
+    trees: &mut Vec<Tree>,
+    control: &Control,
+) -> Result<(), Cancelled> {
+    let (mut buf, mut cells, mut slots) = (Vec::new(), Vec::<Cell>::new(), Vec::<Slot>::new());
+    let lone = |scan: &Scan, page: u32| {
+        scan.info(page).owner == NOBODY && !free.contains(&page) && !chains.uses(page)
+    };
+    let mut tops: Vec<u32> = Vec::new();
+    let mut children: HashSet<u32> = HashSet::new();
+    for page in 2..=pages.count {
+        if scan.info(page).kind == PageKind::Sound(PageType::TableInterior) && lone(scan, page) {
+            pages.read(page, &mut buf);
+            if let Some(head) = strict(&buf, Pages::head_at(page), pages.usable(), &mut cells, &mut slots) {
+                tops.push(page);
+                children.extend(cells.iter().map(|c| c.child));
+                children.insert(head.right);
+            }
+        }
+    }
+    tops.retain(|p| !children.contains(p));
+    let is_leaf = |scan: &Scan, page: u32| {
+        scan.info(page).kind == PageKind::Sound(PageType::TableLeaf) && lone(scan, page)
+    };
+    // Leaves that look like those of a known table are its own or remains of it.
+    let mut known = |page: u32| {
+        pages.read(page, &mut buf);
+        strict(&buf, Pages::head_at(page), pages.usable(), &mut cells, &mut slots).is_some()
+            && trees.iter().filter(|t| t.shape.kind == TreeKind::Rowid).any(|tree| {
+                cells.iter().all(|c| {
+                    record::decode(c.local_bytes(&buf), c.payload, &mut slots).is_ok()
+                        && tree.shape.usual(&slots)
+                })
+            })
+    };
+    let single: Vec<u32> = homeless
+        .iter()
+        .copied()
+        .filter(|p| !children.contains(p) && is_leaf(scan, *p) && !known(*p))
+        .collect();
+    if single.len() <= MAX_LONE {
+        tops.extend(single);
+    }
+    for top in tops.into_iter().take(MAX_TABLES) {
+        control.safe_point()?;
+        let shape = Shape {
+            kind: TreeKind::Rowid,
+            fields: Vec::new(),
+            seen_fields: usize::MAX,
+            seen_records: 0,
+            key_fields: 0,
+        };
+        let number = trees.len();
+        let mut tree = Tree {
+            object: schema.objects.len(),
+            table: number,
+            shape,
+            root: top,
+            leaves: Vec::new(),
+            holes: Vec::new(),
+            interior: Vec::new(),
+        };
+        let owner = SCHEMA_TREE + 1 + number as u32;
+        Walker::default().walk_from(pages, scan, &mut tree, owner, top, Range::default(), How::Reattached);
+        let Some((sql, fewest)) = statement(pages, scan, &tree.leaves, top, schema) else { continue };
+        let Ok(Statement::Table(table)) = ddl::parse(&sql) else { continue };
+        tree.shape = Shape { seen_fields: fewest, ..Shape::of_table(&table) };
+        schema.objects.push(SchemaObject {
+            kind: ObjectKind::Table,
+            name: table.name.clone(),
+            table: table.name.clone(),
+            root_page: top,
+            sql: Some(sql),
+            origin: SchemaOrigin::Inferred,
+        });
+        schema.tables.push(Some(table));
+        schema.indexes.push(None);
+        trees.push(tree);
+    }
+    homeless.retain(|p| scan.info(*p).owner == NOBODY);
+    Ok(())
+}
+
+/// A statement for the records of these leaves, and the fewest fields that one has.
+fn statement(
+    pages: &Pages,
+    scan: &Scan,
+    leaves: &[Leaf],
+    root: u32,
+    schema: &Schema,
+) -> Option<(String, usize)> {
+    let (mut most, mut fewest, mut records) = (0, usize::MAX, 0_u64);
+    // A first field that is always NULL is the rowid under a name of its own.
+    let mut alias = true;
+    let (mut buf, mut cells, mut slots) = (Vec::new(), Vec::<Cell>::new(), Vec::<Slot>::new());
+    for leaf in leaves {
+        if !matches!(scan.info(leaf.page).kind, PageKind::Sound(_)) {
+            continue;
+        }
+        pages.read(leaf.page, &mut buf);
+        if strict(&buf, Pages::head_at(leaf.page), pages.usable(), &mut cells, &mut slots).is_none() {
+            continue;
+        }
+        for cell in &cells {
+            if record::decode(cell.local_bytes(&buf), cell.payload, &mut slots).is_ok() {
+                records += 1;
+                most = most.max(slots.len());
+                fewest = fewest.min(slots.len());
+                alias &= slots.first().is_some_and(|s| Class::of_serial(s.serial) == Class::Null);
+            }
+        }
+    }
+    if records == 0 || most == 0 || most > 1900 {
+        return None;
+    }
+    let taken = |name: &str| schema.objects.iter().any(|o| o.name.eq_ignore_ascii_case(name));
+    let name = std::iter::once(format!("table_{root}"))
+        .chain((2..MAX_TABLES).map(|n| format!("table_{root}_{n}")))
+        .find(|n| !taken(n))?;
+    let column = |i: usize| match i {
+        0 if alias && most > 1 => "c0 INTEGER PRIMARY KEY".to_owned(),
+        i => format!("c{i}"),
+    };
+    let columns: Vec<String> = (0..most).map(column).collect();
+    Some((format!("CREATE TABLE {name}({})", columns.join(", ")), fewest))
+}

@@ -1,0 +1,130 @@
+//! The checks on stores that the real Chromium and Firefox wrote, when there is
+//! a home that they filled (`SHOPMEND_BROWSER_HOME`, see `scripts/test`): every
+//! change and cut where a check vouches is found, and where none does it says so.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::damage::{Bench, Checked};
+use super::{Level, Subject, blockfile, cache_storage, firefox_cache, leveldb, simple_cache, sql_cache};
+use crate::control::Control;
+
+/// A folder of that name and kind below the filled home; `None`, and said so,
+/// where there is no such home.
+fn find(test: &str, suffix: &str, is_it: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
+    let mut home = std::env::var_os("SHOPMEND_BROWSER_HOME").unwrap_or_default();
+    home.push(suffix);
+    if !Path::new(&home).is_dir() {
+        let strict = std::env::var("SHOPMEND_STRICT").is_ok_and(|v| v == "1");
+        assert!(!strict, "{test} could not run: no filled home {}", home.display());
+        let line =
+            format!("SKIPPED: {test}: SHOPMEND_BROWSER_HOME{suffix} is no home that browsers filled\n");
+        eprint!("{line}");
+        if let Some(path) = std::env::var_os("SHOPMEND_SKIP_LOG") {
+            let log = fs::OpenOptions::new().create(true).append(true).open(path);
+            log.and_then(|mut f| f.write_all(line.as_bytes())).unwrap();
+        }
+        return None;
+    }
+    let found = walkdir::WalkDir::new(&home).sort_by_file_name().into_iter().map(|e| e.unwrap().into_path());
+    Some(found.into_iter().find(|p| is_it(p)).expect("the browsers made such a store"))
+}
+
+/// Leaves only the first `n` files of that ending: each damage means another
+/// look at the whole store.
+fn keep(bench: &Bench, folder: &str, ending: &str, n: usize) {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(bench.path().join(folder)).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    for path in files.iter().filter(|p| p.is_file() && p.to_string_lossy().ends_with(ending)).skip(n) {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+fn prove(bench: &Bench, seed: u64, check: &dyn Fn(Subject<'_>) -> Checked) {
+    bench.every_damage_is_found(seed, check);
+    bench.what_is_not_covered_is_said(seed, check);
+}
+
+#[test]
+fn a_real_leveldb_log_and_manifest() {
+    let is_it = |p: &Path| p.ends_with("Local Storage/leveldb");
+    let Some(store) = find("a_real_leveldb_log_and_manifest", "", &is_it) else { return };
+    prove(&Bench::copy_of(&store), 201, &|s| leveldb::examine_store(s, Level::Deep, &Control::default()));
+}
+
+#[test]
+fn a_real_indexed_db() {
+    let is_it = |p: &Path| p.to_string_lossy().ends_with("seller-us.tiktok.com_0.indexeddb.leveldb");
+    let Some(store) = find("a_real_indexed_db", "", &is_it) else { return };
+    let check = |s: Subject<'_>| leveldb::examine_store(s, Level::Deep, &Control::default());
+    Bench::copy_of(&store).damage_is_found(60, 203, &check);
+}
+
+#[test]
+fn a_real_simple_cache() {
+    let is_it = |p: &Path| p.ends_with("Cache/Cache_Data");
+    let Some(store) = find("a_real_simple_cache", "", &is_it) else { return };
+    let bench = Bench::copy_of(&store);
+    keep(&bench, "store", "_0", 25);
+    prove(&bench, 204, &|s| simple_cache::examine(s, Level::Deep, &Control::default()));
+}
+
+#[test]
+fn a_real_code_cache() {
+    let is_it = |p: &Path| p.ends_with("Code Cache/js");
+    let Some(store) = find("a_real_code_cache", "", &is_it) else { return };
+    let bench = Bench::copy_of(&store);
+    keep(&bench, "store", "_0", 25);
+    prove(&bench, 205, &|s| simple_cache::examine(s, Level::Deep, &Control::default()));
+}
+
+#[test]
+fn a_real_service_worker_script_cache() {
+    let is_it = |p: &Path| p.ends_with("Service Worker/ScriptCache");
+    let Some(store) = find("a_real_service_worker_script_cache", "", &is_it) else { return };
+    prove(&Bench::copy_of(&store), 206, &|s| simple_cache::examine(s, Level::Deep, &Control::default()));
+}
+
+#[test]
+fn a_real_cache_storage() {
+    let is_it = |p: &Path| p.join("index.txt").is_file();
+    let Some(store) = find("a_real_cache_storage", "", &is_it) else { return };
+    prove(&Bench::copy_of(&store), 207, &|s| cache_storage::examine(s, Level::Deep, &Control::default()));
+}
+
+#[test]
+fn a_real_firefox_cache() {
+    let is_it = |p: &Path| p.ends_with("cache2");
+    let Some(store) = find("a_real_firefox_cache", "", &is_it) else { return };
+    let bench = Bench::copy_of(&store);
+    keep(&bench, "store/entries", "", 25);
+    prove(&bench, 208, &|s| firefox_cache::examine(s, Level::Deep, &Control::default()));
+}
+
+#[test]
+fn a_real_blockfile_cache() {
+    let is_it = |p: &Path| p.ends_with("Cache/Cache_Data");
+    let Some(store) = find("a_real_blockfile_cache", "-blockfile", &is_it) else { return };
+    prove(&Bench::copy_of(&store), 209, &|s| blockfile::examine(s, &Control::default()));
+}
+
+#[test]
+fn a_real_sql_cache() {
+    let is_it = |p: &Path| p.ends_with("Cache/Cache_Data");
+    let Some(store) = find("a_real_sql_cache", "-sql", &is_it) else { return };
+    let bench = Bench::copy_of(&store);
+    // One of the databases, and of that a few rows as Chromium wrote them.
+    for name in ["sqldb1", "sqldb1-journal", "sqldb2", "sqldb2-journal"] {
+        fs::remove_file(bench.path().join("store").join(name)).unwrap();
+    }
+    bench.write("store/index", "SQLCacheTruncate1");
+    let db = rusqlite::Connection::open(bench.path().join("store/sqldb0")).unwrap();
+    db.execute_batch(
+        "DELETE FROM resources WHERE res_id % 20 <> 3; DELETE FROM blobs WHERE res_id % 20 <> 3; VACUUM",
+    )
+    .unwrap();
+    drop(db);
+    prove(&bench, 210, &|s| sql_cache::examine(s, Level::Deep, &Control::default()));
+}

@@ -1,0 +1,32 @@
+//! Everything that a device or the adb server sends: lists, listings, packets,
+//! transfers, descriptions.
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use shopmend::place::adb;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((which, data)) = data.split_first() else { return };
+    match which % 6 {
+        0 => drop(adb::parse(data)),
+        1 => {
+            if let Ok(all) = adb::parse_listing(data, b"@m@", Path::new("/data/x")) {
+                assert!(all.iter().all(|(path, _)| path.starts_with("/data/x")));
+            }
+        }
+        2 => {
+            let mut seen = 0;
+            let mut sink = |part: &[u8]| {
+                seen += part.len();
+                Ok(())
+            };
+            let _ = adb::Packets::new(data).run(&mut sink, &mut || Ok(()));
+            assert!(seen <= data.len());
+        }
+        3 => drop(adb::sync_file(&mut &data[..], &mut |_| Ok(()))),
+        4 => assert!(!adb::Facts::parse(data).serial.contains('/')),
+        _ => drop((adb::app_facts(data, "+0700"), adb::processes(data, "com.x"))),
+    }
+});

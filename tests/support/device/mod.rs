@@ -1,0 +1,147 @@
+//! A test device that the real `adb` talks to, and an adb server of its own
+//! for each test.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod adbd;
+pub mod root;
+mod services;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use shopmend::sample::android;
+use shopmend::sample::harm::Roots;
+
+pub use adbd::{Daemon, Faults, Lie};
+pub use root::{Model, Su, lacking, own};
+
+use super::run::Run;
+
+/// An adb server that only the test's own programs know.
+pub struct AdbServer {
+    port: u16,
+    home: tempfile::TempDir,
+}
+
+impl AdbServer {
+    pub fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let home = tempfile::Builder::new().prefix("shopmend-adb-").tempdir().unwrap();
+        let this = Self { port, home };
+        let out = this.adb(&["start-server"]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        this
+    }
+
+    /// Runs the real `adb` on this server.
+    pub fn adb(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut out = Command::new("adb");
+        out.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        out.env("HOME", self.home.path()).env("ANDROID_ADB_SERVER_PORT", self.port.to_string());
+        out.env("TMPDIR", self.home.path()).stdin(Stdio::null());
+        out
+    }
+
+    /// A run of the program that uses this server.
+    pub fn run(&self) -> Run {
+        Run::new().env("ANDROID_ADB_SERVER_PORT", self.port.to_string()).env("SHOPMEND_ADB_TIMEOUT", "6")
+    }
+
+    /// Connects a device and waits until adb calls it that.
+    #[track_caller]
+    pub fn connect(&self, address: &str, state: &str) {
+        self.adb(&["disconnect", address]);
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            self.adb(&["connect", address]);
+            let listed = String::from_utf8_lossy(&self.adb(&["devices"]).stdout).into_owned();
+            let line = listed.lines().find(|l| l.starts_with(address)).unwrap_or_default();
+            if line.ends_with(state) {
+                return;
+            }
+            assert!(Instant::now() < end, "{address} should be {state}: {listed}");
+            std::thread::sleep(Duration::from_millis(50));
+            if !line.is_empty() {
+                self.adb(&["disconnect", address]);
+            }
+        }
+    }
+}
+
+impl Drop for AdbServer {
+    fn drop(&mut self) {
+        // Our own server, on our own port.
+        self.adb(&["kill-server"]);
+    }
+}
+
+/// A device with its daemon.
+pub struct TestDevice {
+    tmp: tempfile::TempDir,
+    pub daemon: Daemon,
+}
+
+impl TestDevice {
+    /// With both apps, every store healthy.
+    pub fn with_apps(model: Model) -> Self {
+        let this = Self::empty(model);
+        root::fill(this.root());
+        this
+    }
+
+    /// With the TikTok app alone.
+    pub fn with_tiktok(model: Model) -> Self {
+        let this = Self::empty(model);
+        android::tiktok(this.root(), std::time::SystemTime::now()).unwrap();
+        own(this.root());
+        this
+    }
+
+    /// Without any app's data.
+    pub fn empty(model: Model) -> Self {
+        let tmp = tempfile::Builder::new().prefix("shopmend-device-").tempdir().unwrap();
+        let root = tmp.path().canonicalize().unwrap();
+        std::fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        root::build(&root, &model);
+        let daemon = Daemon::start(&root, model);
+        Self { tmp, daemon }
+    }
+
+    /// Its file system.
+    pub fn root(&self) -> &Path {
+        &self.daemon.shared.root
+    }
+
+    /// Where the TikTok app's data lies.
+    pub fn tiktok(&self) -> Roots {
+        Roots::new(self.root(), android::TIKTOK)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.root().join("data")
+    }
+
+    pub fn address(&self) -> String {
+        self.daemon.address()
+    }
+
+    pub fn faults(&self) -> &Faults {
+        &self.daemon.shared.faults
+    }
+
+    /// A file of the device's system, for example `etc/am.log`.
+    pub fn says(&self, file: &str) -> String {
+        std::fs::read_to_string(self.root().join(file)).unwrap_or_default()
+    }
+
+    /// Everything that was run on it, one command a line.
+    pub fn commands(&self) -> String {
+        self.daemon.shared.commands.lock().unwrap().join("\n")
+    }
+}
