@@ -135,7 +135,7 @@ impl Disk {
                 if self.find(first).is_none() {
                     self.make(first, Node::File { now: Vec::new(), safe: Vec::new() });
                 } else if call.has("O_TRUNC") {
-                    self.write(first, |now| now.clear());
+                    self.write(first, Vec::clear);
                 }
                 let at = if call.has("O_APPEND") { None } else { Some(0) };
                 self.offsets.insert(i32::try_from(result).unwrap(), at);
@@ -264,7 +264,9 @@ impl Disk {
                     *left = left.saturating_sub(1);
                 }
                 if happened && together.iter().all(|c| possible(&nodes, c)) {
-                    together.iter().for_each(|c| apply(&mut nodes, c));
+                    for change in together {
+                        apply(&mut nodes, change);
+                    }
                 }
             }
             for node in &mut nodes {
