@@ -13,6 +13,7 @@ mod incidents;
 mod profile_files;
 mod profiles;
 mod properties;
+mod races;
 mod repair;
 mod salvage;
 mod salvage_traps;

@@ -9,8 +9,8 @@
 
 mod cut;
 mod model;
-mod scene;
-mod trace;
+pub mod scene;
+pub mod trace;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
