@@ -1,39 +1,41 @@
 //! Small changes: names, modes, times, and what is removed.
 
+use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::super::listing;
-use super::super::tier::Reach;
 use super::words::error_of;
-use super::{Files, LISTING};
+use super::{AT, AT_ONCE, ENTER, Files};
 use crate::fsys::{Doomed, Ident, Kind, Meta};
 
-/// So many files are removed in one go.
-const AT_ONCE: usize = 400;
-
-/// Goes to the folder of `$1`, through no link, or says that it cannot.
-pub(super) const ENTER: &str = "d=${1%/*}; cd -P \"$d\" 2>/dev/null && [ \"$PWD\" = \"$d\" ] || \
-    { [ -d \"$d\" ] && echo 'err a link: Too many levels of symbolic links' || echo 'err No such file or directory'; exit 0; }; ";
 impl Files {
     pub(super) fn give_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         let script = format!("{ENTER}e=$(chmod {mode:o} \"$1\" 2>&1) && echo ok || echo \"err $e\"");
         self.change(path, &script, &[path.as_os_str().as_bytes()])
     }
 
-    /// Nanoseconds since 1970.
-    pub(super) fn give_times(&self, path: &Path, atime_ns: i128, mtime_ns: i128) -> io::Result<()> {
+    /// Sets times of folders, in nanoseconds since 1970.
+    pub(super) fn give_times(&self, all: &[(PathBuf, i128, i128)]) -> io::Result<()> {
         let stamp = |ns| listing::touch_time(ns).ok_or_else(|| io::Error::other("a time is out of range"));
-        let (a, m) = (stamp(atime_ns)?, stamp(mtime_ns)?);
-        let script = format!(
-            "{ENTER}e=$(touch -c -a -d {a} \"$1\" 2>&1 && touch -c -m -d {m} \"$1\" 2>&1) && echo ok || echo \"err $e\""
-        );
-        match self.change(path, &script, &[path.as_os_str().as_bytes()]) {
+        for part in all.chunks(AT_ONCE) {
+            let Some((first, ..)) = part.first() else { continue };
             // The shared storage lets only an app set the times of its folders.
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && self.is_layered(path) => Ok(()),
-            other => other,
+            let denied = if self.is_layered(first) { "*permitted*|*denied*) ;; " } else { "" };
+            let mut script = format!(
+                "{AT}set_one() {{ at \"$3\"; e=$(touch -c -a -d $1 \"$3\" 2>&1 && touch -c -m -d $2 \"$3\" 2>&1) && return; \
+                 case $e in {denied}*) echo \"$e\"; exit 1;; esac; }}; "
+            );
+            for (n, (_, atime_ns, mtime_ns)) in part.iter().enumerate() {
+                let (a, m) = (stamp(*atime_ns)?, stamp(*mtime_ns)?);
+                let _ = write!(script, "set_one {a} {m} \"${{{}}}\"; ", n + 1);
+            }
+            script.push_str("echo ok");
+            let paths: Vec<&[u8]> = part.iter().map(|(path, ..)| path.as_os_str().as_bytes()).collect();
+            self.change(first, &script, &paths)?;
         }
+        Ok(())
     }
 
     pub(super) fn new_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
@@ -43,6 +45,7 @@ impl Files {
 
     /// The folder must be empty.
     pub(super) fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.known().real.clear();
         let script = format!("{ENTER}e=$(rmdir \"./${{1##*/}}\" 2>&1) && echo ok || echo \"err $e\"");
         self.change(path, &script, &[path.as_os_str().as_bytes()])
     }
@@ -69,7 +72,7 @@ impl Files {
             let Some(first) = part.first() else { continue };
             let reach = self.reach(&first.path)?;
             let paths: Vec<&Path> = part.iter().map(|d| d.path.as_path()).collect();
-            let now = self.stat_many(reach, &paths)?.0;
+            let now = self.stat_many(reach, &paths)?;
             let mut arguments: Vec<Vec<u8>> = Vec::new();
             let mut folder: Option<&Path> = None;
             for one in part {
@@ -94,25 +97,41 @@ impl Files {
                 continue;
             }
             self.touched();
+            if part.iter().any(|d| d.dir) {
+                self.known().real.clear();
+            }
             let list: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
-            let ran = self.run(reach, script, &list, &mut |_| Ok(()), LISTING)?;
-            let left = self.stat_many(reach, &paths)?.0;
+            let said = self.call(reach, script, &list)?;
+            let left = self.stat_many(reach, &paths)?;
             let told: std::collections::HashSet<PathBuf> = kept.iter().map(|(p, _)| p.clone()).collect();
             for one in part.iter().filter(|d| left.contains_key(&d.path) && !told.contains(&d.path)) {
-                kept.push((one.path.clone(), error_of(&ran.complaint()).to_string()));
+                kept.push((one.path.clone(), error_of(&String::from_utf8_lossy(&said)).to_string()));
             }
         }
         Ok(kept)
     }
 
-    /// Renames to a name that is free.
-    pub(super) fn rename_one(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let script = format!(
-            "{ENTER}t=${{2%/*}}; cd -P \"$t\" 2>/dev/null && [ \"$PWD\" = \"$t\" ] || {{ echo 'err No such file or directory'; exit 0; }}; \
-             if [ -e \"$2\" ] || [ -L \"$2\" ]; then echo 'err File exists'; exit 0; fi; \
-             e=$(mv -n \"$1\" \"$2\" 2>&1) && [ ! -e \"$1\" ] && echo ok || echo \"err $e\""
-        );
-        self.change(from, &script, &[from.as_os_str().as_bytes(), to.as_os_str().as_bytes()])
+    /// Renames one after the other to names that are free.
+    pub(super) fn rename_in_turn(&self, pairs: &[(PathBuf, PathBuf)]) -> io::Result<()> {
+        let script = "while [ $# -gt 1 ]; do at \"$1\"; at \"$2\"; \
+            [ -e \"$2\" ] || [ -L \"$2\" ] && { echo 'File exists'; exit 1; }; \
+            mv -n \"$1\" \"$2\" || exit 1; \
+            [ -e \"$1\" ] || [ -L \"$1\" ] && { echo 'File exists'; exit 1; }; \
+            shift 2; done; echo ok";
+        let script = format!("{AT}{script}");
+        for part in pairs.chunks(AT_ONCE / 2) {
+            let Some((first, _)) = part.first() else { continue };
+            let names = part.iter().flat_map(|(from, to)| [from, to]);
+            let names: Vec<&[u8]> = names.map(|p| p.as_os_str().as_bytes()).collect();
+            {
+                let mut known = self.known();
+                if part.iter().any(|(from, _)| known.real.contains(from)) {
+                    known.real.clear();
+                }
+            }
+            self.change(first, &script, &names)?;
+        }
+        Ok(())
     }
 
     /// Makes everything durable that was changed.
@@ -120,7 +139,7 @@ impl Files {
         if !std::mem::take(&mut self.known().dirty) {
             return Ok(());
         }
-        let said = self.call(&Reach::Plain, "sync && echo ok", &[])?;
+        let said = self.call(&self.shell_reach(), "sync && echo ok", &[])?;
         if said.trim_ascii() == b"ok" { Ok(()) } else { Err(error_of(&String::from_utf8_lossy(&said))) }
     }
 }

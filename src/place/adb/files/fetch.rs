@@ -25,8 +25,11 @@ impl Files {
     /// Copies contents here through the shell; see [`Remote::fetch`].
     fn fetch_by_shell(&self, reach: &Reach, files: &[(PathBuf, Meta)]) -> io::Result<()> {
         let mark = self.mark();
+        // A file that a link leads to is no file of the plan.
         let script = format!(
-            "for f; do if [ -f \"$f\" ] && [ ! -L \"$f\" ]; then cat \"$f\" 2>/dev/null; else false; fi; \
+            "o=; for f; do d=${{f%/*}}; if [ \"$d\" != \"$o\" ]; then o=$d; \
+             cd -P \"$d\" 2>/dev/null && [ \"$PWD\" = \"$d\" ] && ok=1 || ok=; fi; \
+             if [ -n \"$ok\" ] && [ -f \"$f\" ] && [ ! -L \"$f\" ]; then cat \"$f\" 2>/dev/null; else false; fi; \
              printf '{mark}%d\\n' $?; done"
         );
         let arguments: Vec<&[u8]> = files.iter().map(|(p, _)| p.as_os_str().as_bytes()).collect();
@@ -102,9 +105,7 @@ impl Files {
         if let Some(head) = self.known().heads.get(path, &meta) {
             return Ok(head.starts_with(magic));
         }
-        if !self.is_here(path) {
-            self.fetch(&[path.to_path_buf()])?;
-        }
+        self.bring(&[path.to_path_buf()])?;
         match self.known().mirror.head(path) {
             Some(head) => Ok(head.starts_with(magic)),
             None => Err(io::Error::other("its content could not be read from the device")),
@@ -113,19 +114,19 @@ impl Files {
 
     /// The content as it is here, brought here first if need be.
     pub(super) fn copy_of(&self, path: &Path) -> io::Result<File> {
-        if !self.is_here(path) {
-            let kind = self.stat(path)?.kind;
-            if kind != Kind::File {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        self.bring(&[path.to_path_buf()])?;
+        {
+            let mut known = self.known();
+            let keeps = known.keeps;
+            if let Some(file) = known.mirror.open(path, keeps)? {
+                return Ok(file);
             }
-            self.fetch(&[path.to_path_buf()])?;
         }
-        let mut known = self.known();
-        let keeps = known.keeps;
-        known.mirror.open(path, keeps)?.ok_or_else(|| {
-            let why = known.lost.as_ref().map_or("it changed meanwhile, or may not be read", String::as_str);
-            io::Error::other(format!("its content could not be read from the device: {why}"))
-        })
+        if self.stat(path)?.kind != Kind::File {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let why = self.lost().unwrap_or_else(|| "it changed meanwhile, or may not be read".to_owned());
+        Err(io::Error::other(format!("its content could not be read from the device: {why}")))
     }
 
     /// Brings the contents of many files here.
@@ -139,9 +140,15 @@ impl Files {
                 None => unseen.push(path),
             }
         }
-        for part in unseen.chunks(1000) {
-            let Some(first) = part.first() else { continue };
-            all.extend(self.stat_many(self.reach(first)?, part)?.0);
+        for (reach, part) in self.by_reach(unseen.into_iter())? {
+            match self.stat_many(reach, &part) {
+                Ok(found) => all.extend(found),
+                Err(e) if self.lost().is_some() => return Err(e),
+                // One that may not be looked at does not hide the others.
+                Err(_) => {
+                    all.extend(part.iter().filter_map(|p| Some((p.to_path_buf(), self.stat_one(p).ok()?))));
+                }
+            }
         }
         all.sort_by(|a, b| a.0.cmp(&b.0));
         for (path, meta) in all.into_iter().filter(|(_, m)| m.kind == Kind::File) {

@@ -1,15 +1,14 @@
 //! Listings and looks at single entries, and what is remembered of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::listing::{self, FORMAT};
-use super::super::shell::Ran;
 use super::super::tier::Reach;
 use super::words::{bounded, complaint_about, error_of};
-use super::{Files, LISTING, MAX_LISTING};
-use crate::fsys::{Entry, Kind, Listed, Meta, RelPath, Space};
+use super::{AT_ONCE, ENTER, Files, GO, LISTING, MAX_LISTING};
+use crate::fsys::{Entry, Kind, Listed, Meta, RelPath, Remote as _, Space};
 use std::os::unix::ffi::OsStrExt as _;
 
 /// What a listing found, and what it could not look into.
@@ -36,10 +35,10 @@ impl Files {
         Ok(())
     }
 
-    /// What is known of one entry now.
+    /// What is known of one entry now; no link leads to it.
     pub(super) fn stat_one(&self, path: &Path) -> io::Result<Meta> {
         let mark = self.mark();
-        let script = format!("stat -c '{mark}{FORMAT}' \"$1\"");
+        let script = format!("{ENTER}stat -c '{mark}{FORMAT}' \"$1\"");
         let said = self.call(self.reach(path)?, &script, &[path.as_os_str().as_bytes()])?;
         if !said.starts_with(mark.as_bytes()) {
             return Err(error_of(&String::from_utf8_lossy(&said)));
@@ -48,33 +47,105 @@ impl Files {
         found.first().map(|(_, meta)| *meta).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// What is known of many entries; what is not there is left out.
-    pub(super) fn stat_many(
-        &self,
-        reach: &Reach,
-        paths: &[&Path],
-    ) -> io::Result<(HashMap<PathBuf, Meta>, Ran)> {
-        let mark = self.mark();
-        let command = format!("stat -c '{mark}{FORMAT}' \"$@\"");
-        let arguments: Vec<&[u8]> = paths.iter().map(|p| p.as_os_str().as_bytes()).collect();
-        let mut text = Vec::new();
-        let ran = self.run(reach, &command, &arguments, &mut bounded(&mut text, MAX_LISTING), LISTING)?;
-        let found = listing::parse(&text, mark.as_bytes(), Path::new("/"))?;
-        let asked: std::collections::HashSet<&Path> = paths.iter().copied().collect();
-        if found.iter().any(|(path, _)| !asked.contains(path.as_path())) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the device answers what it was not asked",
-            ));
+    /// What is known of many entries; of those that are left out it is sure
+    /// that they are not there.
+    ///
+    /// # Errors
+    /// Also when one of them cannot be looked at.
+    pub(super) fn stat_many(&self, reach: &Reach, paths: &[&Path]) -> io::Result<HashMap<PathBuf, Meta>> {
+        let (mark, end) = (self.mark(), self.mark());
+        // First what is there, then, after a mark, what was complained about.
+        let script = format!(
+            "o=; for f; do d=${{f%/*}}; d=${{d:-/}}; if [ \"$d\" != \"$o\" ]; then o=$d; \
+             cd -P \"$d\" 2>/dev/null && [ \"$PWD\" = \"$d\" ] && ok=1 || {{ ok=; \
+             e=\"$e\n$(cd \"$d\" 2>&1 && echo 'a link: Too many levels of symbolic links')\"; }}; fi; \
+             [ -n \"$ok\" ] && a[${{#a[*]}}]=$f; done; \
+             {{ [ ${{#a[*]}} -gt 0 ] && s=$(stat -c '{mark}{FORMAT}' \"${{a[@]}}\" 2>&1 >&3); }} 3>&1; \
+             echo '{end}'; echo \"$e\"; echo \"$s\""
+        );
+        let mut out = HashMap::new();
+        for part in paths.chunks(AT_ONCE) {
+            let arguments: Vec<&[u8]> = part.iter().map(|p| p.as_os_str().as_bytes()).collect();
+            let said = self.call(reach, &script, &arguments)?;
+            let cut = memchr::memmem::find(&said, end.as_bytes());
+            let (found, complaints) = cut
+                .and_then(|at| Some((said.get(..at)?, said.get(at + end.len()..)?)))
+                .ok_or_else(|| error_of(&String::from_utf8_lossy(&said)))?;
+            for line in complaints.split(|&b| b == b'\n').filter(|l| !l.trim_ascii().is_empty()) {
+                let why = error_of(&String::from_utf8_lossy(line));
+                if why.kind() != io::ErrorKind::NotFound {
+                    return Err(why);
+                }
+            }
+            let asked: HashSet<&Path> = part.iter().copied().collect();
+            for (path, meta) in listing::parse(found, mark.as_bytes(), Path::new("/"))? {
+                if !asked.contains(path.as_path()) {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the device answers what it was not asked",
+                    ));
+                }
+                out.insert(path, meta);
+            }
         }
-        Ok((found.into_iter().collect(), ran))
+        Ok(out)
+    }
+
+    /// Looks at many entries, and remembers them until the next change.
+    pub(super) fn look_at(&self, paths: &[PathBuf]) -> io::Result<()> {
+        let unseen = paths.iter().map(PathBuf::as_path).filter(|p| self.remembered(p).is_none());
+        for (reach, part) in self.by_reach(unseen)? {
+            // What could not be told for all of them is asked one by one.
+            let found = match self.stat_many(reach, &part) {
+                Ok(found) => found,
+                Err(e) if self.lost().is_some() => return Err(e),
+                Err(_) => continue,
+            };
+            let mut known = self.known();
+            for path in part {
+                known.seen.insert(path.to_path_buf(), found.get(path).copied());
+            }
+        }
+        Ok(())
+    }
+
+    /// Paths by who reaches them.
+    pub(super) fn by_reach<'p>(
+        &self,
+        paths: impl Iterator<Item = &'p Path>,
+    ) -> io::Result<Vec<(&Reach, Vec<&'p Path>)>> {
+        let mut out: Vec<(&Reach, Vec<&Path>)> = Vec::new();
+        for path in paths {
+            let reach = self.reach(path)?;
+            match out.iter_mut().find(|(r, _)| *r == reach) {
+                Some((_, part)) => part.push(path),
+                None => out.push((reach, vec![path])),
+            }
+        }
+        Ok(out)
+    }
+
+    /// Fails unless there is a real folder; one that was seen as such since
+    /// everything was forgotten is not asked for again.
+    pub(super) fn must_be_folder(&self, path: &Path) -> io::Result<()> {
+        if self.known().real.contains(path) {
+            return Ok(());
+        }
+        match self.stat(path)?.kind {
+            Kind::Dir => {}
+            Kind::Link => return Err(rustix::io::Errno::LOOP.into()),
+            Kind::File | Kind::Other => return Err(io::ErrorKind::NotADirectory.into()),
+        }
+        self.known().real.insert(path.to_path_buf());
+        Ok(())
     }
 
     /// Lists with `find`: the folder itself first; what could not be read
     /// comes with the system's words.
     fn find(&self, path: &Path, depth: &str) -> io::Result<Found> {
         let mark = self.mark();
-        let script = format!("find \"$1\" -xdev {depth} -exec stat -c '{mark}{FORMAT}' {{}} +");
+        // From inside: it needs a folder of its own that it can read.
+        let script = format!("d=$1; {GO}find \"$d\" -xdev {depth} -exec stat -c '{mark}{FORMAT}' {{}} +");
         let mut text = Vec::new();
         let name = path.as_os_str().as_bytes();
         let ran =
@@ -113,6 +184,9 @@ impl Files {
     /// From what was preloaded, where it was.
     pub(super) fn remembered(&self, path: &Path) -> Option<io::Result<Meta>> {
         let known = self.known();
+        if let Some(seen) = known.seen.get(path) {
+            return Some(seen.ok_or_else(|| io::ErrorKind::NotFound.into()));
+        }
         let folder = known.folders.get(path.parent()?)?;
         Some(folder.get(path.file_name()?).copied().ok_or_else(|| io::ErrorKind::NotFound.into()))
     }

@@ -11,7 +11,7 @@ mod look;
 mod put;
 mod words;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -24,7 +24,9 @@ use super::quote::quoted;
 use super::server::{Server, is_timeout};
 use super::shell::{self, Input, Ran};
 use super::tier::Reach;
-use crate::fsys::{Attributes, Digest, Doomed, Entry, Ident, Listed, Meta, Remote, Space, printable};
+use crate::fsys::{
+    Attributes, Digest, Doomed, Entry, Ident, Kind, Listed, Meta, NewFile, Remote, Space, printable,
+};
 use words::{error_of, lines_of};
 
 /// How long any single small change may take.
@@ -35,6 +37,23 @@ const LISTING: Duration = Duration::from_mins(10);
 const MAX_LISTING: usize = 512 << 20;
 /// The slowest transfer that is waited for, in bytes a second.
 const SLOWEST: u64 = 100_000;
+
+/// How many paths go into one request.
+const AT_ONCE: usize = 400;
+
+/// Goes to the folder `$d`, through no link, or says why it cannot and ends the
+/// script.
+macro_rules! go {
+    () => {
+        "cd -P \"$d\" 2>/dev/null && [ \"$PWD\" = \"$d\" ] || \
+         { cd \"$d\" && echo 'a link: Too many levels of symbolic links' >&2; exit 1; }; "
+    };
+}
+const GO: &str = go!();
+/// The same for the folder of `$1`.
+const ENTER: &str = concat!("d=${1%/*}; d=${d:-/}; ", go!());
+/// `at PATH` does the same for one of several paths.
+const AT: &str = concat!("at() { d=${1%/*}; d=${d:-/}; ", go!(), "}; ");
 
 /// The files of one device.
 #[derive(Debug)]
@@ -56,6 +75,12 @@ struct Known {
     folders: HashMap<PathBuf, BTreeMap<OsString, Meta>>,
     /// Folders that could not be listed.
     closed: HashMap<PathBuf, io::ErrorKind>,
+    /// Entries that were looked at ahead, until the next change; `None` for
+    /// what is not there.
+    seen: HashMap<PathBuf, Option<Meta>>,
+    /// Real folders that no link leads to. What is done in one finds out by
+    /// itself if it is none any more.
+    real: HashSet<PathBuf>,
     /// Whether content stays here after it was opened once.
     keeps: bool,
     /// Whether something was changed since the last sync.
@@ -78,6 +103,8 @@ impl Files {
             heads,
             folders: HashMap::new(),
             closed: HashMap::new(),
+            seen: HashMap::new(),
+            real: HashSet::new(),
             keeps: true,
             dirty: false,
             lost: None,
@@ -250,13 +277,30 @@ impl Files {
         let mut known = self.known();
         known.folders.clear();
         known.closed.clear();
+        known.seen.clear();
         known.dirty = true;
     }
 }
 
 impl Remote for Files {
     fn stat(&self, path: &Path) -> io::Result<Meta> {
-        self.remembered(path).unwrap_or_else(|| self.stat_one(path))
+        if let Some(known) = self.remembered(path) {
+            return known;
+        }
+        let meta = self.stat_one(path)?;
+        // Folders are asked about again and again on the way to what is in them.
+        if meta.kind == Kind::Dir {
+            self.known().seen.insert(path.to_path_buf(), Some(meta));
+        }
+        Ok(meta)
+    }
+
+    fn enter(&self, path: &Path) -> io::Result<()> {
+        self.must_be_folder(path)
+    }
+
+    fn look_ahead(&self, paths: &[PathBuf]) -> io::Result<()> {
+        self.look_at(paths)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
@@ -283,14 +327,8 @@ impl Remote for Files {
         self.known().mirror.has(path)
     }
 
-    fn put(
-        &self,
-        path: &Path,
-        from: &mut File,
-        like: &Attributes,
-        times: bool,
-    ) -> io::Result<(Meta, Digest)> {
-        self.write_new(path, from, like, times)
+    fn put(&self, folder: &Path, new: &mut [NewFile], times: bool) -> io::Result<Vec<(Meta, Digest)>> {
+        self.write_new(folder, new, times)
     }
 
     fn set_attributes(&self, path: &Path, like: &Attributes, times: bool) -> io::Result<()> {
@@ -301,8 +339,8 @@ impl Remote for Files {
         self.give_mode(path, mode)
     }
 
-    fn set_times(&self, path: &Path, atime_ns: i128, mtime_ns: i128) -> io::Result<()> {
-        self.give_times(path, atime_ns, mtime_ns)
+    fn set_times(&self, all: &[(PathBuf, i128, i128)]) -> io::Result<()> {
+        self.give_times(all)
     }
 
     fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
@@ -321,8 +359,8 @@ impl Remote for Files {
         self.remove_many(doomed)
     }
 
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.rename_one(from, to)
+    fn rename_new(&self, pairs: &[(PathBuf, PathBuf)]) -> io::Result<()> {
+        self.rename_in_turn(pairs)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -347,6 +385,8 @@ impl Remote for Files {
         let mut known = self.known();
         known.folders.clear();
         known.closed.clear();
+        known.seen.clear();
+        known.real.clear();
         known.keeps = false;
         known.mirror.clear();
     }
