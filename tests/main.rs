@@ -8,6 +8,7 @@ mod browser_stores;
 mod browsers;
 mod cli;
 mod crash;
+mod faults;
 mod incidents;
 mod profile_files;
 mod profiles;

@@ -21,6 +21,7 @@ pub use copy::{Digest, copy_hashed, hash_file, write_all};
 pub use dir::{Dir, Entry, Kind, Meta};
 #[cfg(test)]
 pub(crate) use fault::{Fault, count as fault_count, with as with_faults};
+pub(crate) use fault::{WrongOrder, wrong_order};
 pub use listing::{Brief, Listings, Named};
 pub use owner::effective_user;
 pub use rel::{BadPath, RelPath, path_from_text, path_text, path_to_text};

@@ -122,6 +122,24 @@ impl Dir {
         self.dir(rel)
     }
 
+    /// As [`Dir::make_dirs`]; what was made is durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Dir::make_dirs`] and [`Dir::sync`].
+    pub fn make_dirs_durable(&self, rel: &RelPath) -> io::Result<Self> {
+        let mut above = rel.clone();
+        while !above.is_root() && !self.exists(&above)? {
+            above = above.parent().unwrap_or_default();
+        }
+        let dir = self.make_dirs(rel)?;
+        let mut at = rel.clone();
+        while at != above {
+            at = at.parent().unwrap_or_default();
+            self.dir(&at)?.sync()?;
+        }
+        Ok(dir)
+    }
+
     /// Renames to a name that must be free, in one step where the file system
     /// can do that.
     ///
@@ -244,6 +262,9 @@ impl Dir {
         if let Some((there, _)) = self.there(&RelPath::root()) {
             return there.sync();
         }
+        if fault::wrong_order(fault::WrongOrder::FoldersUnsynced) {
+            return Ok(());
+        }
         match rustix::fs::fsync(self.fd()?) {
             // Some file systems have nothing to sync in a folder.
             Ok(()) | Err(Errno::INVAL) => Ok(()),
@@ -262,6 +283,9 @@ impl Dir {
             fault::point("sync file system")?;
             if let Some((there, _)) = self.there(&RelPath::root()) {
                 return there.sync();
+            }
+            if fault::wrong_order(fault::WrongOrder::FoldersUnsynced) {
+                return Ok(());
             }
             Ok(rustix::fs::syncfs(self.fd()?)?)
         }

@@ -6,7 +6,7 @@ use std::io;
 
 use super::clear::strays;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
-use super::session::{Halt, Session, failed, folders_of, hands};
+use super::session::{Halt, Session, device_of, failed, folders_of, hands};
 use super::steps::{Hands, absent, still};
 use super::{Affected, Running};
 use crate::control::Control;
@@ -17,7 +17,8 @@ use crate::fsys::{
 use crate::model::{SQLITE_SIDECARS, StoreKind};
 use crate::plan::Item;
 use crate::vault::{
-    Base, Before, Copied, LockedState, Objects, Record, Run, RunId, RunKind, Stage, Step, UnitOp, UnitState,
+    Base, Before, Copied, Folder, LockedState, Objects, Record, Run, RunId, RunKind, Stage, Step, UnitOp,
+    UnitState,
 };
 
 const CHUNK: usize = 10_000;
@@ -205,7 +206,7 @@ fn put_back(
             continue;
         }
         control.progress().item(&unit.unit.path.to_string());
-        let work = Work { of: &of.begin.run, old: unit, live, running, control };
+        let work = Work { of, old: unit, live, running, control };
         outcomes.push(work.run(&mut session, blank, allow_root));
         control.progress().advance(1);
     }
@@ -219,7 +220,7 @@ fn affected(unit: &UnitState, live: bool) -> Affected<'_> {
 }
 
 struct Work<'a> {
-    of: &'a RunId,
+    of: &'a Run,
     /// What is taken back.
     old: &'a UnitState,
     live: bool,
@@ -330,9 +331,10 @@ impl Work<'_> {
         }
         let mut unit = self.old.unit.clone();
         unit.number = number;
+        unit.device = device_of(&hands.root);
         unit.op = UnitOp::PutBack;
-        unit.why = format!("as before run {}", self.of);
-        unit.puts_back = Some((self.of.clone(), self.old.unit.number));
+        unit.why = format!("as before run {}", self.of.begin.run);
+        unit.puts_back = Some((self.of.begin.run.clone(), self.old.unit.number));
         let look = failed("cannot look at the folders");
         let there: Vec<&RelPath> = needs
             .paths
@@ -377,6 +379,9 @@ impl Work<'_> {
         session.record(records)?;
         for step in &parents {
             hands.perform(step, &mut |_| {}).map_err(failed("cannot make a missing folder"))?;
+        }
+        if !parents.is_empty() {
+            hands.sync().map_err(failed("cannot make a missing folder"))?;
         }
 
         // From the vault, beside their places.
@@ -469,9 +474,8 @@ impl Work<'_> {
         let remade = |path: &RelPath| {
             needs.parents.iter().any(|(p, _)| p == path || p.parent().as_ref() == Some(path))
         };
-        let folders =
-            self.old.unit.folders.iter().filter(|f| f.touched || remade(&f.path)).cloned().collect();
-        steps.push(Step::Times { folders });
+        let folders = self.old.unit.folders.iter().filter(|f| f.touched || remade(&f.path));
+        steps.push(Step::Times { folders: self.as_before_the_run(folders) });
         records.extend(steps.iter().map(|s| Record::Steps { unit: number, steps: vec![s.clone()] }));
         session.record(records)?;
         session.explain(number)?;
@@ -507,6 +511,19 @@ impl Work<'_> {
         outcome.skipped = needs.skipped;
         outcome.skipped.extend(skipped);
         Ok(Some(outcome))
+    }
+
+    /// The folders as they were before the whole run. What its first stores
+    /// left of them is nothing to go back to: the stores need not be put back
+    /// in one go, nor in order.
+    fn as_before_the_run<'f>(&self, folders: impl Iterator<Item = &'f Folder>) -> Vec<Folder> {
+        let earlier = self.of.units.iter().take(self.old.unit.number as usize);
+        let mut first: BTreeMap<&RelPath, &Attributes> = BTreeMap::new();
+        for folder in earlier.filter(|u| u.unit.root == self.old.unit.root).flat_map(|u| &u.unit.folders) {
+            first.entry(&folder.path).or_insert(&folder.attributes);
+        }
+        let was = |f: &Folder| first.get(&f.path).map_or_else(|| f.attributes.clone(), |a| (*a).clone());
+        folders.map(|f| Folder { attributes: was(f), ..f.clone() }).collect()
     }
 
     fn needs(&self, hands: &Hands) -> Result<Needs, Halt> {

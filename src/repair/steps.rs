@@ -224,6 +224,9 @@ impl<'a> Hands<'a> {
         items: &[Item],
         skip: &mut dyn FnMut(SkippedItem),
     ) -> io::Result<()> {
+        if matches!(to, Base::Held { .. }) {
+            self.make_room(to, items)?;
+        }
         // The folder of the item before, open on both sides.
         let mut open: Option<(RelPath, Dir, Dir)> = None;
         for item in items {
@@ -269,6 +272,22 @@ impl<'a> Hands<'a> {
         Ok(())
     }
 
+    /// Makes the folders in quarantine that the items will be in, durable
+    /// before anything is moved there: some file systems would keep the move
+    /// and forget the folder.
+    fn make_room(&mut self, held: &Base, items: &[Item]) -> io::Result<()> {
+        let before = self.changed.len();
+        let mut last: Option<RelPath> = None;
+        for item in items {
+            let (folder, _) = split(&item.path)?;
+            if last.as_ref() != Some(&folder) {
+                self.folder(held, &folder, true)?;
+                last = Some(folder);
+            }
+        }
+        if self.changed.len() > before { self.sync() } else { Ok(()) }
+    }
+
     fn shift(&mut self, from: (&Base, &RelPath), to: (&Base, &RelPath), item: &Item) -> io::Result<()> {
         let source = self.base(from.0)?;
         if !still(item, &source.stat(from.1)?) {
@@ -294,37 +313,33 @@ impl<'a> Hands<'a> {
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let changed = std::mem::take(&mut self.changed);
         if changed.len() > MANY_FOLDERS {
-            let both = self.root.sync_file_system().and_then(|()| self.state.dir().sync_file_system());
+            let both = self.state.dir().sync_file_system().and_then(|()| self.root.sync_file_system());
             match both {
                 Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
                 other => return other,
             }
         }
-        let mut held = false;
+        let sync = |dir: io::Result<Dir>| match dir {
+            Ok(dir) => dir.sync(),
+            // It was moved or removed after something in it changed.
+            Err(e) if absent(&e) => Ok(()),
+            Err(e) => Err(e),
+        };
+        // Where things were moved to comes before where they were: a name must
+        // not be gone for good before the new one is there for good.
+        let mut runs: BTreeSet<&RunId> = BTreeSet::new();
         for (base, path) in &changed {
-            let dir = match base {
-                BaseKey::Root => self.root.dir(path),
-                BaseKey::Held(run, unit) => {
-                    held = true;
-                    self.state.dir().dir(&quarantine_path(run, *unit).join_rel(path))
-                }
-            };
-            match dir {
-                Ok(dir) => dir.sync()?,
-                // It was moved or removed after something in it changed.
-                Err(e) if absent(&e) => {}
-                Err(e) => return Err(e),
+            if let BaseKey::Held(run, unit) = base {
+                sync(self.state.dir().dir(&quarantine_path(run, *unit).join_rel(path)))?;
+                runs.insert(run);
             }
         }
-        if held {
-            let runs: BTreeSet<&RunId> = changed
-                .iter()
-                .filter_map(|(base, _)| if let BaseKey::Held(run, _) = base { Some(run) } else { None })
-                .collect();
-            for run in runs {
-                self.state.dir().dir(&inside_run(run, "quarantine"))?.sync()?;
-                self.state.dir().dir(&StateDir::run_path(run))?.sync()?;
-            }
+        for run in runs {
+            sync(self.state.dir().dir(&inside_run(run, "quarantine")))?;
+            sync(self.state.dir().dir(&StateDir::run_path(run)))?;
+        }
+        for (_, path) in changed.iter().filter(|(base, _)| *base == BaseKey::Root) {
+            sync(self.root.dir(path))?;
         }
         Ok(())
     }
@@ -461,7 +476,7 @@ impl<'a> Hands<'a> {
 
     /// Moves what stands in a needed place out of the way, without loss.
     fn displace(&self, dir: &Dir, name: &RelPath, displaced: &RelPath) -> io::Result<String> {
-        let folder = self.state.dir().make_dirs(displaced)?;
+        let folder = self.state.dir().make_dirs_durable(displaced)?;
         let shown = name.to_text();
         for n in 0..10_000 {
             let free = RelPath::new(format!("{n}-")).map_err(io::Error::other)?;
