@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::set_times;
-use super::remote::{Doomed, NewFile, Remote};
+use super::remote::{Doomed, NewFile};
 use super::{Attributes, Digest, Dir, Kind, Meta, RelPath, fault};
 
 /// Which file or folder it is, whatever it is called.
@@ -233,23 +233,24 @@ impl Dir {
         Ok(rustix::fs::fchmod(self.fd()?, Mode::from_raw_mode(mode as _))?)
     }
 
-    /// Sets access and modification time of directories, in nanoseconds since
-    /// 1970.
+    /// Sets access and modification time of directories of one device, in
+    /// nanoseconds since 1970.
     ///
     /// # Errors
     /// The system's error.
     pub fn set_times_of(all: &[(Self, i128, i128)]) -> io::Result<()> {
-        let mut far: Option<(&dyn Remote, Vec<(PathBuf, i128, i128)>)> = None;
+        let mut far = Vec::new();
         for (dir, atime_ns, mtime_ns) in all {
             fault::point("set times")?;
             match dir.there(&RelPath::root()) {
-                Some((there, on)) => {
-                    far.get_or_insert((there, Vec::new())).1.push((on, *atime_ns, *mtime_ns))
-                }
+                Some((_, on)) => far.push((on, *atime_ns, *mtime_ns)),
                 None => set_times(dir.fd()?, *atime_ns, *mtime_ns)?,
             }
         }
-        far.map_or(Ok(()), |(there, all)| there.set_times(&all))
+        match all.first().and_then(|(dir, ..)| dir.there(&RelPath::root())) {
+            Some((there, _)) => there.set_times(&far),
+            None => Ok(()),
+        }
     }
 
     /// Makes the names in this directory durable.

@@ -120,9 +120,13 @@ impl Files {
                 owners.entry((like.uid, like.gid)).or_default().push(n);
                 modes.entry(like.mode).or_default().push(n);
             }
-            let words = |of: &[usize]| match of.len() == like.len() {
-                true => "\"$@\"".to_owned(),
-                false => of.iter().map(|n| word(*n)).collect::<Vec<_>>().join(" "),
+            let words = |of: &[usize]| {
+                let all = of.len() == like.len();
+                if all {
+                    "\"$@\"".to_owned()
+                } else {
+                    of.iter().map(|n| word(*n)).collect::<Vec<_>>().join(" ")
+                }
             };
             // An app's own user may not name the owner that the file has anyway.
             for ((uid, gid), of) in &owners {
@@ -139,12 +143,12 @@ impl Files {
                 |ns| listing::touch_time(ns).ok_or_else(|| io::Error::other("a time is out of range"));
             for (n, like) in like.iter().enumerate() {
                 let (a, m, word) = (stamp(like.atime_ns)?, stamp(like.mtime_ns)?, word(n));
-                let _ = match a == m {
-                    true => write!(script, "touch -c -d {a} {word} || exit 74; "),
-                    false => {
-                        write!(script, "touch -c -a -d {a} {word} && touch -c -m -d {m} {word} || exit 74; ")
-                    }
+                let times = if a == m {
+                    format!("-d {a}")
+                } else {
+                    format!("-a -d {a} {word} && touch -c -m -d {m}")
                 };
+                let _ = write!(script, "touch -c {times} {word} || exit 74; ");
             }
         }
         Ok(script)
