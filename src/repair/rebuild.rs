@@ -409,7 +409,7 @@ fn place_file(
     let cannot = |e: io::Error| Halt::Failed(format!("cannot put the new {path} beside the old one: {e}"));
     let mut source = out.open_file(from).map_err(cannot)?;
     if root.is_remote() {
-        let (meta, written) = root.put(beside, &mut source, attributes, false).map_err(cannot)?;
+        let (meta, written) = root.put_one(beside, source, attributes, false).map_err(cannot)?;
         return Ok(Ready {
             path: path.clone(),
             item: Item::new(beside.clone(), &meta),
