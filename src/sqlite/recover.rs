@@ -213,8 +213,7 @@ struct Soundness {
 fn soundness(path: &Path, stand_ins: &[String], control: &Control) -> Soundness {
     let size = std::fs::metadata(path).map_or(0, |m| m.len());
     if size <= CHECKED_IN_FULL {
-        let verdict =
-            integrity_check(path, stand_ins, control, CHECK_TIME).unwrap_or_else(|e| e.to_string());
+        let verdict = integrity_check(path, stand_ins, control, CHECK_TIME).unwrap_or_else(|e| e.to_string());
         let notes = if verdict == "ok" { refer_to_nothing(path, control) } else { Vec::new() };
         return Soundness { verdict, proved_by: "SQLite's integrity_check".to_owned(), notes };
     }
@@ -233,9 +232,9 @@ fn soundness(path: &Path, stand_ins: &[String], control: &Control) -> Soundness 
 
 /// What our own check says of a database.
 fn every_page(path: &Path, control: &Control) -> Soundness {
-    let examined = File::open(path).map_err(|e| e.to_string()).and_then(|file| {
-        check::bytes(&file, None, None, &shown(path), control).map_err(|e| e.to_string())
-    });
+    let examined = File::open(path)
+        .map_err(|e| e.to_string())
+        .and_then(|file| check::bytes(&file, None, None, &shown(path), control).map_err(|e| e.to_string()));
     let (verdict, notes) = match examined {
         Ok(examined) => {
             let wrong = examined.findings.iter().find(|f| f.severity == Severity::Error);

@@ -97,7 +97,8 @@ pub fn statement(sql: &str, kind: ObjectKind, name: &str, table: &str) -> Option
             Err(DdlError::Syntax { at, .. }) => char_index(&text, at),
         };
         let mut best: Best = None;
-        if words(&current, at, &mut tries, &good, &mut best) || single(&current, at, &mut tries, &good, &mut best)
+        if words(&current, at, &mut tries, &good, &mut best)
+            || single(&current, at, &mut tries, &good, &mut best)
         {
             return best.map(|(_, text)| text);
         }

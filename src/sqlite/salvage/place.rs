@@ -308,11 +308,10 @@ impl Placer {
         } else {
             How::Reattached
         };
-        let hole = tree
-            .holes
-            .iter()
-            .map(|h| h.range)
-            .find(|r| tree.shape.kind != TreeKind::Rowid || (r.holds(chosen.first) && r.holds(chosen.last)));
+        let hole =
+            tree.holes.iter().map(|h| h.range).find(|r| {
+                tree.shape.kind != TreeKind::Rowid || (r.holds(chosen.first) && r.holds(chosen.last))
+            });
         let range = chosen.range.or(hole).unwrap_or_default();
         tree.leaves.push(Leaf { page, how, range });
         let number = SCHEMA_TREE + 1 + chosen.tree as u32;

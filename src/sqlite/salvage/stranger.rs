@@ -55,8 +55,7 @@ pub(super) fn find(
     for (number, list) in by_tree {
         control.safe_point()?;
         let Some(tree) = trees.get(number) else { continue };
-        let others: Vec<u32> =
-            sound(scan, tree).filter(|p| !list.iter().any(|s| s.page == *p)).collect();
+        let others: Vec<u32> = sound(scan, tree).filter(|p| !list.iter().any(|s| s.page == *p)).collect();
         // Where many leaves differ from the rest, the app changed its ways.
         if list.len() > others.len().max(1) {
             continue;
@@ -71,11 +70,9 @@ pub(super) fn find(
             };
             let is_missed = trees.get(suspect.other).is_some_and(room);
             let clear = match trees.get(suspect.other) {
-                Some(other) if look.seen_records > 0 => {
-                    eye.gain(pages, suspect.page, &look, &other.shape).is_some_and(|(gain, records)| {
-                        gain >= CLEAR_IN_ALL && gain >= CLEAR * records as f64
-                    })
-                }
+                Some(other) if look.seen_records > 0 => eye
+                    .gain(pages, suspect.page, &look, &other.shape)
+                    .is_some_and(|(gain, records)| gain >= CLEAR_IN_ALL && gain >= CLEAR * records as f64),
                 // Nothing else of the tree is left to compare with.
                 _ => is_missed,
             };
@@ -180,8 +177,7 @@ fn owner(scan: &Scan, page: u32) -> Option<usize> {
 
 /// The sound leaves of a tree that hold records.
 fn sound(scan: &Scan, tree: &Tree) -> impl Iterator<Item = u32> {
-    let is_sound =
-        |p: &u32| matches!(scan.info(*p).kind, PageKind::Sound(_)) && scan.info(*p).cells > 0;
+    let is_sound = |p: &u32| matches!(scan.info(*p).kind, PageKind::Sound(_)) && scan.info(*p).cells > 0;
     tree.leaves.iter().map(|l| l.page).filter(is_sound)
 }
 
@@ -235,8 +231,8 @@ impl Eye {
                 if record::decode(local, cell.payload, &mut self.slots).is_err() {
                     return true;
                 }
-                gain += other.shape.likelihood(&self.slots, local)
-                    - tree.shape.likelihood(&self.slots, local);
+                gain +=
+                    other.shape.likelihood(&self.slots, local) - tree.shape.likelihood(&self.slots, local);
                 other.shape.usual(&self.slots)
             });
             if all && gain > 0.0 && best.is_none_or(|(b, _)| gain > b) {
