@@ -611,7 +611,7 @@ fn carve_gap(
                 _ => 4,
             };
             // Many cells that join up by chance are less likely than one.
-            let score = next.score + u64::from(cell.size) * weight + if next.firm { 200 } else { 40 };
+            let score = next.score + u64::from(cell.size) * weight + if next.firm { 1000 } else { 100 };
             if score > best.score {
                 best = Step { score, take: cell.size, cell: true, firm: true };
             }

@@ -68,6 +68,10 @@ const WORDS: [&str; 44] = [
     "DELETE",
 ];
 
+/// How far before the place where the parser gave up the hurt one is looked
+/// for, in characters: a bracket that opens by mistake shows at its end.
+const REACH: usize = 160;
+
 /// Characters that a hurt one is taken for, likelier ones first.
 const CHARS: &str = " ,()_'\"`[]\nabcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.=<>-+*;/|!";
 
@@ -217,7 +221,7 @@ fn char_index(text: &str, byte: usize) -> usize {
 fn near_words(text: &[char], at: usize) -> Vec<(usize, usize)> {
     let is_word = |c: &char| c.is_alphanumeric() || *c == '_' || !c.is_ascii() || c.is_ascii_control();
     let mut words = Vec::new();
-    let mut i = at.saturating_sub(60);
+    let mut i = at.saturating_sub(REACH);
     while i < text.len() && i <= at + 24 {
         if text.get(i).is_some_and(is_word) {
             let start = i;
@@ -230,7 +234,7 @@ fn near_words(text: &[char], at: usize) -> Vec<(usize, usize)> {
         }
     }
     // Runs without any blank hide hurt characters: also take everything between blanks.
-    let mut i = at.saturating_sub(60);
+    let mut i = at.saturating_sub(REACH);
     while i < text.len() && i <= at + 24 {
         let blank = |c: &char| c.is_ascii_whitespace() || *c == '(' || *c == ')' || *c == ',';
         if text.get(i).is_some_and(|c| !blank(c)) {
@@ -244,7 +248,7 @@ fn near_words(text: &[char], at: usize) -> Vec<(usize, usize)> {
         }
     }
     // A hurt character may itself part a word.
-    let mut i = at.saturating_sub(60);
+    let mut i = at.saturating_sub(REACH);
     while i < text.len() && i <= at + 24 {
         let blank = |c: &char| c.is_ascii_whitespace() || *c == ',';
         if text.get(i).is_some_and(|c| !blank(c)) {
@@ -307,7 +311,7 @@ fn words(text: &[char], at: usize, tries: &mut usize, good: &Good<'_>, best: &mu
 
 /// Tries to put single characters right; `true` as for [`words`].
 fn single(text: &[char], at: usize, tries: &mut usize, good: &Good<'_>, best: &mut Best) -> bool {
-    let mut places: Vec<usize> = (at.saturating_sub(40)..(at + 8).min(text.len())).collect();
+    let mut places: Vec<usize> = (at.saturating_sub(REACH)..(at + 8).min(text.len())).collect();
     // What cannot stand in a statement is hurt for certain.
     let odd = |i: &usize| text.get(*i).is_some_and(|c| !CHARS.contains(*c) && *c != '\t' && *c != '\r');
     places.sort_by_key(|i| (!odd(i), at.abs_diff(*i)));

@@ -117,29 +117,32 @@ pub fn place(
     // Then single leaves: first those whose rows an index misses, even from the
     // free list, which may itself be wrong.
     if open && !evidence.wanted.is_empty() {
-        for free in [false, true] {
+        for (free, sound) in [(false, true), (false, false), (true, true)] {
             for page in 2..=pages.count {
                 let idle = scan.info(page).owner == NOBODY && !evidence.chains.uses(page);
-                let typed = !free || matches!(scan.info(page).kind, PageKind::Sound(_));
-                if idle && typed && evidence.free.contains(&page) == free && is_leaf(scan, page) {
+                let asked = matches!(scan.info(page).kind, PageKind::Sound(_)) == sound;
+                if idle && asked && evidence.free.contains(&page) == free && is_leaf(scan, page) {
                     control.safe_point()?;
                     placer.leaf(evidence, scan, trees, page, true);
                 }
             }
         }
     }
+    // Sound leaves first: they leave the others the room that is theirs.
     let mut left = Vec::new();
-    for page in 2..=pages.count {
-        if !is_leaf(scan, page) || !lone(scan, page) {
-            continue;
-        }
-        control.safe_point()?;
-        if !(open && placer.leaf(evidence, scan, trees, page, false))
-            && scan.info(page).kind != PageKind::Unknown
-        {
-            left.push(page);
+    for sound in [true, false] {
+        for page in 2..=pages.count {
+            let kind = scan.info(page).kind;
+            if matches!(kind, PageKind::Sound(_)) != sound || !is_leaf(scan, page) || !lone(scan, page) {
+                continue;
+            }
+            control.safe_point()?;
+            if !(open && placer.leaf(evidence, scan, trees, page, false)) && kind != PageKind::Unknown {
+                left.push(page);
+            }
         }
     }
+    left.sort_unstable();
     for tree in trees.iter_mut().filter(|t| t.leaves.iter().any(|l| l.how != How::Reached)) {
         if tree.shape.kind == TreeKind::Rowid {
             order(scan, tree);
@@ -395,9 +398,17 @@ impl Placer {
                     // A destroyed cell may read as any key: most keys tell the place.
                     let mut keys: Vec<i64> = cells.iter().map(|c| c.rowid).collect();
                     keys.sort_unstable();
-                    let middle = keys.get(keys.len() / 2).copied();
-                    let spans = self.spans.get(number);
-                    range = middle.zip(spans).and_then(|(key, spans)| room_around(spans, tree, key));
+                    let quarter = |n: usize| keys.get(keys.len() * n / 4).copied();
+                    if let (Some(low), Some(key), Some(high)) = (quarter(1), quarter(2), quarter(3)) {
+                        let spans = self.spans.get(number);
+                        range = spans.and_then(|spans| room_around(spans, tree, key));
+                        let far = high.saturating_sub(low).max(keys.len() as i64).saturating_mul(4);
+                        let near = Range {
+                            above: Some(low.saturating_sub(far)),
+                            up_to: Some(high.saturating_add(far)),
+                        };
+                        range = range.map(|r| r.and(near));
+                    }
                     if let Some(range) = range
                         && !keys.iter().all(|k| range.holds(*k))
                     {

@@ -25,6 +25,16 @@ impl Range {
     pub fn holds(&self, key: i64) -> bool {
         self.above.is_none_or(|a| key > a) && self.up_to.is_none_or(|b| key <= b)
     }
+
+    /// The keys that both hold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let up_to = match (self.up_to, other.up_to) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self { above: self.above.max(other.above), up_to }
+    }
 }
 
 /// A place in a tree where pages are missing.
@@ -357,11 +367,7 @@ pub(super) fn room_around(taken: &BTreeMap<i64, i64>, tree: &Tree, key: i64) -> 
     let after = taken.range(key..).next().map(|(start, _)| start.saturating_sub(1));
     // The hole that says most.
     let hole = tree.holes.iter().map(|h| h.range).filter(|r| r.holds(key)).max_by_key(|r| r.above)?;
-    let up_to = match (hole.up_to, after) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
-    Some(Range { above: hole.above.max(before), up_to })
+    Some(hole.and(Range { above: before, up_to: after }))
 }
 
 /// The pages of the free list, as far as it can be followed, and whether it
