@@ -101,7 +101,7 @@ mod tests {
             let mut entries = Entries::merged(pieces.collect());
             for (taken, name) in names.iter().enumerate() {
                 prop_assert_eq!(entries.len(), names.len() - taken);
-                prop_assert_eq!(entries.next().unwrap().name.to_str(), Some(name.as_str()));
+                prop_assert_eq!(entries.next().map(|e| e.name), Some(name.into()));
             }
             prop_assert!(entries.next().is_none());
         }
