@@ -366,12 +366,7 @@ fn a_full_device_takes_nothing_and_loses_nothing() {
     }
     let device = damaged(Model::new("F1", 33).su(Su::Magisk));
     let before = Snapshot::of(&device.data());
-    // What the system writes fails in the middle, as on a full disk.
-    let cat = device.root().join("system/bin/cat");
-    fs::remove_file(&cat).unwrap();
-    let script = "#!/system/bin/sh\n[ $# -gt 0 ] && exec toybox cat \"$@\"\ntoybox head -c 5000\necho 'cat: xwrite: No space left on device' >&2\nexit 1\n";
-    fs::write(&cat, script).unwrap();
-    fs::set_permissions(&cat, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    device.becomes_full();
     let adb = AdbServer::start();
     adb.connect(&device.address(), "device");
     let run = adb.run();
@@ -528,5 +523,24 @@ fn measure_against_adb_pull() {
     println!("pull {pull:.3} first {first:.3} again {again:.3}");
     if let Some(path) = std::env::var_os("SHOPMEND_BENCH_OUT") {
         fs::write(path, format!("{pull} {first} {again}")).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "a look at what is asked of a device"]
+fn print_what_is_asked() {
+    let device = damaged(Model::new("Q1", 33).su(Su::Magisk));
+    let adb = AdbServer::start();
+    adb.connect(&device.address(), "device");
+    let run = adb.run();
+    for command in [&["scan"][..], &["scan"], &["repair", "--yes"], &["undo"]] {
+        device.daemon.shared.asked.lock().unwrap().clear();
+        let began = Instant::now();
+        let said = on(&run, &device, true, command);
+        let asked = device.daemon.shared.asked.lock().unwrap().clone();
+        println!("=== {command:?} {:?} {} asked, {:?}", said.code, asked.len(), began.elapsed());
+        for one in asked {
+            println!("{}", one.replace(|c: char| c.is_control(), " "));
+        }
     }
 }

@@ -141,6 +141,60 @@ fn one_store_of_several() {
     before.assert_same(&tree.snapshot());
 }
 
+/// The first store's work changed the time of the folder that both are in.
+#[test]
+fn stores_undone_in_another_order_leave_the_times_of_their_folder_too() {
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let state = state_of(&state);
+    let before = tree.snapshot();
+    let done = run(&state, vec![clear_whole(&root, "cache/a"), clear_whole(&root, "cache/b")]);
+    for store in ["test:cache/a", "test:cache/b"] {
+        let options = UndoOptions { store: Some(store.into()), ..UndoOptions::default() };
+        undo(&open(&state), Some(&done.run), &options, &down, &Control::default()).unwrap();
+    }
+    before.assert_same(&tree.snapshot());
+}
+
+/// The system numbers devices anew at each start; what was moved aside is
+/// still the same.
+#[test]
+fn a_device_with_another_number_after_the_next_start_changes_nothing() {
+    use shopmend::fsys::Dir;
+    use shopmend::vault::{Journal, Record, read_records};
+    use std::os::unix::fs::MetadataExt as _;
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let state = state_of(&state);
+    let before = tree.snapshot();
+    let done = run(
+        &state,
+        vec![clear_whole(&root, "cache/a"), clear_files(&root, "cache", files_below(&root, "cache/b"))],
+    );
+    let folder = state.join("runs").join(done.run.as_str());
+    let closed = folder.join("journal.closed");
+    let records = read_records(std::fs::File::open(&closed).unwrap()).unwrap();
+    let number = root.metadata().unwrap().dev();
+    let elsewhere = |record: &Record| -> Record {
+        let text = serde_json::to_string(record).unwrap();
+        let text = text.replace(&format!("\"dev\":{number}"), "\"dev\":987654321");
+        serde_json::from_str(&text.replace(&format!("\"device\":{number}"), "\"device\":987654321")).unwrap()
+    };
+    let records: Vec<Record> = records.iter().map(elsewhere).collect();
+    assert!(format!("{records:?}").contains("987654321"));
+    std::fs::remove_file(&closed).unwrap();
+    let mut journal = Journal::create(&Dir::open(&folder).unwrap(), &records[0]).unwrap();
+    journal.add(&records[1..]).unwrap();
+    drop(journal);
+    restart(&state);
+    let verified = shopmend::vault::verify(&StateDir::open(&state).unwrap(), &Control::default()).unwrap();
+    assert!(verified.problems.is_empty(), "{verified:?}");
+    undo_last(&state);
+    before.assert_same(&tree.snapshot());
+}
+
 #[test]
 fn folders_that_are_gone_are_made_again() {
     let tree = target();

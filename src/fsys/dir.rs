@@ -105,7 +105,7 @@ impl Dir {
         let path: PathBuf = path.components().collect();
         if let Some(found) = remote::find(&path) {
             let (there, on) = found?;
-            must_be_folder(there.stat(&on)?.kind)?;
+            there.enter(&on)?;
             return Ok(Self { at: At::There(there, on), path, known: None });
         }
         let fd = rustix::fs::open(&path, DIR_FLAGS, Mode::empty())?;
@@ -164,11 +164,8 @@ impl Dir {
         let path = self.path.join(rel.as_path());
         let at = match &self.at {
             At::There(there, on) => {
-                let mut on = on.clone();
-                for name in rel.components() {
-                    on.push(name);
-                    must_be_folder(there.stat(&on)?.kind)?;
-                }
+                let on = if rel.is_root() { on.clone() } else { on.join(rel.as_path()) };
+                there.enter(&on)?;
                 At::There(Arc::clone(there), on)
             }
             here @ At::Here(_) if rel.is_root() => here.try_clone()?,
@@ -367,15 +364,6 @@ impl Dir {
             }
         }
         Ok(fd)
-    }
-}
-
-/// What a directory on another device must be: no link stands for one.
-fn must_be_folder(kind: Kind) -> io::Result<()> {
-    match kind {
-        Kind::Dir => Ok(()),
-        Kind::Link => Err(rustix::io::Errno::LOOP.into()),
-        Kind::File | Kind::Other => Err(io::ErrorKind::NotADirectory.into()),
     }
 }
 

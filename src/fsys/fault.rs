@@ -7,6 +7,44 @@ pub(super) fn point(_what: &'static str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Whether this process was told to do one thing in a deliberately wrong order.
+/// The sweep of faults must notice each of them; a release build has none.
+#[cfg(debug_assertions)]
+pub(crate) fn wrong_order(which: WrongOrder) -> bool {
+    use std::sync::OnceLock;
+    static TOLD: OnceLock<Option<std::ffi::OsString>> = OnceLock::new();
+    let told = TOLD.get_or_init(|| std::env::var_os("SHOPMEND_WRONG_ORDER"));
+    told.as_ref().is_some_and(|told| told == which.name())
+}
+
+#[cfg(not(debug_assertions))]
+#[inline]
+pub(crate) fn wrong_order(_which: WrongOrder) -> bool {
+    false
+}
+
+/// See [`wrong_order`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum WrongOrder {
+    /// Names are never made durable.
+    FoldersUnsynced,
+    /// Originals go before the copies of them are durable.
+    CopiesUnsynced,
+    /// A new database takes its place while the old log is still there.
+    SwapFirst,
+}
+
+#[cfg(debug_assertions)]
+impl WrongOrder {
+    fn name(self) -> &'static str {
+        match self {
+            Self::FoldersUnsynced => "folders-unsynced",
+            Self::CopiesUnsynced => "copies-unsynced",
+            Self::SwapFirst => "swap-first",
+        }
+    }
+}
+
 #[cfg(test)]
 pub(super) use inject::point;
 #[cfg(test)]

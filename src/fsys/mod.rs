@@ -22,11 +22,12 @@ pub use copy::{Digest, copy_hashed, hash_file, write_all};
 pub use dir::{Dir, Entry, Kind, Meta};
 #[cfg(test)]
 pub(crate) use fault::{Fault, count as fault_count, with as with_faults};
+pub(crate) use fault::{WrongOrder, wrong_order};
 pub use listing::{Brief, Listings, Named};
 pub use owner::effective_user;
 pub use rel::{BadPath, RelPath, path_from_text, path_text, path_to_text};
 pub use remote::{
-    Doomed, Listed, Mounted, REMOTE, Remote, is_remote, mount, split as split_remote, users_of,
+    Doomed, Listed, Mounted, NewFile, REMOTE, Remote, is_remote, mount, split as split_remote, users_of,
 };
 pub use tree::{remove_tree, tree};
 pub use walk::{MAX_DEPTH, Step, Unreadable, Walk, Walked};

@@ -6,6 +6,7 @@
 //! error.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -31,6 +32,15 @@ pub struct Doomed {
     pub mtime_ns: i128,
 }
 
+/// A file that is to be made on another device.
+#[derive(Debug)]
+pub struct NewFile<'a> {
+    /// Its name in its folder; nothing may have it yet.
+    pub name: OsString,
+    pub from: File,
+    pub like: &'a Attributes,
+}
+
 /// The file system of another device. All paths are absolute on the device,
 /// free of `.` and `..`; no link on the way is ever followed.
 ///
@@ -39,6 +49,11 @@ pub struct Doomed {
 pub trait Remote: Send + Sync + std::fmt::Debug {
     /// What is known of an entry; a last link is not followed.
     fn stat(&self, path: &Path) -> io::Result<Meta>;
+    /// Fails unless there is a real folder.
+    fn enter(&self, path: &Path) -> io::Result<()>;
+    /// Looks at many entries at once; [`Remote::stat`] answers from that until
+    /// the next change.
+    fn look_ahead(&self, paths: &[PathBuf]) -> io::Result<()>;
     /// The entries of a folder, sorted by name.
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
     /// Everything below a folder, each folder before what is in it.
@@ -53,16 +68,16 @@ pub trait Remote: Send + Sync + std::fmt::Debug {
     fn fetch(&self, paths: &[PathBuf]) -> io::Result<()>;
     /// Whether the content is here already.
     fn is_here(&self, path: &Path) -> bool;
-    /// Makes a new file with that content and these attributes, verified by
-    /// the device's own hash of it; with the old times when `times` is set.
-    fn put(&self, path: &Path, from: &mut File, like: &Attributes, times: bool)
-    -> io::Result<(Meta, Digest)>;
+    /// Makes new files in a folder, each with its content and attributes, and
+    /// verified by the device's own hash of it; with the old times when
+    /// `times` is set.
+    fn put(&self, folder: &Path, new: &mut [NewFile], times: bool) -> io::Result<Vec<(Meta, Digest)>>;
     /// Sets mode and owner, and the times as well when `times` is set.
     fn set_attributes(&self, path: &Path, like: &Attributes, times: bool) -> io::Result<()>;
     /// Sets permission bits.
     fn set_mode(&self, path: &Path, mode: u32) -> io::Result<()>;
-    /// Sets access and modification time, in nanoseconds since 1970.
-    fn set_times(&self, path: &Path, atime_ns: i128, mtime_ns: i128) -> io::Result<()>;
+    /// Sets access and modification times of folders, in nanoseconds since 1970.
+    fn set_times(&self, all: &[(PathBuf, i128, i128)]) -> io::Result<()>;
     /// Makes a new folder.
     fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()>;
     /// Removes an empty folder.
@@ -72,8 +87,9 @@ pub trait Remote: Send + Sync + std::fmt::Debug {
     /// Removes many, each only if it still is what it was; says for each that
     /// stays why.
     fn remove_all(&self, doomed: &[Doomed]) -> io::Result<Vec<(PathBuf, String)>>;
-    /// Renames to a name that must be free.
-    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Renames one after the other to names that must be free; ends at the
+    /// first that fails.
+    fn rename_new(&self, pairs: &[(PathBuf, PathBuf)]) -> io::Result<()>;
     /// Makes everything durable that was changed.
     fn sync(&self) -> io::Result<()>;
     /// How much room there is.

@@ -3,8 +3,9 @@
 //! not at all.
 
 use std::io;
+use std::path::PathBuf;
 
-use super::{Dir, Kind, Meta, RelPath};
+use super::{Dir, Doomed, Kind, Meta, RelPath};
 
 /// Deeper trees are refused; no file system path is that long.
 const MAX_DEPTH: usize = 2048;
@@ -73,6 +74,9 @@ pub fn remove_tree(dir: &Dir, at: &RelPath) -> io::Result<u64> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(e) => return Err(e),
     };
+    if dir.is_remote() {
+        return remove_remote_tree(dir, at, &all);
+    }
     let mut bytes = 0;
     let mut open: Option<(RelPath, Dir)> = None;
     for (path, meta) in all.iter().rev() {
@@ -98,6 +102,28 @@ pub fn remove_tree(dir: &Dir, at: &RelPath) -> io::Result<u64> {
         dir.remove_dir(at)?;
     }
     Ok(bytes)
+}
+
+/// The same on another device, in a few requests.
+fn remove_remote_tree(dir: &Dir, at: &RelPath, all: &[(RelPath, Meta)]) -> io::Result<u64> {
+    let doomed = all.iter().rev().map(|(path, meta)| {
+        let what = Doomed {
+            path: PathBuf::new(),
+            dir: meta.kind == Kind::Dir,
+            ident: meta.ident(),
+            size: meta.size,
+            mtime_ns: meta.mtime_ns,
+        };
+        (path.clone(), what)
+    });
+    if let Some((path, why)) = dir.remove_all(doomed.collect())?.into_iter().next() {
+        return Err(io::Error::other(format!("{path} stays: {why}")));
+    }
+    if !at.is_root() {
+        dir.remove_dir(at)?;
+    }
+    let gone = all.iter().filter(|(_, m)| m.kind == Kind::File && m.links <= 1);
+    Ok(gone.map(|(_, m)| m.size).sum())
 }
 
 #[cfg(test)]

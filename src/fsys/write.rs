@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::attributes::set_times;
-use super::remote::Doomed;
+use super::remote::{Doomed, NewFile};
 use super::{Attributes, Digest, Dir, Kind, Meta, RelPath, fault};
 
 /// Which file or folder it is, whatever it is called.
@@ -122,6 +122,24 @@ impl Dir {
         self.dir(rel)
     }
 
+    /// As [`Dir::make_dirs`]; what was made is durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Dir::make_dirs`] and [`Dir::sync`].
+    pub fn make_dirs_durable(&self, rel: &RelPath) -> io::Result<Self> {
+        let mut above = rel.clone();
+        while !above.is_root() && !self.exists(&above)? {
+            above = above.parent().unwrap_or_default();
+        }
+        let dir = self.make_dirs(rel)?;
+        let mut at = rel.clone();
+        while at != above {
+            at = at.parent().unwrap_or_default();
+            self.dir(&at)?.sync()?;
+        }
+        Ok(dir)
+    }
+
     /// Renames to a name that must be free, in one step where the file system
     /// can do that.
     ///
@@ -130,7 +148,7 @@ impl Dir {
     /// two places are on different file systems.
     pub fn rename_new(&self, from: &RelPath, to_dir: &Self, to: &RelPath) -> io::Result<()> {
         match (self.there(from), to_dir.there(to)) {
-            (Some((there, from)), Some((_, to))) => return there.rename_new(&from, &to),
+            (Some((there, from)), Some((_, to))) => return there.rename_new(&[(from, to)]),
             (None, None) => {}
             _ => return Err(io::ErrorKind::CrossesDevices.into()),
         }
@@ -215,16 +233,24 @@ impl Dir {
         Ok(rustix::fs::fchmod(self.fd()?, Mode::from_raw_mode(mode as _))?)
     }
 
-    /// Sets the times of this directory, in nanoseconds since 1970.
+    /// Sets access and modification time of directories of one device, in
+    /// nanoseconds since 1970.
     ///
     /// # Errors
     /// The system's error.
-    pub fn set_times(&self, atime_ns: i128, mtime_ns: i128) -> io::Result<()> {
-        fault::point("set times")?;
-        if let Some((there, on)) = self.there(&RelPath::root()) {
-            return there.set_times(&on, atime_ns, mtime_ns);
+    pub fn set_times_of(all: &[(Self, i128, i128)]) -> io::Result<()> {
+        let mut far = Vec::new();
+        for (dir, atime_ns, mtime_ns) in all {
+            fault::point("set times")?;
+            match dir.there(&RelPath::root()) {
+                Some((_, on)) => far.push((on, *atime_ns, *mtime_ns)),
+                None => set_times(dir.fd()?, *atime_ns, *mtime_ns)?,
+            }
         }
-        set_times(self.fd()?, atime_ns, mtime_ns)
+        match all.first().and_then(|(dir, ..)| dir.there(&RelPath::root())) {
+            Some((there, _)) => there.set_times(&far),
+            None => Ok(()),
+        }
     }
 
     /// Makes the names in this directory durable.
@@ -236,6 +262,9 @@ impl Dir {
         fault::point("sync folder")?;
         if let Some((there, _)) = self.there(&RelPath::root()) {
             return there.sync();
+        }
+        if fault::wrong_order(fault::WrongOrder::FoldersUnsynced) {
+            return Ok(());
         }
         match rustix::fs::fsync(self.fd()?) {
             // Some file systems have nothing to sync in a folder.
@@ -255,6 +284,9 @@ impl Dir {
             fault::point("sync file system")?;
             if let Some((there, _)) = self.there(&RelPath::root()) {
                 return there.sync();
+            }
+            if fault::wrong_order(fault::WrongOrder::FoldersUnsynced) {
+                return Ok(());
             }
             Ok(rustix::fs::syncfs(self.fd()?)?)
         }
@@ -282,20 +314,57 @@ impl Dir {
         })
     }
 
-    /// Makes a new file on another device with that content and these
-    /// attributes, verified and durable after the next [`Dir::sync`].
+    /// Makes new files in a folder on another device, each with its content
+    /// and attributes, verified, and durable after the next [`Dir::sync`].
     ///
     /// # Errors
     /// The device's error; `Unsupported` for a directory of this machine.
-    pub fn put(
+    pub fn put(&self, folder: &RelPath, new: &mut [NewFile], times: bool) -> io::Result<Vec<(Meta, Digest)>> {
+        let (there, on) = self.there(folder).ok_or(io::ErrorKind::Unsupported)?;
+        there.put(&on, new, times)
+    }
+
+    /// Makes one new file so.
+    ///
+    /// # Errors
+    /// As [`Dir::put`].
+    pub fn put_one(
         &self,
         rel: &RelPath,
-        from: &mut File,
+        from: File,
         like: &Attributes,
         times: bool,
     ) -> io::Result<(Meta, Digest)> {
-        let (there, on) = self.there(rel).ok_or(io::ErrorKind::Unsupported)?;
-        there.put(&on, from, like, times)
+        let name = rel.file_name().ok_or_else(|| io::Error::other("a name below the folder is needed"))?;
+        let mut new = [NewFile { name: name.to_owned(), from, like }];
+        let made = self.put(&rel.parent().unwrap_or_default(), &mut new, times)?;
+        made.into_iter().next().ok_or_else(|| io::Error::other("the new file is not there"))
+    }
+
+    /// Renames many below this directory of another device, in that order, to
+    /// names that must be free.
+    ///
+    /// # Errors
+    /// As [`Dir::rename_new`]; those after the first that fails keep their
+    /// names. `Unsupported` for a directory of this machine.
+    pub fn rename_all_new(&self, pairs: &[(&RelPath, &RelPath)]) -> io::Result<()> {
+        let Some((there, top)) = self.there(&RelPath::root()) else {
+            return Err(super::remote::unsupported());
+        };
+        let on = |rel: &RelPath| top.join(rel.as_path());
+        there.rename_new(&pairs.iter().map(|(from, to)| (on(from), on(to))).collect::<Vec<_>>())
+    }
+
+    /// Looks at many entries of another device at once; the answers hold until
+    /// the next change. Of this machine's there is nothing to do.
+    ///
+    /// # Errors
+    /// The device's error.
+    pub fn look_ahead<'a>(&self, rels: impl Iterator<Item = &'a RelPath>) -> io::Result<()> {
+        match self.there(&RelPath::root()) {
+            None => Ok(()),
+            Some((there, top)) => there.look_ahead(&rels.map(|r| top.join(r.as_path())).collect::<Vec<_>>()),
+        }
     }
 
     /// Removes many files, and folders that are empty by then, from another

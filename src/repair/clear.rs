@@ -225,7 +225,7 @@ fn by_rename(
 ) -> Result<Option<ActionOutcome>, Halt> {
     let mut outcome = ActionOutcome::of(job.action, Done::Done);
     let held = Base::Held { run: session.id.clone(), unit: number };
-    let mut unit = session.unit(job.number, job.action, UnitOp::Clear);
+    let mut unit = session.unit(job.number, job.action, UnitOp::Clear, &hands.root);
     let paths = chosen.whole.iter().chain(&chosen.single).map(|i| &i.path);
     unit.folders = folders_of(&hands.root, paths).map_err(failed("cannot look at the folders"))?;
     for folder in &chosen.whole {
@@ -392,7 +392,7 @@ fn by_copy(
 ) -> Result<ActionOutcome, Halt> {
     let mut outcome = ActionOutcome::of(job.action, Done::Done);
     outcome.skipped.clone_from(&chosen.skipped);
-    let mut unit = session.unit(job.number, job.action, UnitOp::Clear);
+    let mut unit = session.unit(job.number, job.action, UnitOp::Clear, &hands.root);
     let mut items: Vec<&Item> = chosen.inside.iter().chain(&chosen.single).collect();
     items.sort_by(|a, b| a.path.cmp(&b.path));
     unit.folders = folders_of(&hands.root, items.iter().map(|i| &i.path))

@@ -6,21 +6,24 @@ use std::io;
 
 use super::clear::strays;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
-use super::session::{Halt, Session, failed, folders_of, hands};
+use super::session::{Halt, Session, device_of, failed, folders_of, hands};
 use super::steps::{Hands, absent, still};
 use super::{Affected, Running};
 use crate::control::Control;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::fsys::{
-    Attributes, Dir, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, sync_file, tree,
+    Attributes, Dir, Kind, Meta, NewFile, RelPath, copy_hashed, forget_cached, hash_file, sync_file, tree,
 };
 use crate::model::{SQLITE_SIDECARS, StoreKind};
 use crate::plan::Item;
 use crate::vault::{
-    Base, Before, Copied, LockedState, Objects, Record, Run, RunId, RunKind, Stage, Step, UnitOp, UnitState,
+    Base, Before, Copied, Folder, LockedState, Objects, Record, Run, RunId, RunKind, Stage, Step, UnitOp,
+    UnitState,
 };
 
 const CHUNK: usize = 10_000;
+/// So many new files are open at once.
+const AT_ONCE: usize = 128;
 /// From so many new files on, one sync of the file system is cheaper.
 const MANY_FILES: usize = 32;
 
@@ -203,7 +206,7 @@ fn put_back(
             continue;
         }
         control.progress().item(&unit.unit.path.to_string());
-        let work = Work { of: &of.begin.run, old: unit, live, running, control };
+        let work = Work { of, old: unit, live, running, control };
         outcomes.push(work.run(&mut session, blank, allow_root));
         control.progress().advance(1);
     }
@@ -217,7 +220,7 @@ fn affected(unit: &UnitState, live: bool) -> Affected<'_> {
 }
 
 struct Work<'a> {
-    of: &'a RunId,
+    of: &'a Run,
     /// What is taken back.
     old: &'a UnitState,
     live: bool,
@@ -328,9 +331,10 @@ impl Work<'_> {
         }
         let mut unit = self.old.unit.clone();
         unit.number = number;
+        unit.device = device_of(&hands.root);
         unit.op = UnitOp::PutBack;
-        unit.why = format!("as before run {}", self.of);
-        unit.puts_back = Some((self.of.clone(), self.old.unit.number));
+        unit.why = format!("as before run {}", self.of.begin.run);
+        unit.puts_back = Some((self.of.begin.run.clone(), self.old.unit.number));
         let look = failed("cannot look at the folders");
         let there: Vec<&RelPath> = needs
             .paths
@@ -340,8 +344,21 @@ impl Work<'_> {
             .collect();
         unit.folders = folders_of(&hands.root, there).map_err(&look)?;
         let mut temps = Temps { run: session.id.clone(), unit: number, made: Vec::new() };
-        let copies: Vec<(RelPath, &Copied)> =
-            needs.copies.iter().map(|c| Ok((temps.beside(&c.path)?, c))).collect::<Result<_, Halt>>()?;
+        // On another device they are made all in one folder, in few requests.
+        let stage = match needs.copies.as_slice() {
+            [first, _, ..] if hands.root.is_remote() => Some(temps.beside(&first.path)?),
+            _ => None,
+        };
+        let mut place = |n: usize, copy: &Copied| match &stage {
+            Some(stage) => stage.join(n.to_string()).map_err(|e| Halt::Failed(e.to_string())),
+            None => temps.beside(&copy.path),
+        };
+        let copies: Vec<(RelPath, &Copied)> = needs
+            .copies
+            .iter()
+            .enumerate()
+            .map(|(n, c)| Ok((place(n, c)?, c)))
+            .collect::<Result<_, Halt>>()?;
         let trees: Vec<(RelPath, &(Copied, Vec<Copied>))> =
             needs.trees.iter().map(|t| Ok((temps.beside(&t.0.path)?, t))).collect::<Result<_, Halt>>()?;
         let beside: Vec<(RelPath, &Item)> = if by_rename {
@@ -363,22 +380,37 @@ impl Work<'_> {
         for step in &parents {
             hands.perform(step, &mut |_| {}).map_err(failed("cannot make a missing folder"))?;
         }
+        if !parents.is_empty() {
+            hands.sync().map_err(failed("cannot make a missing folder"))?;
+        }
 
         // From the vault, beside their places.
         let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
         let mut shifts = Vec::new();
         let mut new_files = Vec::new();
-        for (temp, copy) in &copies {
-            self.control.safe_point()?;
-            let (item, file) = build_file(&hands.root, &objects, temp, copy)?;
-            outcome.files += 1;
-            outcome.bytes += copy.size;
-            shifts.push((copy.path.clone(), item));
-            new_files.extend(file.map(|file| (file, *copy)));
-            if new_files.len() >= 128 {
-                settle_files(&hands.root, &mut new_files)?;
+        let mut staged = None;
+        if let Some(stage) = &stage {
+            let cannot = failed("cannot make a folder for the new files");
+            hands.root.make_dir(stage, 0o700).map_err(&cannot)?;
+            for part in copies.chunks(AT_ONCE) {
+                self.control.safe_point()?;
+                let items = build_there(&hands.root, &objects, part)?;
+                shifts.extend(part.iter().map(|(_, c)| c.path.clone()).zip(items));
+            }
+            staged = Some(Item::new(stage.clone(), &hands.root.stat(stage).map_err(&cannot)?));
+        } else {
+            for (temp, copy) in &copies {
+                self.control.safe_point()?;
+                let (item, file) = build_file(&hands.root, &objects, temp, copy)?;
+                shifts.push((copy.path.clone(), item));
+                new_files.extend(file.map(|file| (file, *copy)));
+                if new_files.len() >= AT_ONCE {
+                    settle_files(&hands.root, &mut new_files)?;
+                }
             }
         }
+        outcome.files += copies.len() as u64;
+        outcome.bytes += copies.iter().map(|(_, c)| c.size).sum::<u64>();
         for (temp, (folder, inside)) in &trees {
             let item = self.build_tree(hands, &objects, temp, folder, inside, &mut new_files)?;
             outcome.files += inside.iter().filter(|c| c.object.is_some()).count() as u64;
@@ -434,34 +466,33 @@ impl Work<'_> {
             let (from_path, to_path) = (item.path.clone(), path);
             steps.push(Step::Shift { from: Base::Root, from_path, to: Base::Root, to_path, item });
         }
-        if !needs.made.is_empty() {
-            steps.push(Step::Remove { items: needs.made.clone() });
+        let emptied: Vec<Item> = needs.made.iter().cloned().chain(staged).collect();
+        if !emptied.is_empty() {
+            steps.push(Step::Remove { items: emptied });
         }
         // Those that had to be made again, and where that was, too.
         let remade = |path: &RelPath| {
             needs.parents.iter().any(|(p, _)| p == path || p.parent().as_ref() == Some(path))
         };
-        let folders =
-            self.old.unit.folders.iter().filter(|f| f.touched || remade(&f.path)).cloned().collect();
-        steps.push(Step::Times { folders });
+        let folders = self.old.unit.folders.iter().filter(|f| f.touched || remade(&f.path));
+        steps.push(Step::Times { folders: self.as_before_the_run(folders) });
         records.extend(steps.iter().map(|s| Record::Steps { unit: number, steps: vec![s.clone()] }));
         session.record(records)?;
         session.explain(number)?;
         (self.running)(&affected(self.old, self.live)).map_err(|e| Halt::AppRunning(e.to_string()))?;
 
         let mut skipped: Vec<SkippedItem> = Vec::new();
-        for step in &steps {
-            match hands.perform(step, &mut |s| skipped.push(s)) {
-                Ok(()) => {}
-                Err(e) if e.kind() == io::ErrorKind::CrossesDevices => return Ok(None),
-                Err(e) => return Err(Halt::Failed(format!("cannot put it back: {e}"))),
-            }
+        match hands.perform_all(&steps, &mut |s| skipped.push(s)) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::CrossesDevices => return Ok(None),
+            Err(e) => return Err(Halt::Failed(format!("cannot put it back: {e}"))),
         }
         if self.is_unit()
             && let Some(s) = skipped.first()
         {
             return Err(Halt::Failed(format!("cannot put back {}: {}", s.path, s.reason)));
         }
+        hands.root.look_ahead(copies.iter().map(|(_, c)| &c.path)).map_err(failed("cannot look at it"))?;
         for (_, copy) in &copies {
             verify(&hands.root, copy)?;
         }
@@ -482,11 +513,32 @@ impl Work<'_> {
         Ok(Some(outcome))
     }
 
+    /// The folders as they were before the whole run. What its first stores
+    /// left of them is nothing to go back to: the stores need not be put back
+    /// in one go, nor in order.
+    fn as_before_the_run<'f>(&self, folders: impl Iterator<Item = &'f Folder>) -> Vec<Folder> {
+        let earlier = self.of.units.iter().take(self.old.unit.number as usize);
+        let mut first: BTreeMap<&RelPath, &Attributes> = BTreeMap::new();
+        for folder in earlier.filter(|u| u.unit.root == self.old.unit.root).flat_map(|u| &u.unit.folders) {
+            first.entry(&folder.path).or_insert(&folder.attributes);
+        }
+        let was = |f: &Folder| first.get(&f.path).map_or_else(|| f.attributes.clone(), |a| (*a).clone());
+        folders.map(|f| Folder { attributes: was(f), ..f.clone() }).collect()
+    }
+
     fn needs(&self, hands: &Hands) -> Result<Needs, Halt> {
         let look = failed("cannot look at what is there now");
         let mut out = Needs::default();
         let before = self.old.before();
         let known: BTreeSet<&RelPath> = before.iter().map(Before::path).collect();
+        let folders: BTreeSet<RelPath> = known.iter().flat_map(|p| above(p)).collect();
+        let beside: Vec<RelPath> = match self.old.unit.kind {
+            StoreKind::Sqlite => {
+                known.iter().flat_map(|p| SQLITE_SIDECARS.map(|s| p.with_suffix(s))).collect()
+            }
+            _ => Vec::new(),
+        };
+        hands.root.look_ahead(known.iter().copied().chain(&folders).chain(&beside)).map_err(&look)?;
         let mut sidecars = Vec::new();
         for one in &before {
             let path = one.path();
@@ -614,16 +666,25 @@ impl Work<'_> {
         root.make_dir(temp, 0o700).map_err(&cannot)?;
         let place =
             |path: &RelPath| path.strip_prefix(&folder.path).map(|p| temp.join_rel(&p)).unwrap_or_default();
-        for copy in inside {
-            self.control.safe_point()?;
-            let at = place(&copy.path);
-            if copy.object.is_some() {
+        for copy in inside.iter().filter(|c| c.object.is_none()) {
+            root.make_dir(&place(&copy.path), 0o700).map_err(&cannot)?;
+        }
+        let contents: Vec<(RelPath, &Copied)> =
+            inside.iter().filter(|c| c.object.is_some()).map(|c| (place(&c.path), c)).collect();
+        if root.is_remote() {
+            for part in contents.chunk_by(|a, b| a.0.parent() == b.0.parent()) {
+                for part in part.chunks(AT_ONCE) {
+                    self.control.safe_point()?;
+                    build_there(root, objects, part)?;
+                }
+            }
+        } else {
+            for (at, copy) in contents {
+                self.control.safe_point()?;
                 files.extend(build_file(root, objects, &at, copy)?.1.map(|file| (file, copy)));
-                if files.len() >= 128 {
+                if files.len() >= AT_ONCE {
                     settle_files(root, files)?;
                 }
-            } else {
-                root.make_dir(&at, 0o700).map_err(&cannot)?;
             }
         }
         settle_files(root, files)?;
@@ -673,6 +734,41 @@ fn hash_of(copy: &Copied) -> Result<blake3::Hash, Halt> {
     hash.ok_or_else(|| Halt::Failed(format!("the copy of {} has no name", copy.path)))
 }
 
+/// The folders above, below the root.
+fn above(path: &RelPath) -> Vec<RelPath> {
+    let mut out = Vec::new();
+    let mut at = path.parent();
+    while let Some(folder) = at.filter(|f| !f.is_root()) {
+        at = folder.parent();
+        out.push(folder);
+    }
+    out
+}
+
+/// Writes copies from the vault to new names in one folder of another device;
+/// nothing is left to settle.
+fn build_there(root: &Dir, objects: &Objects, copies: &[(RelPath, &Copied)]) -> Result<Vec<Item>, Halt> {
+    let Some((first, _)) = copies.first() else { return Ok(Vec::new()) };
+    let folder = first.parent().unwrap_or_default();
+    let mut new = Vec::with_capacity(copies.len());
+    for (temp, copy) in copies {
+        let from = objects
+            .open_object(&hash_of(copy)?)
+            .map_err(|e| Halt::Failed(format!("the copy of {}: {e}", copy.path)))?;
+        let name = temp.file_name().unwrap_or_default().to_owned();
+        new.push(NewFile { name, from, like: &copy.attributes });
+    }
+    let made = root.put(&folder, &mut new, true).map_err(failed("cannot write the copies"))?;
+    let mut out = Vec::with_capacity(copies.len());
+    for ((temp, copy), (meta, written)) in copies.iter().zip(made) {
+        if written.blake3 != hash_of(copy)? || written.size != copy.size {
+            return Err(Halt::Failed(format!("the copy of {} in the vault is damaged", copy.path)));
+        }
+        out.push(Item::new(temp.clone(), &meta));
+    }
+    Ok(out)
+}
+
 /// Writes a copy from the vault to a new name; the caller settles it. On
 /// another device that is done at once, and there is no file to settle.
 fn build_file(
@@ -687,7 +783,7 @@ fn build_file(
         objects.open_object(&hash).map_err(|e| Halt::Failed(format!("the copy of {}: {e}", copy.path)))?;
     let damaged = || Halt::Failed(format!("the copy of {} in the vault is damaged", copy.path));
     if root.is_remote() {
-        let (meta, done) = root.put(temp, &mut from, &copy.attributes, true).map_err(cannot)?;
+        let (meta, done) = root.put_one(temp, from, &copy.attributes, true).map_err(cannot)?;
         if done.blake3 != hash || done.size != copy.size {
             return Err(damaged());
         }

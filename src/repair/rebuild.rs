@@ -18,7 +18,8 @@ use super::session::{Halt, Session, failed, folders_of, hands};
 use super::steps::{Hands, absent, inside_run, still};
 use super::{Job, SkippedItem};
 use crate::fsys::{
-    Attributes, Dir, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, remove_tree, sync_file, tree,
+    Attributes, Dir, Kind, Meta, RelPath, WrongOrder, copy_hashed, forget_cached, hash_file, remove_tree,
+    sync_file, tree, wrong_order,
 };
 use crate::model::{Remedy, StoreKind};
 use crate::plan::Item;
@@ -95,7 +96,7 @@ impl Rebuild<'_> {
         let new_beside = temps.beside(self.store())?;
         let old_beside = temps.beside(self.store())?;
         let mut others: BTreeMap<RelPath, (RelPath, RelPath)> = BTreeMap::new();
-        let mut unit = session.unit(job.number, job.action, UnitOp::Rebuild);
+        let mut unit = session.unit(job.number, job.action, UnitOp::Rebuild, &hands.root);
         if !is_folder {
             for path in self.members.iter().map(|m| &m.path).chain(&self.companions()) {
                 if path != self.store() && !others.contains_key(path) {
@@ -408,7 +409,7 @@ fn place_file(
     let cannot = |e: io::Error| Halt::Failed(format!("cannot put the new {path} beside the old one: {e}"));
     let mut source = out.open_file(from).map_err(cannot)?;
     if root.is_remote() {
-        let (meta, written) = root.put(beside, &mut source, attributes, false).map_err(cannot)?;
+        let (meta, written) = root.put_one(beside, source, attributes, false).map_err(cannot)?;
         return Ok(Ready {
             path: path.clone(),
             item: Item::new(beside.clone(), &meta),
@@ -518,6 +519,12 @@ impl Swap {
         steps.extend(exchanges.iter().cloned());
         steps.push(Step::Remove { items: self.remove });
         session.record(vec![Record::Steps { unit: number, steps }])?;
+        if wrong_order(WrongOrder::SwapFirst) {
+            for step in exchanges.iter().chain(&self.aside).chain(&self.plain) {
+                hands.perform(step, never).map_err(&cannot)?;
+            }
+            return hands.sync().map_err(&cannot);
+        }
         for step in &self.aside {
             hands.perform(step, never).map_err(&cannot)?;
         }
@@ -567,7 +574,7 @@ fn put_backup_in_place(
     }
     let mut temps = Temps { run: session.id.clone(), unit: number, made: Vec::new() };
     let beside = temps.beside(&store)?;
-    let mut unit = session.unit(job.number, job.action, UnitOp::RestoreBackup);
+    let mut unit = session.unit(job.number, job.action, UnitOp::RestoreBackup, &hands.root);
     unit.temps = temps.made;
     unit.folders =
         folders_of(&hands.root, [&store, &backup.path]).map_err(failed("cannot look at the folder"))?;

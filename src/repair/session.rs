@@ -122,7 +122,7 @@ impl<'a> Session<'a> {
     }
 
     /// A unit for an action; not written down yet.
-    pub(crate) fn unit(&self, number: u32, action: &Action, op: UnitOp) -> Unit {
+    pub(crate) fn unit(&self, number: u32, action: &Action, op: UnitOp, root: &Dir) -> Unit {
         Unit {
             number: self.run.units.len() as u32,
             op,
@@ -134,6 +134,7 @@ impl<'a> Session<'a> {
             kind: action.kind,
             class: action.class,
             root: action.root.clone(),
+            device: device_of(root),
             path: action.path.clone(),
             why: action.why.clone(),
             puts_back: None,
@@ -376,6 +377,11 @@ pub(crate) fn by_hand(state: &StateDir, run: &RunId) -> Vec<String> {
     let folder = state.path().join(StateDir::run_path(run).as_path());
     let folder = shown(&folder);
     vec![format!("less {folder}/RESTORE.txt"), format!("mv {folder} {folder}.done-by-hand")]
+}
+
+/// What the journal notes of the device that a root is on.
+pub(crate) fn device_of(root: &Dir) -> Option<u64> {
+    if root.is_remote() { None } else { root.meta().ok().map(|m| m.dev) }
 }
 
 pub(crate) fn now_ns() -> i128 {

@@ -9,12 +9,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::outcome::SkippedItem;
-use crate::fsys::{Attributes, Dir, Doomed, Ident, Kind, Meta, RelPath, rename_new_in};
+use crate::fsys::{Dir, Doomed, Ident, Kind, Meta, RelPath, rename_new_in};
 use crate::plan::Item;
-use crate::vault::{Base, LockedState, RunId, StateDir, Step, Unit, UnitState};
+use crate::vault::{Base, Folder, LockedState, RunId, StateDir, Step, Unit, UnitState};
 
 /// From so many folders on, one sync of the file system is cheaper.
 const MANY_FOLDERS: usize = 32;
+/// So many files of another device are renamed in one go.
+const SHIFTS_AT_ONCE: usize = 1000;
 
 /// The places that the steps of one unit are about.
 pub(crate) struct Hands<'a> {
@@ -155,12 +157,64 @@ impl<'a> Hands<'a> {
                 self.touch(&Base::Root, path);
                 attributes.apply_dir(&dir, false)
             }
-            Step::Times { folders } => {
-                folders.iter().try_for_each(|f| self.set_folder_times(&f.path, &f.attributes))
-            }
+            Step::Times { folders } => self.set_folder_times(&folders.iter().collect::<Vec<_>>()),
             // After the commit; see `remove`.
             Step::Remove { .. } => Ok(()),
         }
+    }
+
+    /// Does steps one after the other; see [`Hands::perform`].
+    ///
+    /// # Errors
+    /// As [`Hands::perform`].
+    pub(crate) fn perform_all(
+        &mut self,
+        steps: &[Step],
+        skip: &mut dyn FnMut(SkippedItem),
+    ) -> io::Result<()> {
+        let mut rest = steps;
+        while let Some((first, others)) = rest.split_first() {
+            let same = rest.iter().take_while(|s| is_shift_below_root(s)).count();
+            if self.root.is_remote() && same > 1 {
+                let (shifts, others) = rest.split_at(same);
+                self.shift_there(shifts)?;
+                rest = others;
+            } else {
+                self.perform(first, skip)?;
+                rest = others;
+            }
+        }
+        Ok(())
+    }
+
+    /// Many shifts on another device, each with the same looks before and
+    /// after as one by itself, in few requests.
+    fn shift_there(&mut self, shifts: &[Step]) -> io::Result<()> {
+        let mut all: Vec<(&RelPath, &RelPath, &Item)> = Vec::new();
+        for step in shifts {
+            if let Step::Shift { from_path, to_path, item, .. } = step {
+                all.push((from_path, to_path, item));
+            }
+        }
+        for part in all.chunks(SHIFTS_AT_ONCE) {
+            self.root.look_ahead(part.iter().map(|(from, ..)| *from))?;
+            for (from, to, item) in part {
+                if !still(item, &self.root.stat(from)?) {
+                    return Err(changed(from));
+                }
+                self.touch(&Base::Root, from);
+                self.touch(&Base::Root, to);
+            }
+            let pairs: Vec<(&RelPath, &RelPath)> = part.iter().map(|(from, to, _)| (*from, *to)).collect();
+            self.root.rename_all_new(&pairs)?;
+            self.root.look_ahead(part.iter().map(|(_, to, _)| *to))?;
+            for (from, to, item) in part {
+                if !still(item, &self.root.stat(to)?) {
+                    return Err(changed(from));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn move_all(
@@ -170,6 +224,9 @@ impl<'a> Hands<'a> {
         items: &[Item],
         skip: &mut dyn FnMut(SkippedItem),
     ) -> io::Result<()> {
+        if matches!(to, Base::Held { .. }) {
+            self.make_room(to, items)?;
+        }
         // The folder of the item before, open on both sides.
         let mut open: Option<(RelPath, Dir, Dir)> = None;
         for item in items {
@@ -215,6 +272,22 @@ impl<'a> Hands<'a> {
         Ok(())
     }
 
+    /// Makes the folders in quarantine that the items will be in, durable
+    /// before anything is moved there: some file systems would keep the move
+    /// and forget the folder.
+    fn make_room(&mut self, held: &Base, items: &[Item]) -> io::Result<()> {
+        let before = self.changed.len();
+        let mut last: Option<RelPath> = None;
+        for item in items {
+            let (folder, _) = split(&item.path)?;
+            if last.as_ref() != Some(&folder) {
+                self.folder(held, &folder, true)?;
+                last = Some(folder);
+            }
+        }
+        if self.changed.len() > before { self.sync() } else { Ok(()) }
+    }
+
     fn shift(&mut self, from: (&Base, &RelPath), to: (&Base, &RelPath), item: &Item) -> io::Result<()> {
         let source = self.base(from.0)?;
         if !still(item, &source.stat(from.1)?) {
@@ -240,37 +313,33 @@ impl<'a> Hands<'a> {
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         let changed = std::mem::take(&mut self.changed);
         if changed.len() > MANY_FOLDERS {
-            let both = self.root.sync_file_system().and_then(|()| self.state.dir().sync_file_system());
+            let both = self.state.dir().sync_file_system().and_then(|()| self.root.sync_file_system());
             match both {
                 Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
                 other => return other,
             }
         }
-        let mut held = false;
+        let sync = |dir: io::Result<Dir>| match dir {
+            Ok(dir) => dir.sync(),
+            // It was moved or removed after something in it changed.
+            Err(e) if absent(&e) => Ok(()),
+            Err(e) => Err(e),
+        };
+        // Where things were moved to comes before where they were: a name must
+        // not be gone for good before the new one is there for good.
+        let mut runs: BTreeSet<&RunId> = BTreeSet::new();
         for (base, path) in &changed {
-            let dir = match base {
-                BaseKey::Root => self.root.dir(path),
-                BaseKey::Held(run, unit) => {
-                    held = true;
-                    self.state.dir().dir(&quarantine_path(run, *unit).join_rel(path))
-                }
-            };
-            match dir {
-                Ok(dir) => dir.sync()?,
-                // It was moved or removed after something in it changed.
-                Err(e) if absent(&e) => {}
-                Err(e) => return Err(e),
+            if let BaseKey::Held(run, unit) = base {
+                sync(self.state.dir().dir(&quarantine_path(run, *unit).join_rel(path)))?;
+                runs.insert(run);
             }
         }
-        if held {
-            let runs: BTreeSet<&RunId> = changed
-                .iter()
-                .filter_map(|(base, _)| if let BaseKey::Held(run, _) = base { Some(run) } else { None })
-                .collect();
-            for run in runs {
-                self.state.dir().dir(&inside_run(run, "quarantine"))?.sync()?;
-                self.state.dir().dir(&StateDir::run_path(run))?.sync()?;
-            }
+        for run in runs {
+            sync(self.state.dir().dir(&inside_run(run, "quarantine")))?;
+            sync(self.state.dir().dir(&StateDir::run_path(run)))?;
+        }
+        for (_, path) in changed.iter().filter(|(base, _)| *base == BaseKey::Root) {
+            sync(self.root.dir(path))?;
         }
         Ok(())
     }
@@ -407,7 +476,7 @@ impl<'a> Hands<'a> {
 
     /// Moves what stands in a needed place out of the way, without loss.
     fn displace(&self, dir: &Dir, name: &RelPath, displaced: &RelPath) -> io::Result<String> {
-        let folder = self.state.dir().make_dirs(displaced)?;
+        let folder = self.state.dir().make_dirs_durable(displaced)?;
         let shown = name.to_text();
         for n in 0..10_000 {
             let free = RelPath::new(format!("{n}-")).map_err(io::Error::other)?;
@@ -461,6 +530,7 @@ impl<'a> Hands<'a> {
                 let name = RelPath::root().join(name).map_err(io::Error::other)?;
                 found.displaced.push(self.displace(&dir, &name, displaced)?);
             } else if meta.kind == Kind::Dir {
+                self.rescue_written(unit, temp, displaced, found)?;
                 crate::fsys::remove_tree(&self.root, temp)?;
             } else {
                 self.root.unlink(temp, meta.ident())?;
@@ -469,26 +539,66 @@ impl<'a> Hands<'a> {
         Ok(())
     }
 
-    /// Gives the touched folders the times they had.
-    pub(crate) fn restore_folder_times(&mut self, unit: &Unit) -> io::Result<()> {
-        // Inner ones first, though a set time does not change the folder above.
-        for folder in unit.folders.iter().rev().filter(|f| f.touched) {
-            self.set_folder_times(&folder.path, &folder.attributes)?;
+    /// Keeps aside what somebody wrote to of the files that were made in a
+    /// folder of this program's own.
+    fn rescue_written(
+        &mut self,
+        unit: &UnitState,
+        stage: &RelPath,
+        displaced: &RelPath,
+        found: &mut Reversal,
+    ) -> io::Result<()> {
+        let made = unit.steps.iter().filter_map(|s| match s {
+            Step::Shift { from: Base::Root, from_path, item, .. }
+                if from_path.parent().as_ref() == Some(stage) =>
+            {
+                Some((from_path, item))
+            }
+            _ => None,
+        });
+        let made: Vec<(&RelPath, &Item)> = made.collect();
+        self.root.look_ahead(made.iter().map(|(path, _)| *path))?;
+        let mut written = Vec::new();
+        for (path, item) in made {
+            if self.look(&Base::Root, path)?.is_some_and(|meta| !still(item, &meta)) {
+                written.push(path);
+            }
+        }
+        let (dir, _) = self.root.parent_of(stage)?;
+        for path in written {
+            let above = stage.parent().unwrap_or_default();
+            let name = path.strip_prefix(&above).unwrap_or_default();
+            found.displaced.push(self.displace(&dir, &name, displaced)?);
         }
         Ok(())
     }
 
-    /// Gives a folder below the root its times; nothing when it is gone.
-    pub(crate) fn set_folder_times(&mut self, path: &RelPath, attributes: &Attributes) -> io::Result<()> {
-        match self.root.dir(path) {
-            Ok(dir) => {
-                dir.set_times(attributes.atime_ns, attributes.mtime_ns)?;
-                self.changed.insert((BaseKey::Root, path.clone()));
-                Ok(())
+    /// Gives the touched folders the times they had.
+    pub(crate) fn restore_folder_times(&mut self, unit: &Unit) -> io::Result<()> {
+        // Inner ones first, though a set time does not change the folder above.
+        let touched: Vec<&Folder> = unit.folders.iter().rev().filter(|f| f.touched).collect();
+        self.set_folder_times(&touched)
+    }
+
+    /// Gives folders below the root their times, but for those that are gone.
+    pub(crate) fn set_folder_times(&mut self, folders: &[&Folder]) -> io::Result<()> {
+        self.root.look_ahead(folders.iter().map(|f| &f.path))?;
+        // On another device in one go; here with one folder open at a time.
+        let mut there = Vec::new();
+        for folder in folders {
+            let dir = match self.root.dir(&folder.path) {
+                Ok(dir) => dir,
+                Err(e) if absent(&e) => continue,
+                Err(e) => return Err(e),
+            };
+            there.push((dir, folder.attributes.atime_ns, folder.attributes.mtime_ns));
+            if !self.root.is_remote() {
+                Dir::set_times_of(&there)?;
+                there.clear();
             }
-            Err(e) if absent(&e) => Ok(()),
-            Err(e) => Err(e),
+            self.changed.insert((BaseKey::Root, folder.path.clone()));
         }
+        Dir::set_times_of(&there)
     }
 
     /// Deletes what a committed unit no longer needs; gives what is kept
@@ -528,6 +638,10 @@ impl<'a> Hands<'a> {
         }
         Ok(kept)
     }
+}
+
+fn is_shift_below_root(step: &Step) -> bool {
+    matches!(step, Step::Shift { from: Base::Root, to: Base::Root, .. })
 }
 
 fn ident(item: &Item) -> Ident {

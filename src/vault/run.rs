@@ -6,7 +6,7 @@ use std::io::{self, BufReader};
 use super::journal::{closed_name, name, read_first};
 use super::{Base, Begin, Copied, Damage, Record, RunId, StateDir, Step, Unit, UnitOp, read_records};
 use crate::error::{Error, Kind, Result};
-use crate::fsys::{Attributes, RelPath, shown};
+use crate::fsys::{Attributes, Dir, RelPath, shown};
 use crate::plan::Item;
 
 /// How far work on a store got.
@@ -105,7 +105,25 @@ impl Run {
                 other => Ok(other),
             })
             .map_err(|e| damaged(state, id, e))?;
-        Ok(run)
+        Ok(run.map(Self::on_present_devices))
+    }
+
+    /// A device may have another number after the next start of the system, or
+    /// when it is mounted again. Files are then told by their inode on it.
+    fn on_present_devices(mut self) -> Self {
+        for unit in &mut self.units {
+            let root = &unit.unit.root;
+            if crate::fsys::is_remote(root) {
+                continue;
+            }
+            let now = Dir::open(root).and_then(|dir| dir.meta()).map(|m| m.dev);
+            if let (Some(was), Ok(now)) = (unit.unit.device, now)
+                && was != now
+            {
+                unit.move_to_device(was, now);
+            }
+        }
+        self
     }
 
     /// Reads only how a run began.
@@ -214,6 +232,29 @@ impl Run {
 }
 
 impl UnitState {
+    fn move_to_device(&mut self, was: u64, now: u64) {
+        let set = |dev: &mut u64| {
+            if *dev == was {
+                *dev = now;
+            }
+        };
+        self.copies.iter_mut().for_each(|c| set(&mut c.ident.dev));
+        for step in &mut self.steps {
+            match step {
+                Step::Move { items, inside, .. } => {
+                    items.iter_mut().chain(inside).for_each(|i| set(&mut i.dev));
+                }
+                Step::Shift { item, .. } => set(&mut item.dev),
+                Step::Exchange { a, b } => {
+                    set(&mut a.dev);
+                    set(&mut b.dev);
+                }
+                Step::Remove { items } => items.iter_mut().for_each(|i| set(&mut i.dev)),
+                Step::MakeDir { .. } | Step::Times { .. } => {}
+            }
+        }
+    }
+
     /// Whether nothing is left to do for it.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::RunId;
 use crate::error::{Error, Kind, Result};
-use crate::fsys::{Dir, Ident, RelPath, sync_file, write_all};
+use crate::fsys::{Dir, Ident, RelPath, write_all};
 use crate::model::Platform;
 
 /// Its presence says that the folder is ours to keep things in.
@@ -132,12 +132,25 @@ impl StateDir {
                 Err(e) => return Err(e.into()),
             }
             self.dir.sync()?;
+            sync_above(self.path());
         }
         if meta.mode & 0o077 != 0 {
             self.dir.set_mode(0o700)?;
         }
+        Ok(self.make_folders()?)
+    }
+
+    /// Makes what is missing of the folders inside, durable.
+    fn make_folders(&self) -> io::Result<()> {
+        let mut made = false;
         for inner in ["runs", "vault", "vault/objects", "vault/tmp"] {
-            self.dir.make_dirs(&rel(inner)?)?;
+            let inner = rel(inner)?;
+            made |= !self.dir.exists(&inner)?;
+            self.dir.make_dirs(&inner)?;
+        }
+        if made {
+            self.dir.dir(&rel("vault")?)?.sync()?;
+            self.dir.sync()?;
         }
         Ok(())
     }
@@ -257,6 +270,9 @@ impl LockedState {
         let make = || {
             let dir = self.dir().make_dir(&path, 0o700)?;
             self.dir().dir(&rel("runs")?)?.sync()?;
+            // What a run that was killed made may not be durable yet.
+            self.dir().dir(&rel("vault")?)?.sync()?;
+            self.dir().sync()?;
             Ok(dir)
         };
         let dir =
@@ -304,10 +320,18 @@ fn make_all(path: &Path) -> io::Result<bool> {
             Err(e) => return Err(e),
         }
     }
-    if made && let Ok(file) = File::open(path.parent().unwrap_or(path)) {
-        let _unsynced_only_loses_an_empty_folder = sync_file(&file);
-    }
     Ok(made)
+}
+
+/// Makes the way to a new state folder durable: each folder above it may be as
+/// new. One that may not be read is not of this program's making.
+fn sync_above(path: &Path) {
+    for above in path.ancestors().skip(1) {
+        let Ok(dir) = Dir::open(above) else { return };
+        if dir.sync().is_err() {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

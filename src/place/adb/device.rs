@@ -123,15 +123,24 @@ impl Device {
     /// # Errors
     /// Kind `Device` when it does not answer.
     pub fn apps<'a>(&self, packages: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, AppFacts>> {
-        let there: Vec<&str> = packages.filter(|p| self.facts.packages.contains(*p)).collect();
-        let mut out = BTreeMap::new();
-        for package in there {
-            let command = [b"dumpsys package ".as_slice(), &super::quoted(package.as_bytes())].concat();
-            let said = output(&self.server, &self.adb.serial, &Reach::Plain, &command, b"", QUESTION)
-                .map_err(|e| unanswered(&self.adb.serial, &e))?;
-            out.insert(package.to_owned(), app_facts(&said.stdout, &self.facts.zone));
+        let there: BTreeSet<&str> = packages.filter(|p| self.facts.packages.contains(*p)).collect();
+        if there.is_empty() {
+            return Ok(BTreeMap::new());
         }
-        Ok(out)
+        let words: Vec<String> = there
+            .iter()
+            .map(|p| String::from_utf8_lossy(&super::quoted(p.as_bytes())).into_owned())
+            .collect();
+        let command = format!(
+            "for p in {}; do echo \"{} $p\"; dumpsys package \"$p\"; done",
+            words.join(" "),
+            facts::ABOUT
+        );
+        let said = output(&self.server, &self.adb.serial, &Reach::Plain, command.as_bytes(), b"", QUESTION)
+            .map_err(|e| unanswered(&self.adb.serial, &e))?;
+        let about = facts::by_package(&said.stdout);
+        let facts = |p: &str| about.get(p).map(|text| app_facts(text, &self.facts.zone)).unwrap_or_default();
+        Ok(there.into_iter().map(|p| (p.to_owned(), facts(p))).collect())
     }
 
     /// Whether `run-as` really works for a package that says so.

@@ -1,6 +1,6 @@
 //! What a device says of itself and of its apps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -134,6 +134,25 @@ pub fn app_facts(text: &[u8], zone: &str) -> AppFacts {
     out
 }
 
+/// What stands before the facts of each package.
+pub(crate) const ABOUT: &str = "== about";
+
+/// Cuts what several packages' facts were printed into, at [`ABOUT`].
+pub(crate) fn by_package(text: &[u8]) -> BTreeMap<String, &[u8]> {
+    let mut out = BTreeMap::new();
+    let mut rest = text;
+    while let Some(at) = memchr::memmem::find(rest, ABOUT.as_bytes()) {
+        let after = rest.get(at + ABOUT.len()..).unwrap_or_default();
+        let line = after.iter().position(|&b| b == b'\n').unwrap_or(after.len());
+        let (name, body) = after.split_at_checked(line).unwrap_or((after, &[]));
+        let end = memchr::memmem::find(body, ABOUT.as_bytes()).unwrap_or(body.len());
+        let (body, next) = body.split_at_checked(end).unwrap_or((body, &[]));
+        out.insert(String::from_utf8_lossy(name).trim().to_owned(), body);
+        rest = next;
+    }
+    out
+}
+
 /// Reads `ps -A -o PID,NAME`: the processes of `package`, which are named like
 /// it or `PACKAGE:PART`.
 #[must_use]
@@ -176,6 +195,14 @@ mod tests {
     }
 
     #[test]
+    fn the_facts_of_several_packages_are_kept_apart() {
+        let text = b"noise\n== about a.b\nversionName=1\n== about c.d\nversionName=2\n";
+        let about = by_package(text);
+        assert_eq!(about.len(), 2);
+        assert_eq!(app_facts(about["c.d"], "+0000").version.as_deref(), Some("2"));
+    }
+
+    #[test]
     fn parts_of_an_app_are_its_processes_and_others_are_not() {
         let text = b"  PID NAME\n  12 com.x\n 13 com.x:push\n 14 com.xy\n 15 sh\n x com.x\n";
         let found = processes(text, "com.x");
@@ -187,6 +214,7 @@ mod tests {
         fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let facts = Facts::parse(&bytes);
             prop_assert!(!facts.serial.contains('/'));
+            let _ = by_package(&[ABOUT.as_bytes(), &bytes].concat());
             let _ = (app_facts(&bytes, "+0000"), processes(&bytes, "a.b"));
         }
     }

@@ -166,10 +166,7 @@ impl Open {
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut out = vec![STDIN];
-        out.extend((bytes.len() as u32).to_le_bytes());
-        out.extend(bytes);
-        self.to.write_all(&out)
+        self.to.write_all(&packet(STDIN, bytes))
     }
 }
 
@@ -259,17 +256,12 @@ pub(crate) fn run(
 }
 
 fn write(to: &mut Stream, input: Input) -> io::Result<()> {
-    let mut packet = |id: u8, bytes: &[u8]| -> io::Result<()> {
-        let mut out = Vec::with_capacity(bytes.len() + 5);
-        out.push(id);
-        out.extend((bytes.len() as u32).to_le_bytes());
-        out.extend(bytes);
-        to.write_all(&out)
-    };
+    let mut last = Vec::new();
     match input {
         Input::Bytes(bytes) => {
             for part in bytes.chunks(32 * 1024) {
-                packet(STDIN, part)?;
+                to.write_all(&last)?;
+                last = packet(STDIN, part);
             }
         }
         Input::From(from) => {
@@ -279,11 +271,21 @@ fn write(to: &mut Stream, input: Input) -> io::Result<()> {
                 if n == 0 {
                     break;
                 }
-                packet(STDIN, buffer.get(..n).unwrap_or_default())?;
+                to.write_all(&packet(STDIN, buffer.get(..n).unwrap_or_default()))?;
             }
         }
     }
-    packet(CLOSE_STDIN, &[])
+    // With what came before, so that it is no trip of its own.
+    last.extend(packet(CLOSE_STDIN, &[]));
+    to.write_all(&last)
+}
+
+fn packet(id: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len() + 5);
+    out.push(id);
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out.extend(bytes);
+    out
 }
 
 #[cfg(test)]

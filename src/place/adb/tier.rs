@@ -91,7 +91,8 @@ pub(crate) fn output(
     Ok(Output { ran, stdout })
 }
 
-/// How root is reached, if it is: asked for only when a person wants it.
+/// How root is reached, if it is, where adb's own user is not root already:
+/// asked for only when a person wants it.
 ///
 /// # Errors
 /// The connection's.
@@ -100,7 +101,7 @@ pub(crate) fn root(server: &Server, serial: &str) -> io::Result<Option<Reach>> {
         let said = output(server, serial, reach, b"id -u", b"", DIALOG)?;
         Ok(said.ran.code == 0 && said.stdout.trim_ascii() == b"0")
     };
-    for reach in [Reach::Plain, Reach::SuCommand, Reach::SuUser] {
+    for reach in [Reach::SuCommand, Reach::SuUser] {
         if is_root(&reach)? {
             return Ok(Some(reach));
         }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::root::Model;
 use super::services;
@@ -110,7 +110,11 @@ pub struct Shared {
     pub is_root: AtomicBool,
     /// Commands that were run, for tests that count or search them.
     pub commands: Mutex<Vec<String>>,
+    /// Everything that the host asked for or sent, by its beginning.
+    pub asked: Mutex<Vec<String>>,
     live: Mutex<Vec<TcpStream>>,
+    /// Folders of the shared storage as `own_shared` left them.
+    pub owned: Mutex<HashMap<PathBuf, SystemTime>>,
     stopped: AtomicBool,
 }
 
@@ -131,7 +135,9 @@ impl Daemon {
             faults: Faults::default(),
             is_root: AtomicBool::new(false),
             commands: Mutex::default(),
+            asked: Mutex::default(),
             live: Mutex::default(),
+            owned: Mutex::default(),
             stopped: AtomicBool::new(false),
         });
         let serving = Arc::clone(&shared);
@@ -228,6 +234,8 @@ impl Connection {
             let faults = &this.shared.faults;
             let mut cut_after = false;
             if command == OPEN || command == WRTE {
+                let start = content.get(..content.len().min(400)).unwrap_or_default();
+                this.shared.asked.lock().unwrap().push(String::from_utf8_lossy(start).into_owned());
                 // Large pieces are content, small ones are commands.
                 let slow = faults.slow_ms.load(Ordering::SeqCst);
                 if slow > 0 && content.len() < 8192 {
@@ -237,7 +245,7 @@ impl Connection {
                     faults.frozen.store(true, Ordering::SeqCst);
                 }
                 if faults.cut_before.reached(1) {
-                    this.shared.cut();
+                    this.hang_up();
                 }
                 cut_after = faults.cut_after.reached(1);
             }
@@ -271,7 +279,7 @@ impl Connection {
             if cut_after {
                 // It is done by then, and nobody is told.
                 std::thread::sleep(Duration::from_millis(60));
-                this.shared.cut();
+                this.hang_up();
             }
         }
     }
@@ -293,6 +301,11 @@ impl Connection {
         Ok(())
     }
 
+    /// Ends this connection; one that was made since stays.
+    fn hang_up(&self) {
+        let _ = self.out.lock().unwrap().shutdown(std::net::Shutdown::Both);
+    }
+
     fn send(&self, command: u32, a: u32, b: u32, content: &[u8]) -> io::Result<()> {
         let mut message = Vec::with_capacity(24 + content.len());
         let sum = content.iter().fold(0u32, |s, &b| s.wrapping_add(u32::from(b)));
@@ -301,7 +314,7 @@ impl Connection {
         }
         message.extend(content);
         if self.shared.faults.cut_bytes.reached(message.len() as i64) {
-            self.shared.cut();
+            self.hang_up();
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         self.out.lock().unwrap().write_all(&message)

@@ -135,6 +135,25 @@ impl TestDevice {
         &self.daemon.shared.faults
     }
 
+    /// What is written on it fails in the middle from now on, as on a disk that
+    /// another app fills up; the look at the free space before tells nothing
+    /// of it.
+    pub fn becomes_full(&self) {
+        let tar = self.root().join("system/bin/tar");
+        std::fs::remove_file(&tar).unwrap();
+        let script = "#!/system/bin/sh\nhead -c 5512 | toybox tar -xomf - 2>/dev/null\ncat >/dev/null\n\
+            echo 'tar: xwrite: No space left on device' >&2\nexit 1\n";
+        std::fs::write(&tar, script).unwrap();
+        std::fs::set_permissions(&tar, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    /// There is room again.
+    pub fn has_room(&self) {
+        let tar = self.root().join("system/bin/tar");
+        std::fs::remove_file(&tar).unwrap();
+        std::os::unix::fs::symlink("toybox", tar).unwrap();
+    }
+
     /// A file of the device's system, for example `etc/am.log`.
     pub fn says(&self, file: &str) -> String {
         std::fs::read_to_string(self.root().join(file)).unwrap_or_default()

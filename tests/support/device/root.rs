@@ -2,6 +2,7 @@
 //! as its tools, and Android's services as small scripts.
 #![allow(dead_code, unreachable_pub)]
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -379,15 +380,25 @@ pub fn own(root: &Path) {
 }
 
 /// What the shared storage's own layer does: whatever is made in it is the
-/// app's, whoever made it.
-pub fn own_shared(root: &Path) {
-    for package in [android::TIKTOK, android::SELLER] {
-        let shared = root.join("data/media/0/Android/data").join(package);
-        for entry in walkdir::WalkDir::new(&shared).into_iter().flatten() {
-            let Ok(meta) = entry.path().symlink_metadata() else { continue };
+/// app's, whoever made it. `known` are folders in which nothing is new since
+/// the last time.
+pub fn own_shared(root: &Path, known: &mut HashMap<PathBuf, SystemTime>) {
+    let mut todo: Vec<PathBuf> = [android::TIKTOK, android::SELLER]
+        .iter()
+        .map(|package| root.join("data/media/0/Android/data").join(package))
+        .collect();
+    while let Some(dir) = todo.pop() {
+        let Ok(Ok(time)) = fs::symlink_metadata(&dir).map(|m| m.modified()) else { continue };
+        let changed = known.insert(dir.clone(), time) != Some(time);
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
+            if is_dir {
+                todo.push(entry.path());
+            }
+            let Ok(meta) = (if changed { entry.metadata() } else { continue }) else { continue };
             if meta.uid() != APP && !meta.is_symlink() {
                 let _ = std::os::unix::fs::chown(entry.path(), Some(APP), Some(EXT_DATA));
-                let mode = if meta.is_dir() { 0o2770 } else { 0o660 };
+                let mode = if is_dir { 0o2770 } else { 0o660 };
                 let _ = fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode));
             }
         }

@@ -97,7 +97,10 @@ fn shell_v2(shared: &Arc<Shared>, text: &[u8], wire: &mut Wire) -> io::Result<()
         tell(lie, &start, &packet)?;
     }
     let status = child.wait()?;
-    own_shared(&shared.root);
+    // What root does goes past that layer.
+    if !text.starts_with(b"su ") && !shared.is_root.load(Ordering::SeqCst) {
+        own_shared(&shared.root, &mut shared.owned.lock().unwrap());
+    }
     let complaints = complaints.join().unwrap_or_default();
     if !complaints.is_empty() {
         packet(2, &complaints)?;

@@ -1,0 +1,285 @@
+//! Listings and looks at single entries, and what is remembered of them.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::listing::{self, FORMAT};
+use super::super::tier::Reach;
+use super::words::{bounded, complaint_about, error_of};
+use super::{AT_ONCE, ENTER, Files, GO, LISTING, MAX_LISTING};
+use crate::fsys::{Entry, Kind, Listed, Meta, RelPath, Remote as _, Space};
+use std::os::unix::ffi::OsStrExt as _;
+
+/// What a listing found, and what it could not look into.
+type Found = (Vec<(PathBuf, Meta)>, Vec<(PathBuf, io::Error)>);
+
+impl Files {
+    /// Everything that was preloaded below a folder.
+    pub(crate) fn loaded(&self, root: &Path) -> Vec<(PathBuf, Meta)> {
+        let known = self.known();
+        let below = known.folders.iter().filter(|(folder, _)| folder.starts_with(root));
+        let mut out: Vec<_> = below
+            .flat_map(|(folder, all)| all.iter().map(|(name, meta)| (folder.join(name), *meta)))
+            .collect();
+        out.sort_by(|a, b| a.0.cmp(&b.0));
+        out
+    }
+
+    /// Remembers the names in a folder until the next change.
+    pub(crate) fn preload_names(&self, path: &Path) -> io::Result<()> {
+        let (found, _) = self.find(path, "-maxdepth 1")?;
+        let names = found.into_iter().skip(1).filter_map(|(p, meta)| Some((p.file_name()?.to_owned(), meta)));
+        let names = names.collect();
+        self.known().folders.insert(path.to_path_buf(), names);
+        Ok(())
+    }
+
+    /// What is known of one entry now; no link leads to it.
+    pub(super) fn stat_one(&self, path: &Path) -> io::Result<Meta> {
+        let mark = self.mark();
+        let script = format!("{ENTER}stat -c '{mark}{FORMAT}' \"$1\"");
+        let said = self.call(self.reach(path)?, &script, &[path.as_os_str().as_bytes()])?;
+        if !said.starts_with(mark.as_bytes()) {
+            return Err(error_of(&String::from_utf8_lossy(&said)));
+        }
+        let found = listing::parse(&said, mark.as_bytes(), path)?;
+        found.first().map(|(_, meta)| *meta).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// What is known of many entries; of those that are left out it is sure
+    /// that they are not there.
+    ///
+    /// # Errors
+    /// Also when one of them cannot be looked at.
+    pub(super) fn stat_many(&self, reach: &Reach, paths: &[&Path]) -> io::Result<HashMap<PathBuf, Meta>> {
+        let (mark, end) = (self.mark(), self.mark());
+        // First what is there, then, after a mark, what was complained about.
+        let script = format!(
+            "o=; for f; do d=${{f%/*}}; d=${{d:-/}}; if [ \"$d\" != \"$o\" ]; then o=$d; \
+             cd -P \"$d\" 2>/dev/null && [ \"$PWD\" = \"$d\" ] && ok=1 || {{ ok=; \
+             e=\"$e\n$(cd \"$d\" 2>&1 && echo 'a link: Too many levels of symbolic links')\"; }}; fi; \
+             [ -n \"$ok\" ] && a[${{#a[*]}}]=$f; done; \
+             {{ [ ${{#a[*]}} -gt 0 ] && s=$(stat -c '{mark}{FORMAT}' \"${{a[@]}}\" 2>&1 >&3); }} 3>&1; \
+             echo '{end}'; echo \"$e\"; echo \"$s\""
+        );
+        let mut out = HashMap::new();
+        for part in paths.chunks(AT_ONCE) {
+            let arguments: Vec<&[u8]> = part.iter().map(|p| p.as_os_str().as_bytes()).collect();
+            let said = self.call(reach, &script, &arguments)?;
+            let cut = memchr::memmem::find(&said, end.as_bytes());
+            let (found, complaints) = cut
+                .and_then(|at| Some((said.get(..at)?, said.get(at + end.len()..)?)))
+                .ok_or_else(|| error_of(&String::from_utf8_lossy(&said)))?;
+            for line in complaints.split(|&b| b == b'\n').filter(|l| !l.trim_ascii().is_empty()) {
+                let why = error_of(&String::from_utf8_lossy(line));
+                if why.kind() != io::ErrorKind::NotFound {
+                    return Err(why);
+                }
+            }
+            let asked: HashSet<&Path> = part.iter().copied().collect();
+            for (path, meta) in listing::parse(found, mark.as_bytes(), Path::new("/"))? {
+                if !asked.contains(path.as_path()) {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the device answers what it was not asked",
+                    ));
+                }
+                out.insert(path, meta);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Looks at many entries, and remembers them until the next change.
+    pub(super) fn look_at(&self, paths: &[PathBuf]) -> io::Result<()> {
+        let unseen = paths.iter().map(PathBuf::as_path).filter(|p| self.remembered(p).is_none());
+        for (reach, part) in self.by_reach(unseen)? {
+            // What could not be told for all of them is asked one by one.
+            let found = match self.stat_many(reach, &part) {
+                Ok(found) => found,
+                Err(e) if self.lost().is_some() => return Err(e),
+                Err(_) => continue,
+            };
+            let mut known = self.known();
+            for path in part {
+                known.seen.insert(path.to_path_buf(), found.get(path).copied());
+            }
+        }
+        Ok(())
+    }
+
+    /// Paths by who reaches them.
+    pub(super) fn by_reach<'p>(
+        &self,
+        paths: impl Iterator<Item = &'p Path>,
+    ) -> io::Result<Vec<(&Reach, Vec<&'p Path>)>> {
+        let mut out: Vec<(&Reach, Vec<&Path>)> = Vec::new();
+        for path in paths {
+            let reach = self.reach(path)?;
+            match out.iter_mut().find(|(r, _)| *r == reach) {
+                Some((_, part)) => part.push(path),
+                None => out.push((reach, vec![path])),
+            }
+        }
+        Ok(out)
+    }
+
+    /// Fails unless there is a real folder; one that was seen as such since
+    /// everything was forgotten is not asked for again.
+    pub(super) fn must_be_folder(&self, path: &Path) -> io::Result<()> {
+        if self.known().real.contains(path) {
+            return Ok(());
+        }
+        match self.stat(path)?.kind {
+            Kind::Dir => {}
+            Kind::Link => return Err(rustix::io::Errno::LOOP.into()),
+            Kind::File | Kind::Other => return Err(io::ErrorKind::NotADirectory.into()),
+        }
+        self.known().real.insert(path.to_path_buf());
+        Ok(())
+    }
+
+    /// Lists with `find`: the folder itself first; what could not be read
+    /// comes with the system's words.
+    fn find(&self, path: &Path, depth: &str) -> io::Result<Found> {
+        let mark = self.mark();
+        // From inside: it needs a folder of its own that it can read.
+        let script = format!("d=$1; {GO}find \"$d\" -xdev {depth} -exec stat -c '{mark}{FORMAT}' {{}} +");
+        let mut text = Vec::new();
+        let name = path.as_os_str().as_bytes();
+        let ran =
+            self.run(self.reach(path)?, &script, &[name], &mut bounded(&mut text, MAX_LISTING), LISTING)?;
+        let mut found = listing::parse(&text, mark.as_bytes(), path)?;
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        match found.first() {
+            Some((first, meta)) if first == path => {
+                if meta.kind == Kind::Link {
+                    return Err(rustix::io::Errno::LOOP.into());
+                }
+                if meta.kind != Kind::Dir {
+                    return Err(io::ErrorKind::NotADirectory.into());
+                }
+            }
+            _ => return Err(error_of(&ran.complaint())),
+        }
+        let mut closed = Vec::new();
+        for line in ran.stderr.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
+            let (at, why) = complaint_about(line, path);
+            if why.kind() != io::ErrorKind::NotFound {
+                closed.push((at, why));
+            }
+        }
+        // A folder inside that is of another file system is as a closed one.
+        let device = found.first().map(|(_, m)| m.dev);
+        closed.extend(
+            found
+                .iter()
+                .filter(|(_, m)| m.kind == Kind::Dir && Some(m.dev) != device)
+                .map(|(p, _)| (p.clone(), io::ErrorKind::CrossesDevices.into())),
+        );
+        Ok((found, closed))
+    }
+
+    /// From what was preloaded, where it was.
+    pub(super) fn remembered(&self, path: &Path) -> Option<io::Result<Meta>> {
+        let known = self.known();
+        if let Some(seen) = known.seen.get(path) {
+            return Some(seen.ok_or_else(|| io::ErrorKind::NotFound.into()));
+        }
+        let folder = known.folders.get(path.parent()?)?;
+        Some(folder.get(path.file_name()?).copied().ok_or_else(|| io::ErrorKind::NotFound.into()))
+    }
+
+    /// The entries of one folder, sorted by name.
+    pub(super) fn entries(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        {
+            let known = self.known();
+            if let Some(kind) = known.closed.get(path) {
+                return Err((*kind).into());
+            }
+            if let Some(folder) = known.folders.get(path) {
+                return Ok(folder
+                    .iter()
+                    .map(|(name, meta)| Entry { name: name.clone(), meta: *meta })
+                    .collect());
+            }
+        }
+        let (found, closed) = self.find(path, "-maxdepth 1")?;
+        if let Some((_, e)) =
+            closed.into_iter().find(|(p, e)| p == path || e.kind() != io::ErrorKind::CrossesDevices)
+        {
+            return Err(e);
+        }
+        let entries = found.into_iter().skip(1);
+        Ok(entries.filter_map(|(p, meta)| Some(Entry { name: p.file_name()?.to_owned(), meta })).collect())
+    }
+
+    /// Everything below a folder, with what could not be looked at.
+    pub(super) fn everything_below(&self, path: &Path) -> io::Result<Vec<Listed>> {
+        let (found, closed) = {
+            let known = self.known();
+            known.folders.contains_key(path).then(|| {
+                let closed = known.closed.iter().filter(|(p, _)| p.starts_with(path));
+                closed.map(|(p, kind)| (p.clone(), io::Error::from(*kind))).collect::<Vec<_>>()
+            })
+        }
+        .map_or_else(|| self.find(path, ""), |closed| Ok((self.loaded(path), closed)))?;
+        let below = |p: &Path| {
+            p.strip_prefix(path)
+                .map_err(io::Error::other)
+                .and_then(|r| RelPath::new(r).map_err(io::Error::other))
+        };
+        let mut out: Vec<Listed> = Vec::with_capacity(found.len());
+        for (p, meta) in &found {
+            let rel = below(p)?;
+            if !rel.is_root() {
+                out.push(Ok((rel, *meta)));
+            }
+        }
+        for (p, e) in closed {
+            out.push(Err((below(&p)?, e)));
+        }
+        let key = |l: &Listed| match l {
+            Ok((p, _)) => (p.clone(), false),
+            Err((p, _)) => (p.clone(), true),
+        };
+        out.sort_by_cached_key(key);
+        Ok(out)
+    }
+
+    /// Lists a tree and remembers it until the next change.
+    pub(super) fn list_all(&self, path: &Path) -> io::Result<()> {
+        let (found, closed) = self.find(path, "")?;
+        let mut known = self.known();
+        known.closed.extend(closed.into_iter().map(|(p, e)| (p, e.kind())));
+        for (p, meta) in found {
+            if meta.kind == Kind::Dir {
+                known.folders.entry(p.clone()).or_default();
+            }
+            if p == path {
+                continue;
+            }
+            let (Some(folder), Some(name)) = (p.parent(), p.file_name()) else { continue };
+            known.folders.entry(folder.to_path_buf()).or_default().insert(name.to_owned(), meta);
+        }
+        Ok(())
+    }
+
+    /// How much room the file system of a path has.
+    pub(super) fn room(&self, path: &Path) -> io::Result<Space> {
+        let script = "stat -f -c '%a %b %S %d %c' \"$1\"";
+        let said = self.call(self.reach(path)?, script, &[path.as_os_str().as_bytes()])?;
+        let numbers: Option<Vec<u64>> =
+            String::from_utf8_lossy(&said).split_whitespace().map(|w| w.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[free, total, block, free_files, files]) => Ok(Space {
+                free: free.saturating_mul(block),
+                total: total.saturating_mul(block),
+                free_files: (files > 0).then_some(free_files),
+                read_only: false,
+            }),
+            _ => Err(error_of(&String::from_utf8_lossy(&said))),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What Android's tools print: complaints as errors, and bounds on how much.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::super::listing;
+use crate::fsys::printable;
+
+/// How many lines there are.
+pub(super) fn lines_of(text: &[u8]) -> usize {
+    text.split(|&b| b == b'\n').filter(|l| !l.is_empty()).count()
+}
+
+/// Collects output up to a bound.
+pub(super) fn bounded(out: &mut Vec<u8>, most: usize) -> impl FnMut(&[u8]) -> io::Result<()> + '_ {
+    move |part| {
+        if out.len() + part.len() > most {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the device prints far too much"));
+        }
+        out.extend(part);
+        Ok(())
+    }
+}
+
+/// A line such as `find: '/data/x': Permission denied`: which path it is about,
+/// the top where that cannot be told.
+pub(super) fn complaint_about(line: &[u8], top: &Path) -> (PathBuf, io::Error) {
+    let text = String::from_utf8_lossy(line);
+    let why = error_of(&printable(&text));
+    let path = line
+        .iter()
+        .position(|&b| b == b'/')
+        .zip(line.iter().rposition(|&b| b == b':'))
+        .and_then(|(from, to)| line.get(from..to))
+        .map(|p| p.strip_suffix(b"'").unwrap_or(p))
+        .map(|p| PathBuf::from(OsString::from(std::ffi::OsStr::from_bytes(p))))
+        .filter(|p| listing::is_plain_below(p, top));
+    (path.unwrap_or_else(|| top.to_path_buf()), why)
+}
+
+/// The error that Android's tools name in the C locale.
+pub(super) fn error_of(words: &str) -> io::Error {
+    use io::ErrorKind as K;
+    let all = [
+        ("No such file or directory", K::NotFound),
+        ("Permission denied", K::PermissionDenied),
+        ("Operation not permitted", K::PermissionDenied),
+        ("File exists", K::AlreadyExists),
+        ("Not a directory", K::NotADirectory),
+        ("Is a directory", K::IsADirectory),
+        ("Directory not empty", K::DirectoryNotEmpty),
+        ("No space left on device", K::StorageFull),
+        ("Read-only file system", K::ReadOnlyFilesystem),
+        ("Device or resource busy", K::ResourceBusy),
+    ];
+    if words.contains("Too many levels of symbolic links") {
+        return rustix::io::Errno::LOOP.into();
+    }
+    match all.into_iter().find(|(text, _)| words.contains(text)) {
+        Some((text, kind)) => io::Error::new(kind, format!("{text} (on the device)")),
+        None => io::Error::other(format!("the device says: {}", printable(words))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_name_their_folder() {
+        let top = Path::new("/data/x");
+        let (at, why) = complaint_about(b"find: '/data/x/no': Permission denied", top);
+        assert_eq!((at.as_path(), why.kind()), (Path::new("/data/x/no"), io::ErrorKind::PermissionDenied));
+        let (at, _) = complaint_about(b"find: /data/x/no: Permission denied", top);
+        assert_eq!(at, Path::new("/data/x/no"));
+        assert_eq!(complaint_about(b"find: '/etc/../x': Permission denied", top).0, top);
+        assert_eq!(complaint_about(b"\xff nonsense", top).0, top);
+    }
+}

@@ -1,0 +1,370 @@
+//! Nothing is lost: the program is killed, or a system call of it fails, or
+//! the power goes, at every point at which it changes a disk. Then it starts
+//! again, and every original byte is in place or comes back by an undo.
+//!
+//! An ordinary run of the tests takes an evenly spread part of the cases;
+//! `scripts/faults` takes all.
+
+#![allow(unreachable_pub)]
+
+mod cut;
+mod model;
+pub mod scene;
+pub mod trace;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+
+use self::cut::{Disk, Memory};
+use self::scene::{Scene, What};
+use self::trace::{Call, Fault, Point, faulted, noted};
+use crate::support::skip::skipped;
+use crate::support::tree::{Snapshot, Tree};
+
+/// Whether every case is wanted.
+fn all() -> bool {
+    std::env::var("SHOPMEND_FAULTS").is_ok_and(|v| v == "all")
+}
+
+/// An evenly spread part of the cases, or all.
+fn share<T>(cases: Vec<T>, part: usize) -> Vec<T> {
+    if all() || cases.len() <= part {
+        return cases;
+    }
+    let len = cases.len();
+    cases
+        .into_iter()
+        .enumerate()
+        .filter(|(i, _)| i * part / len != (i + 1) * part / len)
+        .map(|(_, c)| c)
+        .collect()
+}
+
+/// A place in memory, where syncing costs nothing.
+fn memory() -> Tree {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { Tree::under(memory) } else { Tree::new() }
+}
+
+fn can_trace(test: &str) -> bool {
+    let can = trace::available();
+    if !can {
+        skipped(test, "strace is missing or may not trace");
+    }
+    can
+}
+
+/// What a sweep came to.
+struct Swept {
+    what: String,
+    cases: usize,
+    missed: usize,
+    lost: Vec<String>,
+}
+
+impl Swept {
+    fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), cases: 0, missed: 0, lost: Vec::new() }
+    }
+
+    fn add(&mut self, case: impl FnOnce() -> String, result: Result<(), String>) {
+        self.cases += 1;
+        if let Err(why) = result {
+            self.lost.push(format!("{}: {why}", case()));
+        }
+    }
+
+    fn by(mut self, how: &str) -> Self {
+        self.what = format!("by {how}: {}", self.what);
+        self
+    }
+
+    /// Says it, and fails the test where something was lost.
+    #[track_caller]
+    fn report(self) {
+        let Self { what, cases, missed, lost } = self;
+        let not_met = if missed == 0 { String::new() } else { format!(", {missed} not met") };
+        println!("{what}: {cases} cases{not_met}, {} lost", lost.len());
+        let shown: Vec<&str> = lost.iter().take(12).map(String::as_str).collect();
+        assert!(lost.is_empty(), "{what}: {} of {cases} cases:\n{}", lost.len(), shown.join("\n\n"));
+        assert!(cases > 0 && missed * 10 < cases.max(10), "{what}: {missed} of {cases} faults were not met");
+    }
+}
+
+/// Runs `what` without a fault; its calls, and what the device is like then.
+#[track_caller]
+fn rehearse(scene: &Scene, what: &What) -> (Vec<Call>, Snapshot) {
+    scene.renew();
+    let command = scene.prepare(what);
+    let ended = noted(&command, &scene.trace());
+    assert!([Some(0), Some(3)].contains(&ended.code), "{what:?}: {:?} {}", ended.code, ended.said);
+    let calls = ended.calls(scene.base());
+    assert!(!calls.is_empty(), "{what:?}: nothing was done");
+    (calls, scene.now())
+}
+
+/// The points of the calls, each once.
+fn points(calls: &[Call]) -> Vec<Point> {
+    let mut out: Vec<Point> = calls.iter().map(|c| c.point.clone()).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    out.retain(|p| seen.insert(p.clone()));
+    out
+}
+
+fn counted(calls: &[Call]) -> String {
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for call in calls {
+        *kinds.entry(&call.point.kind).or_default() += 1;
+    }
+    kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Every fault at every point of one command.
+fn sweep(scene: &Scene, what: &What, part: usize) -> Swept {
+    let (calls, after) = rehearse(scene, what);
+    let points = points(&calls);
+    let mut out = Swept::new(format!("{what:?} ({})", counted(&calls)));
+    let cases: Vec<(Point, Fault)> =
+        points.iter().flat_map(|p| Fault::ALL.map(|fault| (p.clone(), fault))).collect();
+    for (point, fault) in share(cases, part) {
+        scene.renew();
+        let command = scene.prepare(what);
+        let ended = faulted(&command, &scene.trace(), &point, fault);
+        out.missed += usize::from(!ended.reached());
+        let mut result = Ok(());
+        if ended.code == Some(0) {
+            let differs: Vec<String> =
+                after.diff(&scene.now()).into_iter().filter(|d| !d.contains("time was")).collect();
+            if !differs.is_empty() {
+                result = Err(format!("it ended with 0, but\n{}\n{}", differs.join("\n"), ended.said));
+            }
+        }
+        let result = result.and_then(|()| scene.settle(what));
+        out.add(|| format!("{what:?}, {fault:?} at {point:?}, exit {:?}", ended.code), result);
+    }
+    out
+}
+
+fn swept(test: &str, whats: &[What], part: usize) {
+    if !can_trace(test) {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path());
+    for what in whats {
+        sweep(&scene, what, part).report();
+    }
+}
+
+#[test]
+fn a_fault_at_any_call_of_a_repair_loses_nothing() {
+    swept("a_fault_at_any_call_of_a_repair_loses_nothing", &[What::Repair], 90);
+}
+
+#[test]
+fn a_fault_at_any_call_of_an_undo_loses_nothing() {
+    swept("a_fault_at_any_call_of_an_undo_loses_nothing", &[What::Undo], 60);
+}
+
+#[test]
+fn a_fault_at_any_call_of_a_pruning_or_salvage_loses_nothing() {
+    swept("a_fault_at_any_call_of_a_pruning_or_salvage_loses_nothing", &[What::Prune, What::Salvage], 40);
+}
+
+/// With the state on another file system, files are copied and deleted.
+#[test]
+fn a_fault_at_any_call_of_a_repair_by_copies_loses_nothing() {
+    let test = "a_fault_at_any_call_of_a_repair_by_copies_loses_nothing";
+    if !can_trace(test) {
+        return;
+    }
+    let base = memory();
+    base.dir("apart");
+    let Some(_mounted) = Memory::at(&base.at("apart"), test) else { return };
+    let scene = Scene::new(base.path()).state_at(base.at("apart/s"));
+    for what in [What::Repair, What::Undo] {
+        sweep(&scene, &what, 40).by("copies").report();
+        replayed(&scene, &what, if all() { 40 } else { 1 }).by("copies").report();
+    }
+}
+
+/// A repair or undo is killed; the next start, which sets that in order, meets
+/// a fault itself.
+#[test]
+fn a_fault_at_any_call_of_the_recovery_loses_nothing() {
+    let test = "a_fault_at_any_call_of_the_recovery_loses_nothing";
+    if !can_trace(test) {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path());
+    let mut whats = Vec::new();
+    for (what, then) in [
+        (What::Repair, What::Recovery as fn(Point) -> What),
+        (What::Undo, What::RecoveryOfUndo as fn(Point) -> What),
+    ] {
+        let (mut calls, _) = rehearse(&scene, &what);
+        let runs = scene.state().join("runs");
+        let begun = calls.iter().position(|c| c.paths().iter().any(|p| p.starts_with(&runs) && *p != runs));
+        calls.drain(..begun.expect("a run has a folder"));
+        // Where the device or the journal changes there is something to recover.
+        let telling =
+            |c: &&Call| c.point.kind.starts_with("rename") || c.point.kind.starts_with("unlink") || c.syncs();
+        let at: Vec<Point> = points(&calls.iter().filter(telling).cloned().collect::<Vec<_>>());
+        whats.extend(share(at, 6).into_iter().map(then));
+    }
+    let mut total = Swept::new("recovery");
+    for what in whats {
+        let one = sweep(&scene, &what, 5);
+        total.cases += one.cases;
+        total.missed += one.missed;
+        total.lost.extend(one.lost);
+    }
+    total.report();
+}
+
+/// The strictest disk: what was not synced may be gone, or there in any part.
+fn replayed(scene: &Scene, what: &What, part: usize) -> Swept {
+    scene.renew();
+    let command = scene.prepare(what);
+    let originals: Vec<(PathBuf, Vec<u8>)> = scene
+        .before()
+        .paths()
+        .filter_map(|p| scene.before().get(p).filter(|n| n.kind == "file").map(|n| (p, n)))
+        .filter(|(p, _)| *what != What::Prune || !p.starts_with(".cache/shop/cache"))
+        .map(|(p, node)| (scene.image().join(p), node.content.clone()))
+        .collect();
+    let mut disk = model::Disk::of(scene.base());
+    let ended = noted(&command, &scene.trace());
+    assert!([Some(0), Some(3)].contains(&ended.code), "{what:?}: {}", ended.said);
+    let calls = ended.all(scene.base());
+    let mut out =
+        Swept::new(format!("{what:?} on a disk that keeps only what was synced, {} calls", calls.len()));
+    let mut luck = ChaCha8Rng::seed_from_u64(11);
+    for (n, call) in calls.iter().enumerate() {
+        disk.replay(call);
+        let check = |left: &model::Left| model::lost(left, scene.state(), &originals);
+        let case = || format!("power cut after call {n}, {:?} {:?}", call.point, call.paths());
+        if call.syncs() || n + 1 == calls.len() {
+            out.add(case, check(&disk.cut(None)));
+        }
+        for _ in 0..part {
+            out.add(case, check(&disk.cut(Some(&mut luck))));
+        }
+    }
+    out
+}
+
+#[test]
+fn a_disk_that_keeps_only_what_was_synced_loses_nothing() {
+    let test = "a_disk_that_keeps_only_what_was_synced_loses_nothing";
+    if !can_trace(test) {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path());
+    for what in [What::Repair, What::Undo, What::Prune] {
+        replayed(&scene, &what, if all() { 40 } else { 1 }).report();
+    }
+}
+
+/// A real file system, the power cut at the points of one command; nothing at
+/// `None`, so that it runs to its end first.
+fn cut_sweep(disk: &Disk, scene: &Scene, what: &What, part: usize, mut out: Swept) -> Swept {
+    let (calls, _) = rehearse(scene, what);
+    let telling = |c: &&Call| all() || c.syncs();
+    let mut cases: Vec<Option<Point>> =
+        points(&calls.iter().filter(telling).cloned().collect::<Vec<_>>()).into_iter().map(Some).collect();
+    cases = share(cases, part);
+    cases.push(None);
+    for point in cases {
+        scene.renew();
+        let mut command = scene.prepare(what);
+        disk.sync();
+        match &point {
+            Some(point) => {
+                let ended = faulted(&command, &scene.trace(), point, Fault::Kill);
+                out.missed += usize::from(!ended.reached());
+            }
+            None => assert!([Some(0), Some(3)].contains(&command.output().unwrap().status.code())),
+        }
+        disk.cut();
+        out.add(|| format!("{what:?}, power cut at {point:?}"), scene.settle(what));
+    }
+    out
+}
+
+fn cut_on(kind: &str, test: &str) {
+    if !can_trace(test) {
+        return;
+    }
+    let Some(disk) = Disk::new(kind, test) else { return };
+    let scene = Scene::new(&disk.path());
+    let mut out = Swept::new(format!("power cuts on {kind}"));
+    for what in [What::Repair, What::Undo, What::Prune, What::Salvage] {
+        out = cut_sweep(&disk, &scene, &what, 8, out);
+    }
+    out.report();
+}
+
+#[test]
+fn a_power_cut_on_ext4_loses_nothing() {
+    cut_on("ext4", "a_power_cut_on_ext4_loses_nothing");
+}
+
+#[test]
+fn a_power_cut_on_xfs_loses_nothing() {
+    cut_on("xfs", "a_power_cut_on_xfs_loses_nothing");
+}
+
+/// The sweep itself: a build that does things in a wrong order is caught.
+fn caught(swept: &Swept, why: &str) {
+    println!("{}: {} of {} cases caught", swept.what, swept.lost.len(), swept.cases);
+    assert!(swept.lost.iter().any(|l| l.contains(why)), "{}: {:#?}", swept.what, swept.lost);
+}
+
+#[test]
+fn a_build_that_does_not_sync_folders_is_caught() {
+    if !can_trace("a_build_that_does_not_sync_folders_is_caught") {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path()).wrong("folders-unsynced");
+    caught(&replayed(&scene, &What::Repair, 2), "LOST");
+}
+
+#[test]
+fn a_build_that_deletes_before_the_copy_is_durable_is_caught() {
+    let test = "a_build_that_deletes_before_the_copy_is_durable_is_caught";
+    if !can_trace(test) {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path()).wrong("copies-unsynced");
+    caught(&replayed(&scene, &What::Repair, 0), "LOST");
+    // A real file system loses it as well, and only after the end.
+    let Some(disk) = Disk::new("ext4", test) else { return };
+    let scene = Scene::new(&disk.path()).wrong("copies-unsynced");
+    caught(&cut_sweep(&disk, &scene, &What::Repair, 0, Swept::new("power cuts on ext4")), "content");
+}
+
+#[test]
+fn a_build_that_swaps_before_the_log_is_away_is_caught() {
+    if !can_trace("a_build_that_swaps_before_the_log_is_away_is_caught") {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path()).wrong("swap-first");
+    let (calls, _) = rehearse(&scene, &What::Repair);
+    let renames = points(&calls).into_iter().filter(|p| p.kind == "renameat2");
+    let mut out = Swept::new("a kill at each rename");
+    for point in renames {
+        scene.renew();
+        faulted(&scene.prepare(&What::Repair), &scene.trace(), &point, Fault::Kill);
+        out.add(|| format!("{point:?}"), scene.instant());
+    }
+    caught(&out, "beside an old log");
+}
