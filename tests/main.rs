@@ -16,6 +16,7 @@ mod properties;
 mod races;
 mod repair;
 mod salvage;
+mod salvage_repair;
 mod salvage_traps;
 mod scripts;
 mod sqlite_check;
