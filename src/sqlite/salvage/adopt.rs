@@ -88,7 +88,7 @@ fn weigh(pages: &Pages, scan: &Scan, trees: &[Tree], number: usize, one: &Namele
     }
     let all = sample.len();
     let lawful = sample.iter().filter(|e| tree.shape.lawful(&e.slots)).count();
-    let usual = sample.iter().filter(|e| tree.shape.usual(&e.slots)).count();
+    let usual = sample.iter().filter(|e| tree.shape.usual_classes(&e.slots)).count();
     if lawful * 50 < all * 49 || usual * 2 < all {
         return 0.0;
     }

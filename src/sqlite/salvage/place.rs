@@ -23,6 +23,8 @@ struct Fit {
     tree: usize,
     /// Records that are usual there.
     usual: usize,
+    /// Records whose values are usual there, short ones included.
+    alike: usize,
     /// Records that the schema lets through.
     lawful: usize,
     records: usize,
@@ -290,7 +292,7 @@ impl Placer {
             fits.sort_by_key(|f| std::cmp::Reverse(f.agreement.agree));
         } else {
             // What the schema merely lets through is no sign that it belongs there.
-            fits.retain(|f| !f.denied() && (f.usual * 2 >= f.records || by_map == Some(f.tree)));
+            fits.retain(|f| !f.denied() && (f.alike * 2 >= f.records || by_map == Some(f.tree)));
         }
         let Some(best) = fits.first().copied() else { return false };
         let close = |f: &Fit| {
@@ -409,7 +411,7 @@ impl Placer {
             if cells.is_empty() || (kind == PageKind::Unknown && cells.len() < 3) {
                 continue;
             }
-            let (mut usual, mut lawful, mut records, mut log) = (0, 0, 0, 0.0);
+            let (mut usual, mut alike, mut lawful, mut records, mut log) = (0, 0, 0, 0, 0.0);
             for cell in &cells {
                 let local = cell.local_bytes(&self.buf);
                 if record::decode(local, cell.payload, &mut self.slots).is_err() {
@@ -417,6 +419,7 @@ impl Placer {
                 }
                 records += 1;
                 usual += usize::from(tree.shape.usual(&self.slots));
+                alike += usize::from(tree.shape.usual_classes(&self.slots));
                 lawful += usize::from(tree.shape.lawful(&self.slots));
                 log += tree.shape.likelihood(&self.slots, local);
             }
@@ -444,6 +447,7 @@ impl Placer {
                 agreement,
                 tree: number,
                 usual,
+                alike,
                 lawful,
                 records,
                 likelihood: log / records as f64,

@@ -259,6 +259,13 @@ impl Shape {
             && self.fields.iter().zip(slots).all(|(f, s)| (f.usual | f.seen) & class_bit(s.serial) != 0)
     }
 
+    /// Whether the values are such as are usual here, however short the record is.
+    #[must_use]
+    pub fn usual_classes(&self, slots: &[Slot]) -> bool {
+        slots.len() <= self.fields.len()
+            && self.fields.iter().zip(slots).all(|(f, s)| (f.usual | f.seen) & class_bit(s.serial) != 0)
+    }
+
     /// Fields of a record whose type is one that their column hardly ever has:
     /// one changed bit makes a text a blob, or a real an integer.
     pub fn odd_fields<'a>(&'a self, slots: &'a [Slot]) -> impl Iterator<Item = usize> + 'a {
