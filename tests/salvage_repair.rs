@@ -82,12 +82,17 @@ fn the_demo_salvages_what_sqlite_cannot_open() {
     let outcome = run.call(["demo", "--keep"]).expect(Exit::Ok);
     let text = outcome.stdout;
     let kept = text.lines().find_map(|l| l.strip_prefix("The sample device is in ")).unwrap();
-    let found = walk(Path::new(kept)).into_iter().find(|p| p.ends_with("databases/aweme.db")).unwrap();
+    let device = Path::new(kept).join("device");
+    let found = walk(&device).into_iter().find(|p| p.ends_with("databases/aweme.db")).unwrap();
     // Undone at the end: what the repair had before it is there again.
     let broken = Connection::open(&found).unwrap().query_row("SELECT 1 FROM sqlite_schema", [], |_| Ok(()));
-    assert!(broken.is_err());
     std::fs::remove_dir_all(kept).unwrap();
-    assert!(text.contains("aweme.db"), "{text}");
+    assert!(broken.is_err());
+    let mut lines =
+        text.lines().skip_while(|l| !(l.contains("rebuild") && l.contains("databases/aweme.db (")));
+    lines.next().unwrap();
+    let outcome = lines.next().unwrap().trim();
+    assert!(outcome.starts_with("by salvage: ") && outcome.ends_with(" kept, 0 lost"), "{outcome}");
 }
 
 fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
