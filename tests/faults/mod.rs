@@ -271,6 +271,66 @@ fn a_disk_that_keeps_only_what_was_synced_loses_nothing() {
     }
 }
 
+/// Ctrl-C, `kill` and a closed terminal: what was begun is done or taken back,
+/// nothing is left for the next start, and what is said of it is true.
+#[test]
+fn a_signal_at_any_call_ends_a_repair_at_a_safe_point_with_a_true_summary() {
+    let test = "a_signal_at_any_call_ends_a_repair_at_a_safe_point_with_a_true_summary";
+    if !can_trace(test) {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path());
+    let (calls, _) = rehearse(&scene, &What::Repair);
+    let mut out = Swept::new("signals");
+    let cases: Vec<(Point, &str)> =
+        points(&calls).into_iter().flat_map(|p| ["INT", "TERM", "HUP"].map(|s| (p.clone(), s))).collect();
+    let mut stopped = 0;
+    for (point, signal) in share(cases, 18) {
+        scene.renew();
+        let mut command = scene.prepare(&What::Repair);
+        command.args(["--format", "json"]);
+        let ended = trace::signalled(&command, &scene.trace(), &point, signal);
+        let case = || format!("SIG{signal} at {point:?}, exit {:?}", ended.code);
+        stopped += usize::from(ended.code == Some(130));
+        out.add(case, summary_is_true(&scene, &ended).and_then(|()| scene.settle(&What::Repair)));
+    }
+    println!("{stopped} of {} were stopped before their end", out.cases);
+    assert!(stopped > 0);
+    out.report();
+}
+
+fn summary_is_true(scene: &Scene, ended: &trace::Ended) -> Result<(), String> {
+    if ![Some(0), Some(130)].contains(&ended.code) {
+        return Err(format!("it ended with {:?}: {}", ended.code, ended.said));
+    }
+    let document: Option<serde_json::Value> = serde_json::from_str(&ended.said).ok();
+    let actions = document.as_ref().and_then(|d| d["repair"]["actions"].as_array());
+    let done = |name: &str| {
+        let path = |a: &&serde_json::Value| a["path"].as_str().is_some_and(|p| p.ends_with(name));
+        actions.into_iter().flatten().find(path).is_some_and(|a| a["done"] == "done")
+    };
+    for (store, file) in [
+        ("cache", "cache/0/one"),
+        ("index", "index/CURRENT"),
+        ("messages.db", "messages.db"),
+        ("settings.xml", "settings.xml"),
+    ] {
+        let was = scene.before().get(Path::new(".cache/shop").join(file)).unwrap();
+        let same = std::fs::read(scene.at(file)).is_ok_and(|now| now == was.content);
+        if same == done(store) {
+            return Err(format!("{store}: unchanged is {same}, but it says {}", ended.said));
+        }
+    }
+    if scene.state().join("runs").exists() {
+        let (_, said) = scene.call(&["vault", "prune"]);
+        if said.contains("cut off") {
+            return Err(format!("something was left to be set in order: {said}"));
+        }
+    }
+    Ok(())
+}
+
 /// A real file system, the power cut at the points of one command; nothing at
 /// `None`, so that it runs to its end first.
 fn cut_sweep(disk: &Disk, scene: &Scene, what: &What, part: usize, mut out: Swept) -> Swept {
