@@ -27,7 +27,7 @@ fn odd() -> Shop {
     }
     home.file_named(cache("names"), &[b'x'; 255], "the longest name");
     home.file_named(cache("\u{fffd}"), b"\xed\xa0\x80", "half a pair");
-    let deep: String = (0..100).map(|i| format!("d{i}/")).collect();
+    let deep = "deeper/".repeat(100);
     home.file(cache(&format!("{deep}at the end")), "deep");
     home.dir(cache("kinds"))
         .fifo(cache("kinds/fifo"))
@@ -37,7 +37,7 @@ fn odd() -> Shop {
     drop(socket);
     home.file(cache("kinds/one"), "two names").hard_link(cache("kinds/one"), cache("kinds/two"));
     home.hard_link(cache("kinds/one"), ".cache/shop/outside-name");
-    home.mode(&cache("kinds/one"), 0o4711);
+    home.mode(cache("kinds/one"), 0o4711);
     let sparse = std::fs::File::create(home.at(cache("sparse"))).unwrap();
     sparse.write_all_at(b"begin", 0).unwrap();
     sparse.write_all_at(b"end", 60_000_000).unwrap();
@@ -123,7 +123,7 @@ fn what_changes_while_it_is_copied_is_whole_or_left_out() {
                         std::fs::OpenOptions::new()
                             .append(true)
                             .open(&path)
-                            .map(|f| f.write_at(&[b'b'; 50_000], f.metadata().map_or(0, |m| m.len()))),
+                            .map(|f| f.write_at(&vec![b'b'; 50_000], f.metadata().map_or(0, |m| m.len()))),
                     ),
                     1 => drop(std::fs::OpenOptions::new().write(true).open(&path).map(|f| f.set_len(100))),
                     2 => drop(std::fs::remove_file(&path)),
