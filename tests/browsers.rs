@@ -11,8 +11,10 @@ use serde_json::Value;
 use shopmend::exit::Exit;
 use shopmend::sqlite::format::MAGIC;
 
-use crate::support::browsers::{Browser, End, FilledHome, as_filled, filled_home, read_back, visit};
+use crate::faults::trace;
+use crate::support::browsers::{Browser, End, FilledHome, Open, as_filled, filled_home, read_back, visit};
 use crate::support::run::Run;
+use crate::support::skip::skipped;
 use crate::support::tree::Snapshot;
 
 const DAY: u64 = 24 * 60 * 60;
@@ -116,6 +118,39 @@ fn a_repair_does_what_its_preview_showed_and_the_browsers_go_on() {
 
     run.call(["undo"]).expect(Exit::Ok);
     before.assert_same(&Snapshot::of(home.path()));
+}
+
+/// A repair while Chromium runs is refused without a write; asked to, it ends
+/// Chromium, repairs, and Chromium goes on with everything it had.
+#[test]
+fn a_repair_waits_for_an_open_chromium_or_asks_it_to_end() {
+    let test = "a_repair_waits_for_an_open_chromium_or_asks_it_to_end";
+    let Some(home) = filled_home(test) else { return };
+    if !trace::available() {
+        return skipped(test, "strace is missing or may not trace");
+    }
+    let history = home.chromium().join("Default/History");
+    damage_an_index(&history, "urls_url_index");
+    age(&home.at(".cache"), 400 * DAY);
+    let run = Run::new().home(home.path());
+    let mut chromium = Open::chromium(&home);
+    let file = run.state_path().with_file_name("trace");
+    for command in [&["repair", "--yes", "--app", "chromium"][..], &["backup", "--app", "chromium"]] {
+        let refused = trace::noted(&run.command(command), &file);
+        assert_eq!(refused.code, Some(i32::from(Exit::AppRunning.code())), "{command:?}: {}", refused.said);
+        assert!(refused.said.contains("chromium"), "{}", refused.said);
+        let writes = refused.calls(home.path());
+        assert!(writes.is_empty(), "{command:?}: {:?}", writes.first());
+        assert!(chromium.ended().is_none());
+    }
+    let done = run.call(["repair", "--yes", "--stop-app", "--app", "chromium"]);
+    assert!([Some(0), Some(3)].contains(&done.code), "{done}");
+    assert!(done.stdout.contains("has ended"), "{done}");
+    let ended = chromium.ended();
+    assert!(ended.is_some(), "it still runs");
+    drop(chromium);
+    assert_eq!(judge(&history), ("ok".to_owned(), false), "{done}");
+    assert_eq!(read_back(home.path(), Browser::Chromium), as_filled(Browser::Chromium), "{done}");
 }
 
 /// Scans as a person would and compares the whole tree, change times included.

@@ -7,6 +7,10 @@ use std::process::Stdio;
 
 use shopmend::exit::Exit;
 
+use crate::faults::scene::{Scene, What};
+use crate::faults::trace;
+use crate::support::android_tree::AndroidTree;
+use crate::support::plans;
 use crate::support::shop::{PROFILE, Shop};
 use crate::support::skip::skipped;
 use crate::support::tree::{Snapshot, Tree};
@@ -188,6 +192,35 @@ fn sdmaid_62194f0d6_what_was_previewed_is_what_is_done() {
     assert!(dry["plan"]["actions"].as_array().is_some_and(|a| a.len() == 2), "{}", dry["plan"]);
 }
 
+/// A replacement that the file system refused was made in a weaker way, and
+/// the file was gone in between.
+#[test]
+fn czkawka_1656_a_refused_rename_is_never_replaced_by_something_weaker() {
+    let test = "czkawka_1656";
+    if !trace::available() {
+        return skipped(test, "strace is missing or may not trace");
+    }
+    let base = Tree::new();
+    let scene = Scene::new(base.path());
+    for (kind, error) in [
+        ("renameat2", "EPERM"),
+        ("renameat2", "EXDEV"),
+        ("renameat2", "EROFS"),
+        ("renameat2,linkat", "EINVAL"),
+        ("linkat,symlinkat,unlinkat,unlink", "EPERM"),
+    ] {
+        scene.renew();
+        let original = std::fs::File::open(scene.at("messages.db")).unwrap();
+        let length = original.metadata().unwrap().len();
+        let ended = trace::failing(&scene.prepare(&What::Repair), &scene.trace(), kind, error);
+        assert_ne!(ended.code, Some(0), "{kind} {error}: {}", ended.said);
+        // Whatever happened, no content was written over or cut off.
+        assert_eq!(original.metadata().unwrap().len(), length);
+        assert!(scene.now().paths().all(|p| scene.now().get(p).unwrap().kind != "link"));
+        scene.settle(&What::Repair).unwrap_or_else(|e| panic!("{kind} {error}: {e}\n{}", ended.said));
+    }
+}
+
 /// A folder that could not be listed counted as empty, and what seemed to be
 /// orphaned by it was pruned.
 #[test]
@@ -244,6 +277,60 @@ fn borg_community_69_the_vault_may_not_lie_in_a_root_nor_a_root_in_the_vault() {
     }
 }
 
+/// A restore deleted what stood beside the restored files.
+#[test]
+fn restic_21819_a_restore_touches_exactly_what_it_restores() {
+    let shop = Shop::new().aged();
+    shop.break_index();
+    shop.run.call(shop.args(&["repair", "--yes"])).expect(Exit::Ok);
+    // What the app made since then, beside and between what is brought back.
+    for new in ["cache/0/new", "cache/9/new", "drafts/two.json", "messages.db.note", "other/x"] {
+        shop.home.file(format!(".cache/shop/{new}"), "made since");
+    }
+    let keep = |snapshot: Snapshot| -> Vec<(std::path::PathBuf, Vec<u8>)> {
+        let new = snapshot.paths().filter(|p| snapshot.get(p).unwrap().content == b"made since");
+        new.map(|p| (p.to_owned(), snapshot.get(p).unwrap().content.clone())).collect()
+    };
+    let made = keep(Snapshot::of(&shop.at("")));
+    assert_eq!(made.len(), 5);
+    shop.run.call(["undo"]).expect(Exit::Ok);
+    let back = Snapshot::of(&shop.at(""));
+    assert!(back.get("cache/0/0.bin").is_some(), "{back:?}");
+    for path in ["drafts/two.json", "messages.db.note", "other/x", "drafts/one.json"] {
+        assert!(back.get(path).is_some(), "{path} is gone");
+    }
+    // What stands where a whole folder comes back to is set aside, not deleted.
+    let state = Snapshot::of(shop.run.state_path());
+    for (path, content) in made {
+        let kept = back.get(&path).is_some() || state.contents().contains(&content.as_slice());
+        assert!(kept, "{} is gone", path.display());
+    }
+}
+
+/// A restore pruned all backups before it began.
+#[test]
+fn mscs_322_a_restore_prunes_nothing() {
+    let shop = Shop::new().aged();
+    for _ in 0..3 {
+        shop.run.call(shop.args(&["backup"])).expect(Exit::Ok);
+    }
+    shop.break_index();
+    shop.run.call(shop.args(&["repair", "--yes"])).expect(Exit::Ok);
+    let runs = || -> Vec<String> {
+        let list = shop.run.call(["vault", "list", "--format", "json"]).expect(Exit::Ok).json();
+        list["runs"].as_array().unwrap().iter().map(|r| r["run"].as_str().unwrap().to_owned()).collect()
+    };
+    let copies = || Snapshot::of(&shop.run.state_path().join("vault/objects"));
+    let (held, objects) = (runs(), copies());
+    assert_eq!(held.len(), 4);
+    shop.run.call(["vault", "restore", &held[0]]).expect(Exit::Ok);
+    shop.run.call(["undo", &held[3]]).expect(Exit::Ok);
+    assert_eq!(runs()[..4], held[..]);
+    let now = copies();
+    assert!(objects.contents().iter().all(|c| now.contents().contains(c)));
+    shop.run.call(["vault", "verify"]).expect(Exit::Ok);
+}
+
 /// Retention by count deleted the only copy of the data.
 #[test]
 fn neo_backup_792_the_last_copy_of_anything_is_never_pruned() {
@@ -260,6 +347,134 @@ fn neo_backup_792_the_last_copy_of_anything_is_never_pruned() {
     let restored = Snapshot::of(&to.at("out"));
     let original = std::fs::read(shop.at("messages.db")).unwrap();
     assert!(restored.contents().contains(&original.as_slice()));
+}
+
+/// A repair whose check was wrong replaced good data by nothing.
+#[test]
+fn borg_3444_a_repair_with_a_wrong_check_destroys_nothing() {
+    use shopmend::model::StoreKind;
+    use shopmend::repair::{Done, Hooks};
+    let tree = Tree::new();
+    tree.file("app/x.db", "sound, whatever the check says").file("app/l/CURRENT", "c").age();
+    let root = tree.at("app");
+    let before = tree.snapshot();
+    let state = Tree::new();
+    let actions = || {
+        vec![plans::rebuild(&root, "x.db", StoreKind::Sqlite), plans::rebuild(&root, "l", StoreKind::Leveldb)]
+    };
+    // It refuses everything: nothing is replaced.
+    let refuses = |_: StoreKind, _: &std::path::Path| Err("not sound".to_owned());
+    let hooks = Hooks { verify: &refuses, ..plans::hooks() };
+    let done = plans::run_with(&state.at("s"), actions(), &hooks);
+    assert!(done.actions.iter().all(|a| a.done == Done::RolledBack), "{done:?}");
+    before.assert_same(&tree.snapshot());
+    // It accepts everything, and what it accepts is worthless: the old is held.
+    let done = plans::run_with(&state.at("s"), actions(), &plans::hooks());
+    assert!(done.actions.iter().all(|a| a.done == Done::Done), "{done:?}");
+    assert_eq!(std::fs::read(root.join("x.db")).unwrap(), b"rebuilt");
+    let held = Snapshot::of(&state.at("s/vault/objects"));
+    assert!(held.contents().contains(&b"sound, whatever the check says".as_slice()));
+    plans::undo_last(&state.at("s"));
+    before.assert_same(&tree.snapshot());
+}
+
+/// Data of another user's apps counted as orphaned; backups counted as cache.
+#[test]
+fn sdmaid_3595_what_no_rule_names_of_any_user_is_left_alone() {
+    let tree = AndroidTree::healthy();
+    let at = |path: &str| tree.image().join(path);
+    let copy = |from: &str, to: &str| {
+        std::fs::create_dir_all(at(to).parent().unwrap()).unwrap();
+        let done = std::process::Command::new("cp").arg("-a").arg(at(from)).arg(at(to)).status().unwrap();
+        assert!(done.success());
+    };
+    let package = shopmend::sample::android::TIKTOK;
+    copy(&format!("data/data/{package}"), &format!("data/user/10/{package}"));
+    let foreign = [
+        "data/user/10/org.other.app/cache/a",
+        "data/data/org.other.app/cache/a",
+        "data/media/0/TWRP/BACKUPS/x/data.win",
+        "data/media/0/Signal/Backups/signal.backup",
+        "data/media/10/Android/data/org.other.app/cache/b",
+    ];
+    for path in foreign {
+        std::fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+        std::fs::write(at(path), "not ours").unwrap();
+    }
+    let before = Snapshot::of(tree.image());
+    let run = crate::support::run::Run::new();
+    let image = tree.image().display().to_string();
+    let args = ["--platform", "android", "--image", &image, "--format", "json"];
+    let report = run.call(["repair", "--yes", "--older-than", "1h"].iter().chain(&args));
+    let report = report.json();
+    let users: std::collections::BTreeSet<String> =
+        report["targets"].as_array().unwrap().iter().map(|t| t["user"].to_string()).collect();
+    assert!(users.len() > 1, "both users are looked at: {users:?}");
+    let after = Snapshot::of(tree.image());
+    for path in foreign {
+        assert!(before.get(path) == after.get(path), "{path} was touched");
+    }
+    // All that changed lies below what the plan names.
+    let planned: Vec<std::path::PathBuf> = report["plan"]["actions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| std::path::Path::new(a["root"].as_str().unwrap()).join(a["path"].as_str().unwrap()))
+        .collect();
+    assert!(!planned.is_empty());
+    for path in
+        before.paths().filter(|p| after.get(p).map(|n| &n.content) != before.get(p).map(|n| &n.content))
+    {
+        assert!(planned.iter().any(|p| tree.image().join(path).starts_with(p)), "{}", path.display());
+    }
+}
+
+/// The disk was full in the middle of it.
+#[test]
+fn borg_1138_a_full_disk_is_refused_or_taken_back() {
+    let test = "borg_1138";
+    for small in ["state", "home"] {
+        let mounted = Tree::new();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "shopmend-test"])
+            .arg(mounted.path())
+            .stderr(Stdio::null())
+            .status();
+        if !mount.is_ok_and(|s| s.success()) {
+            return skipped(test, "mounting a tmpfs takes root");
+        }
+        let shop = if small == "home" { Shop::over(Tree::under(mounted.path())) } else { Shop::new() };
+        // On the small disk there is no room for a second database; elsewhere it
+        // is larger than the small disk for the backups.
+        let rows = if small == "home" { 3000 } else { 9000 };
+        let _ = std::fs::remove_file(shop.at("messages.db"));
+        shop.home.file(".cache/shop/cache/0/a", "old");
+        let db = rusqlite::Connection::open(shop.at("messages.db")).unwrap();
+        db.execute_batch(&format!(
+            "CREATE TABLE msg(id INTEGER PRIMARY KEY, body TEXT); CREATE INDEX b ON msg(body);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{rows})
+             INSERT INTO msg(body) SELECT printf('%080d', i) || 'x' FROM n;"
+        ))
+        .unwrap();
+        db.close().unwrap();
+        shop.break_index();
+        let shop = shop.aged();
+        let before = shop.home.snapshot();
+        let mut command = shop.run.command(shop.args(&["repair", "--yes"]));
+        if small == "state" {
+            // The last one wins over the builder's own.
+            command.arg("--state-dir").arg(mounted.at("s"));
+        }
+        let out = command.stdin(Stdio::null()).output().unwrap();
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        let now = shop.home.snapshot();
+        drop(shop);
+        std::process::Command::new("umount").arg("-l").arg(mounted.path()).status().unwrap();
+        assert!([Some(4), Some(5)].contains(&out.status.code()), "{small}: {:?} {said}", out.status.code());
+        assert!(said.contains("space"), "{small}: {said}");
+        before.assert_same(&now);
+    }
 }
 
 /// Failures ended with exit 0.

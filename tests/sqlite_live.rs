@@ -478,8 +478,10 @@ fn a_scan_of_twenty_databases_says_what_proved_each() {
         }
     }
     let text = shop.run.call(shop.args(&["scan", "-v"])).expect(Exit::Findings).stdout;
+    let page = shop.run.call(shop.args(&["scan", "--format", "html"])).expect(Exit::Findings).stdout;
     for line in ["proved by one pass over every page", "proved by SQLite on a private copy"] {
         assert!(text.contains(line), "{line} in {text}");
+        assert!(page.contains(line), "{line} in {page}");
     }
     let folder = dir.display().to_string();
     let text = shop.run.call(["check", folder.as_str()]).expect(Exit::Findings).stdout;

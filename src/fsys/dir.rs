@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
 
+use super::entries::{self, Entries};
 use super::remote::{self, Remote};
 use super::{Brief, Listings, Named, RelPath};
 
@@ -245,20 +245,26 @@ impl Dir {
     /// The system's error: a listing that failed is never an empty one. An
     /// entry that vanished between listing and looking is left out.
     pub fn list(&self) -> io::Result<Vec<Entry>> {
+        Ok(self.entries()?.collect())
+    }
+
+    /// As [`Dir::list`], one after the other.
+    pub(super) fn entries(&self) -> io::Result<Entries> {
         if let Some((there, on)) = self.there(&RelPath::root()) {
-            return there.list(&on);
+            return Ok(Entries::merged(vec![there.list(&on)?]));
         }
         let fd = self.fd()?;
-        let look = |names: Vec<OsString>| -> Vec<(OsString, Option<io::Result<Meta>>)> {
-            let looked = names.into_iter().map(|name| {
-                let meta = match rustix::fs::statat(fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => Some(Ok(meta(&stat))),
-                    Err(rustix::io::Errno::NOENT) => None,
-                    Err(e) => Some(Err(io::Error::from(e))),
-                };
-                (name, meta)
-            });
-            looked.collect()
+        let look = |names: Vec<OsString>| -> io::Result<Vec<Entry>> {
+            let mut looked = Vec::with_capacity(names.len());
+            for name in names {
+                match rustix::fs::statat(fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => looked.push(Entry { name, meta: meta(&stat) }),
+                    Err(rustix::io::Errno::NOENT) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            entries::sort(&mut looked);
+            Ok(looked)
         };
         let done = Mutex::new(Vec::new());
         let keep = |looked| done.lock().unwrap_or_else(PoisonError::into_inner).push(looked);
@@ -277,14 +283,7 @@ impl Dir {
             Ok(())
         })?;
         let pieces = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut out = Vec::with_capacity(pieces.iter().map(Vec::len).sum());
-        for (name, meta) in pieces.into_iter().flatten() {
-            if let Some(meta) = meta {
-                out.push(Entry { name, meta: meta? });
-            }
-        }
-        sort(&mut out, |entry| &entry.name);
-        Ok(out)
+        Ok(Entries::merged(pieces.into_iter().collect::<io::Result<_>>()?))
     }
 
     /// The entries of this directory, sorted by name, with what a store's
@@ -292,13 +291,13 @@ impl Dir {
     ///
     /// # Errors
     /// As [`Dir::list`].
-    pub fn listed(&self) -> io::Result<Vec<Named>> {
+    pub fn listed(&self) -> io::Result<Arc<[Named]>> {
         if let Some((all, here)) = &self.known
             && let Some(entries) = all.get(here)
         {
-            return Ok(entries.to_vec());
+            return Ok(Arc::clone(entries));
         }
-        let brief = |e: Entry| Named { meta: Brief::from(&e.meta), name: e.name };
+        let brief = |e: Entry| Named { meta: Brief::from(&e.meta), name: e.name.into() };
         Ok(self.list()?.into_iter().map(brief).collect())
     }
 
@@ -313,7 +312,7 @@ impl Dir {
         }
         let mut out = Vec::new();
         self.each_name(|name, kind| out.push((name.to_owned(), kind)))?;
-        sort(&mut out, |(name, _)| name);
+        out.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         Ok(out)
     }
 
@@ -365,15 +364,6 @@ impl Dir {
             }
         }
         Ok(fd)
-    }
-}
-
-/// By name; a large folder on all cores.
-fn sort<T: Send>(entries: &mut [T], name: impl Fn(&T) -> &OsString + Sync) {
-    if entries.len() > PIECE {
-        entries.par_sort_unstable_by(|a, b| name(a).cmp(name(b)));
-    } else {
-        entries.sort_unstable_by(|a, b| name(a).cmp(name(b)));
     }
 }
 

@@ -3,7 +3,8 @@
 //! a scan, not once for every question about it.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::OsStr;
+use std::sync::Arc;
 
 use super::{Kind, Meta, RelPath};
 
@@ -26,22 +27,21 @@ impl From<&Meta> for Brief {
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    pub name: OsString,
+    pub name: Box<OsStr>,
     pub meta: Brief,
 }
 
 /// The complete listings of some folders below a directory, as a walk met them.
 #[derive(Debug, Default)]
-pub struct Listings(HashMap<RelPath, Vec<Named>>);
+pub struct Listings(HashMap<RelPath, Arc<[Named]>>);
 
 impl Listings {
     /// Takes the entries of a folder, sorted by name.
-    pub fn insert(&mut self, folder: RelPath, mut entries: Vec<Named>) {
-        entries.shrink_to_fit();
-        self.0.insert(folder, entries);
+    pub fn insert(&mut self, folder: RelPath, entries: Vec<Named>) {
+        self.0.insert(folder, entries.into());
     }
 
-    pub(super) fn get(&self, folder: &RelPath) -> Option<&[Named]> {
-        self.0.get(folder).map(Vec::as_slice)
+    pub(super) fn get(&self, folder: &RelPath) -> Option<&Arc<[Named]>> {
+        self.0.get(folder)
     }
 }

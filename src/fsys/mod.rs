@@ -7,6 +7,7 @@
 mod attributes;
 mod copy;
 mod dir;
+mod entries;
 mod fault;
 mod listing;
 mod owner;

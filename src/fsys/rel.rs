@@ -11,8 +11,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 ///
 /// In JSON, journals and manifests it is text with `/` between components, in
 /// UTF-8; a byte that is not UTF-8 is written `%XX`, and `%` itself `%25`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct RelPath(PathBuf);
+///
+/// It holds no spare room: a scan keeps hundreds of thousands of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RelPath(Box<Path>);
+
+impl Default for RelPath {
+    fn default() -> Self {
+        Self::root()
+    }
+}
 
 /// Text or a path that is no [`RelPath`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +31,7 @@ impl RelPath {
     /// The directory itself.
     #[must_use]
     pub fn root() -> Self {
-        Self(PathBuf::new())
+        Self(Box::from(Path::new("")))
     }
 
     /// Takes a path as it is on this machine.
@@ -39,16 +47,17 @@ impl RelPath {
                 _ => return Err(BadPath(path.to_string_lossy().into_owned())),
             }
         }
-        Ok(Self(out))
+        Ok(Self(out.into()))
     }
 
     /// Takes one name.
     ///
     /// # Errors
     /// As [`RelPath::join`].
-    pub fn name(name: OsString) -> Result<Self, BadPath> {
+    pub fn name(name: impl Into<OsString>) -> Result<Self, BadPath> {
+        let name = name.into();
         if is_plain(&name) {
-            Ok(Self(PathBuf::from(name)))
+            Ok(Self(PathBuf::from(name).into()))
         } else {
             Err(BadPath(name.to_string_lossy().into_owned()))
         }
@@ -87,13 +96,13 @@ impl RelPath {
             out.push(std::path::MAIN_SEPARATOR_STR);
         }
         out.push(rest);
-        Self(PathBuf::from(out))
+        Self(PathBuf::from(out).into())
     }
 
     /// Without its last component; `None` for the directory itself.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
-        if self.is_root() { None } else { self.0.parent().map(|p| Self(p.to_path_buf())) }
+        if self.is_root() { None } else { self.0.parent().map(|p| Self(p.into())) }
     }
 
     /// The last component; `None` for the directory itself.
@@ -107,7 +116,7 @@ impl RelPath {
     pub fn with_suffix(&self, suffix: &str) -> Self {
         let mut name: OsString = self.0.as_os_str().to_owned();
         name.push(suffix);
-        Self(PathBuf::from(name))
+        Self(PathBuf::from(name).into())
     }
 
     /// Whether it is the directory itself.
@@ -125,7 +134,7 @@ impl RelPath {
     /// The rest below `base`, when it lies there.
     #[must_use]
     pub fn strip_prefix(&self, base: &Self) -> Option<Self> {
-        self.0.strip_prefix(&base.0).ok().map(|p| Self(p.to_path_buf()))
+        self.0.strip_prefix(&base.0).ok().map(|p| Self(p.into()))
     }
 
     /// Its names, outermost first.
@@ -173,7 +182,7 @@ impl RelPath {
         let bytes = unescape(text).ok_or_else(bad)?;
         let mut out = PathBuf::new();
         if bytes.is_empty() {
-            return Ok(Self(out));
+            return Ok(Self::root());
         }
         for name in bytes.split(|&b| b == b'/') {
             let name = os_string(name.to_vec()).ok_or_else(bad)?;
@@ -182,7 +191,7 @@ impl RelPath {
             }
             out.push(Self::root().join(&name).map_err(|_| bad())?.0);
         }
-        Ok(Self(out))
+        Ok(Self(out.into()))
     }
 }
 

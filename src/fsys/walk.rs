@@ -6,8 +6,9 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 
+use super::entries::Entries;
 use super::remote::Listed;
-use super::{Dir, Entry, Kind, Meta, RelPath};
+use super::{Dir, Kind, Meta, RelPath};
 
 /// How deep a tree may be; what lies deeper is reported, not entered.
 pub const MAX_DEPTH: usize = 128;
@@ -63,7 +64,7 @@ pub struct Walk<'a, F> {
 struct Folder {
     dir: Dir,
     path: RelPath,
-    entries: std::vec::IntoIter<Entry>,
+    entries: Entries,
 }
 
 impl<F: FnMut(&RelPath) -> bool> Iterator for Walk<'_, F> {
@@ -109,7 +110,7 @@ impl<F: FnMut(&RelPath) -> bool> Walk<'_, F> {
         if self.device.is_none() {
             self.device = Some(dir.stat(&RelPath::root())?.dev);
         }
-        let entries = dir.list()?.into_iter();
+        let entries = dir.entries()?;
         self.open.push(Folder { dir, path: path.clone(), entries });
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use askama::Template;
 
+use super::text::check_lines;
 use super::{Document, Phase, count, finding_lines, size};
 use crate::fsys::printable;
 use crate::model::Verdict;
@@ -46,10 +47,10 @@ td.n { text-align: right; white-space: nowrap; padding-right: 1rem }
 {% for root in target.roots %}<div class="dim"><code>{{ root }}</code></div>{% endfor %}
 {% for note in target.notes %}<p>{{ note }}</p>{% endfor %}
 {% if !target.problems.is_empty() %}<table><tr><th>Verdict</th><th>Store</th><th>Size</th><th>Findings</th></tr>
-{% for s in target.problems %}<tr><td><span class="v {{ s.verdict }}">{{ s.verdict }}</span></td><td>{{ s.kind }}<br><code>{{ s.path }}</code></td><td class="n">{{ s.size }}</td><td><ul>{% for f in s.findings %}<li>{{ f }}</li>{% endfor %}</ul></td></tr>
+{% for s in target.problems %}<tr><td><span class="v {{ s.verdict }}">{{ s.verdict }}</span></td><td>{{ s.kind }}<br><code>{{ s.path }}</code></td><td class="n">{{ s.size }}</td><td><ul>{% for f in s.findings %}<li>{{ f }}</li>{% endfor %}</ul>{% if !s.checked.is_empty() %}<details class="dim"><summary>How it was checked</summary><ul>{% for c in s.checked %}<li>{{ c }}</li>{% endfor %}</ul></details>{% endif %}</td></tr>
 {% endfor %}</table>{% endif %}
-{% if !target.healthy.is_empty() %}<details><summary>{{ target.healthy_title }}</summary><table>
-{% for s in target.healthy %}<tr><td>{{ s.kind }}</td><td><code>{{ s.path }}</code></td><td class="n">{{ s.size }}</td></tr>
+{% if !target.healthy.is_empty() %}<details><summary>{{ target.healthy_title }}</summary><table><tr><th>Kind</th><th>Store</th><th>Size</th><th>How it was checked</th></tr>
+{% for s in target.healthy %}<tr><td>{{ s.kind }}</td><td><code>{{ s.path }}</code></td><td class="n">{{ s.size }}</td><td class="dim"><ul>{% for c in s.checked %}<li>{{ c }}</li>{% endfor %}</ul></td></tr>
 {% endfor %}</table></details>{% endif %}
 {% endfor %}
 </body>
@@ -84,6 +85,7 @@ struct Row {
     path: String,
     size: String,
     findings: Vec<String>,
+    checked: Vec<String>,
 }
 
 /// The document as a page; text from outside is escaped.
@@ -151,6 +153,7 @@ fn target(target: &super::TargetDoc) -> Target {
             path: printable(&s.short),
             size: size(s.bytes),
             findings,
+            checked: check_lines(s),
         }
     };
     let user = target.user.as_deref().map(|u| format!(", user {}", printable(u))).unwrap_or_default();

@@ -139,23 +139,29 @@ fn one_store(out: &mut String, store: &StoreDoc, style: Style) {
         let _ = writeln!(out, "           and {more} more findings (-v shows them)");
     }
     if style.verbose {
-        if !store.method.is_empty() {
-            let covered = match store.coverage.bytes_seen {
-                0 => String::new(),
-                seen => format!(
-                    ", {}% of the bytes under a check",
-                    store.coverage.bytes_verified.saturating_mul(100) / seen
-                ),
-            };
-            wrap(out, "           ", &format!("checked by {}{covered}", store.method));
-        }
-        for proof in &store.proved {
-            wrap(out, "           ", &format!("proved by {}", printable(&proof.line())));
-        }
-        for not in &store.not_checked {
-            wrap(out, "           ", &format!("not checked: {not}"));
+        for line in check_lines(store) {
+            wrap(out, "           ", &line);
         }
     }
+}
+
+/// How a store was checked: by what, what that proved, and what it could not.
+#[must_use]
+pub(super) fn check_lines(store: &StoreDoc) -> Vec<String> {
+    let mut out = Vec::new();
+    if !store.method.is_empty() {
+        let covered = match store.coverage.bytes_seen {
+            0 => String::new(),
+            seen => format!(
+                ", {}% of the bytes under a check",
+                store.coverage.bytes_verified.saturating_mul(100) / seen
+            ),
+        };
+        out.push(format!("checked by {}{covered}", store.method));
+    }
+    out.extend(store.proved.iter().map(|proof| format!("proved by {}", printable(&proof.line()))));
+    out.extend(store.not_checked.iter().map(|not| format!("not checked: {}", printable(not))));
+    out
 }
 
 /// A finding in words: the message, and its remedy or evidence.

@@ -67,7 +67,7 @@ impl Open {
     fn add(&mut self, name: OsString, meta: &Meta) {
         if let Some((_, count, entries)) = self.stack.last_mut() {
             *count += 1;
-            entries.push(Named { name, meta: Brief::from(meta) });
+            entries.push(Named { name: name.into(), meta: Brief::from(meta) });
         }
     }
 

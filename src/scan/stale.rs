@@ -1,6 +1,7 @@
 //! Judges which entries of a cache may go: unused for long, left over, older
 //! than the app itself, failing their own check, or above the size budget.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
@@ -109,8 +110,8 @@ fn by_entry(
         .filter(|f| f.remedy == Remedy::ClearEntry)
         .filter_map(|f| f.evidence.file.as_ref())
         .collect();
-    let mut stale = Vec::with_capacity(entries.entries.len());
-    let mut kept = Vec::new();
+    let mut kept = entries.entries;
+    let mut stale = Vec::with_capacity(kept.len());
     let take = |entry: CacheEntry, why| StaleEntry {
         files: entry.files,
         bytes: entry.bytes,
@@ -122,8 +123,8 @@ fn by_entry(
             stale.push(take(entry, Why::Leftover));
         }
     }
-    for entry in entries.entries {
-        let why = if !damaged.is_empty() && entry.files.iter().any(|f| damaged.contains(f)) {
+    let judge = |entry: &CacheEntry| {
+        if !damaged.is_empty() && entry.files.iter().any(|f| damaged.contains(f)) {
             Some(Why::Damaged)
         } else if limit.is_some_and(|limit| now_ns - entry.last_used_ns > limit) {
             Some(Why::Age)
@@ -131,11 +132,16 @@ fn by_entry(
             Some(Why::BeforeUpdate)
         } else {
             None
-        };
-        match why {
-            Some(why) => stale.push(take(entry, why)),
-            None => kept.push(entry),
         }
+    };
+    // What stays is left where it is: a second list of a large cache costs memory.
+    let why = Cell::new(None);
+    let goes = |entry: &mut CacheEntry| {
+        why.set(judge(entry));
+        why.get().is_some()
+    };
+    for entry in kept.extract_if(.., goes) {
+        stale.extend(why.get().map(|why| take(entry, why)));
     }
     if let Some(budget) = budget {
         let mut total: u64 = kept.iter().map(|e| e.bytes).sum();

@@ -248,13 +248,13 @@ fn walk(subject: Subject<'_>) -> Result<Vec<Found>, StoreError> {
     let root = RelPath::root();
     let top = subject.dir.dir(subject.path).map_err(|e| failed(&root, e))?;
     let mut out = Vec::new();
-    for entry in top.listed().map_err(|e| failed(&root, e))? {
+    for entry in top.listed().map_err(|e| failed(&root, e))?.iter().cloned() {
         let Ok(path) = root.join(&entry.name) else { continue };
         let numbered =
             entry.name.to_str().is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()));
         if entry.meta.kind == Kind::Dir && numbered {
             let listed = top.dir(&path).and_then(|d| d.listed()).map_err(|e| failed(&path, e))?;
-            for entry in listed {
+            for entry in listed.iter().cloned() {
                 if let Ok(path) = path.join(&entry.name) {
                     out.push(Found { path, entry });
                 }

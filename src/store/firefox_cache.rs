@@ -98,7 +98,8 @@ fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
         let dir = subject.dir.dir(&subject.path.join_rel(rel)).map_err(|e| subject.read_error(rel, e))?;
         let items = dir.listed().map_err(|e| subject.read_error(rel, e))?;
         items
-            .into_iter()
+            .iter()
+            .cloned()
             .map(|e| Ok((rel.join(&e.name).map_err(|e| fail(io::Error::other(e)))?, e)))
             .collect()
     };

@@ -134,7 +134,7 @@ fn walk(subject: Subject<'_>, control: &Control) -> Result<Vec<Found>, StoreErro
     if own_name.and_then(|n| n.to_str()).is_some_and(is_version) {
         version(&top, &root, &mut out, control).map_err(|(at, e)| failed(&at, e))?;
     } else {
-        for entry in top.listed().map_err(|e| failed(&root, e))? {
+        for entry in top.listed().map_err(|e| failed(&root, e))?.iter().cloned() {
             let Ok(path) = root.join(&entry.name) else { continue };
             if entry.meta.kind == Kind::Dir && entry.name.to_str().is_some_and(is_version) {
                 let dir = top.dir(&path).map_err(|e| failed(&path, e))?;
@@ -155,7 +155,7 @@ fn version(
     out: &mut Vec<Found>,
     control: &Control,
 ) -> Result<(), (RelPath, io::Error)> {
-    for shard in dir.listed().map_err(|e| (base.clone(), e))? {
+    for shard in dir.listed().map_err(|e| (base.clone(), e))?.iter().cloned() {
         if control.is_cancelled() {
             return Ok(());
         }
@@ -168,7 +168,7 @@ fn version(
             continue;
         };
         let listed = dir.dir(&inside).and_then(|d| d.listed()).map_err(|e| (path.clone(), e))?;
-        for entry in listed {
+        for entry in listed.iter().cloned() {
             let Ok(path) = path.join(&entry.name) else { continue };
             let name = entry.name.to_str().unwrap_or_default();
             let what = match (name.strip_suffix(CONTENT), name.ends_with(SCRATCH)) {

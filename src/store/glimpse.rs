@@ -2,6 +2,7 @@
 //! begins, and what a folder holds.
 
 use std::io::{self, Read as _};
+use std::sync::Arc;
 
 use super::Subject;
 use crate::fsys::{Kind, Meta, Named};
@@ -17,7 +18,7 @@ pub struct Glimpse {
     /// The first bytes of a file, at most 4 KiB; empty for a folder.
     pub head: Vec<u8>,
     /// The entries of a folder, sorted by name; empty for a file.
-    pub entries: Vec<Named>,
+    pub entries: Arc<[Named]>,
 }
 
 impl Glimpse {
@@ -27,7 +28,7 @@ impl Glimpse {
     /// The system's error.
     pub fn of(subject: Subject<'_>) -> io::Result<Self> {
         let meta = subject.dir.stat(subject.path)?;
-        let mut out = Self { meta, head: Vec::new(), entries: Vec::new() };
+        let mut out = Self { meta, head: Vec::new(), entries: Arc::default() };
         match meta.kind {
             Kind::Dir => out.entries = subject.dir.dir(subject.path)?.listed()?,
             Kind::File => {
@@ -53,10 +54,7 @@ impl Glimpse {
     /// The folder's entry of exactly this name.
     #[must_use]
     pub fn entry(&self, name: &str) -> Option<&Named> {
-        self.entries
-            .binary_search_by(|e| e.name.as_os_str().cmp(name.as_ref()))
-            .ok()
-            .and_then(|i| self.entries.get(i))
+        self.entries.binary_search_by(|e| (*e.name).cmp(name.as_ref())).ok().and_then(|i| self.entries.get(i))
     }
 
     /// Whether the folder has a regular file of this name.

@@ -123,7 +123,7 @@ fn usual_magic(subject: Subject<'_>, own: &str, suffix: &str) -> Result<Option<[
     let failed = |e| StoreError::Read { path: subject.shown(), source: e };
     let siblings = subject.dir.dir(&parent).map_err(failed)?;
     let mut seen: BTreeMap<[u8; MAGIC], usize> = BTreeMap::new();
-    for entry in siblings.listed().map_err(failed)?.into_iter().take(MAX_SIBLINGS) {
+    for entry in siblings.listed().map_err(failed)?.iter().take(MAX_SIBLINGS) {
         let Some(name) = entry.name.to_str().filter(|n| entry.meta.kind == Kind::Dir && *n != own) else {
             continue;
         };

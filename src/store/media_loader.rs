@@ -105,7 +105,7 @@ fn list(subject: Subject<'_>) -> Result<(BTreeMap<String, Video>, Vec<RelPath>),
         subject.dir.dir(subject.path).and_then(|d| d.listed()).map_err(|e| subject.read_error(&root, e))?;
     let mut videos: BTreeMap<String, Video> = BTreeMap::new();
     let mut unknown = Vec::new();
-    for entry in listed {
+    for entry in listed.iter().cloned() {
         let Ok(path) = root.join(&entry.name) else { continue };
         let name = entry.name.to_str().filter(|_| entry.meta.kind == Kind::File).unwrap_or_default();
         let key = |stem: &str| stem.split('_').next().unwrap_or(stem).to_owned();

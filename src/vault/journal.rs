@@ -198,12 +198,17 @@ struct Reader<R> {
 impl<R: Read> Reader<R> {
     fn new(mut from: R) -> Result<Self, Damage> {
         let first = up_to(&mut from, FIRST_LINE.len())?;
-        // The file was made and the power went: then it holds no record.
-        let begun = first.len() < FIRST_LINE.len() && FIRST_LINE.starts_with(&first);
-        if first != FIRST_LINE && !begun {
-            return Err(Damage::FirstLine);
+        let mut out = Self { from, chain: blake3::hash(FIRST_LINE), at: FIRST_LINE.len() as u64 };
+        if first != FIRST_LINE {
+            // The file was made and the power went: then it holds no record,
+            // and what there is of it ends or turns to zeros.
+            let written = first.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+            let begun = first.get(..written).is_some_and(|line| FIRST_LINE.starts_with(line));
+            if !begun || !out.only_zeros()? {
+                return Err(Damage::FirstLine);
+            }
         }
-        Ok(Self { from, chain: blake3::hash(FIRST_LINE), at: FIRST_LINE.len() as u64 })
+        Ok(out)
     }
 
     fn next(&mut self) -> Result<Option<Record>, Damage> {
@@ -284,9 +289,12 @@ mod tests {
             let whole = ends.iter().filter(|&&e| e <= cut).count().saturating_sub(1);
             assert_eq!(read_records(&bytes[..cut]).unwrap(), all[..whole], "cut at {cut}");
             let mut zeros = bytes[..cut].to_vec();
-            if ends.contains(&cut) {
+            // Of the first line nothing counts before it is whole.
+            if ends.contains(&cut) || cut < FIRST_LINE.len() {
                 zeros.resize(cut + 5000, 0);
-                assert_eq!(read_records(zeros.as_slice()).unwrap(), all[..whole]);
+                assert_eq!(read_records(zeros.as_slice()).unwrap(), all[..whole], "cut at {cut}");
+                zeros.push(1);
+                assert!(read_records(zeros.as_slice()).is_err(), "cut at {cut}");
             }
         }
         assert!(matches!(read_records(b"shopmEnd".as_slice()), Err(Damage::FirstLine)));

@@ -302,7 +302,7 @@ impl Scene {
     fn bring_back(&self) -> Result<(), String> {
         let runs = StateDir::open(&self.state).and_then(|s| list(&s)).map_err(|e| e.to_string())?;
         for run in runs.iter().filter(|r| r.kind == "repair") {
-            if run.stores.iter().all(|s| s.undone_by.is_some()) {
+            if run.stores.iter().all(|s| s.undone_by.is_some() || s.files == 0) {
                 continue;
             }
             let (code, said) = self.call(&["undo", run.run.as_str()]);

@@ -162,6 +162,18 @@ pub fn faulted(command: &Command, trace: &Path, point: &Point, fault: Fault) -> 
     run(command, trace, filter, &format!("trace={}", point.kind), Some(&inject))
 }
 
+/// Runs `command` and sends it a signal at one point.
+pub fn signalled(command: &Command, trace: &Path, point: &Point, signal: &str) -> Ended {
+    let inject = format!("inject={}:signal={signal}:when={}", point.kind, point.n);
+    run(command, trace, &[], &format!("trace={}", point.kind), Some(&inject))
+}
+
+/// Runs `command` with every call of a kind failing.
+pub fn failing(command: &Command, trace: &Path, kind: &str, error: &str) -> Ended {
+    let inject = format!("inject={kind}:error={error}");
+    run(command, trace, &["--seccomp-bpf"], &format!("trace={kind}"), Some(&inject))
+}
+
 fn run(command: &Command, trace: &Path, options: &[&str], what: &str, inject: Option<&str>) -> Ended {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o"]).arg(trace).args(options).args(["-e", what]);

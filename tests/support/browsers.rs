@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -157,4 +157,66 @@ pub fn as_filled(browser: Browser) -> Value {
     let home = PathBuf::from(std::env::var_os("SHOPMEND_BROWSER_HOME").unwrap());
     let all: Value = serde_json::from_slice(&std::fs::read(home.with_extension("json")).unwrap()).unwrap();
     all[browser.as_str()].clone()
+}
+
+/// Chromium on its profile in a home, until it ends or this is dropped.
+pub struct Open {
+    child: std::process::Child,
+    _alone: File,
+}
+
+impl Open {
+    /// Starts it on an empty page, and waits until it has its profile open.
+    pub fn chromium(home: &FilledHome) -> Self {
+        let alone = File::create(std::env::temp_dir().join("shopmend-browser.lock")).unwrap();
+        alone.lock().unwrap();
+        let port = home.chromium().join("DevToolsActivePort");
+        let _ = std::fs::remove_file(&port);
+        let mut command = Command::new("chromium");
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", home.path());
+        command.args([
+            "--headless",
+            "--disable-gpu",
+            "--no-first-run",
+            "--password-store=basic",
+            "--disable-sync",
+        ]);
+        command.args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--remote-debugging-port=0",
+        ]);
+        // No traffic leaves this machine.
+        command.args(["--proxy-server=127.0.0.1:9", "--proxy-bypass-list=<-loopback>"]);
+        command.arg(format!("--user-data-dir={}", home.chromium().display()));
+        if rustix::process::geteuid().is_root() {
+            command.arg("--no-sandbox");
+        }
+        command.arg("about:blank").current_dir(home.path());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut out = Self { child: command.spawn().unwrap(), _alone: alone };
+        for _ in 0..600 {
+            if port.exists() {
+                return out;
+            }
+            assert!(out.ended().is_none(), "chromium ended by itself");
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("chromium did not open its profile");
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

@@ -276,7 +276,7 @@ fn value_name(name: &str) -> Option<ValueName<'_>> {
 fn list(subject: Subject<'_>) -> Result<HashMap<String, Named>, StoreError> {
     let failed = |source| StoreError::Read { path: subject.shown(), source };
     let entries = subject.dir.dir(subject.path).and_then(|d| d.listed()).map_err(failed)?;
-    Ok(entries.into_iter().filter_map(|e| Some((e.name.to_str()?.to_owned(), e))).collect())
+    Ok(entries.iter().filter_map(|e| Some((e.name.to_str()?.to_owned(), e.clone()))).collect())
 }
 
 /// The journal that the library would read, with its name.

@@ -91,8 +91,8 @@ impl Folder {
         let fail = |e| subject.read_error(&RelPath::root(), e);
         let dir = subject.dir.dir(subject.path).map_err(fail)?;
         let mut out = Self::default();
-        for item in dir.listed().map_err(fail)? {
-            let rel = RelPath::new(&item.name).map_err(|e| fail(io::Error::other(e)))?;
+        for item in dir.listed().map_err(fail)?.iter() {
+            let rel = RelPath::name(item.name.clone()).map_err(|e| fail(io::Error::other(e)))?;
             let name = item.name.to_str().filter(|_| item.meta.kind == Kind::File).and_then(Name::parse);
             let file = Listed { rel, meta: item.meta };
             match name {

@@ -12,6 +12,7 @@ mod index;
 pub(super) use self::hash::super_fast_hash;
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::entry::{Name, Part, Report};
@@ -20,7 +21,7 @@ use super::read_at::{ReadAt, WHOLE, open, read_vec, with_whole};
 use super::tally::{Tally, each_file};
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Brief, Kind, RelPath};
+use crate::fsys::{Brief, Kind, Named, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 /// How many entry files `recognise` opens at most.
@@ -63,16 +64,23 @@ fn starts_with_magic(source: &dyn ReadAt) -> io::Result<bool> {
 }
 
 /// One entry file of the listing.
-struct EntryFile {
+struct EntryFile<'a> {
     name: Name,
-    rel: RelPath,
-    meta: Brief,
+    listed: &'a Named,
+}
+
+impl EntryFile<'_> {
+    /// Relative to the store.
+    fn rel(&self) -> RelPath {
+        // Nothing but hexadecimal digits and one underscore has a `Name`.
+        RelPath::name(self.listed.name.clone()).unwrap_or_default()
+    }
 }
 
 /// The folder, sorted out by what each name means.
 #[derive(Default)]
-struct Listing {
-    entries: Vec<EntryFile>,
+struct Listing<'a> {
+    entries: Vec<EntryFile<'a>>,
     index: Option<RelPath>,
     /// Files of `index-dir`.
     real_index: Option<RelPath>,
@@ -80,33 +88,37 @@ struct Listing {
     unknown: Vec<RelPath>,
 }
 
-fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
+fn listed(subject: Subject<'_>) -> Result<Arc<[Named]>, StoreError> {
+    let dir = subject.dir.dir(subject.path);
+    dir.and_then(|d| d.listed()).map_err(|e| subject.read_error(&RelPath::root(), e))
+}
+
+fn sort_out<'a>(subject: Subject<'_>, items: &'a [Named]) -> Result<Listing<'a>, StoreError> {
     let fail = |e| subject.read_error(&RelPath::root(), e);
-    let dir = subject.dir.dir(subject.path).map_err(fail)?;
-    let mut out = Listing::default();
-    let items = dir.listed().map_err(fail)?;
-    out.entries.reserve(items.len());
+    let mut out = Listing { entries: Vec::with_capacity(items.len()), ..Listing::default() };
     for item in items {
-        let rel = RelPath::name(item.name).map_err(|e| fail(io::Error::other(e)))?;
-        let name = rel.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let name = item.name.to_str().unwrap_or_default();
+        if item.meta.kind == Kind::File
+            && let Some(name) = Name::parse(name)
+        {
+            out.entries.push(EntryFile { name, listed: item });
+            continue;
+        }
+        let rel = RelPath::name(item.name.clone()).map_err(|e| fail(io::Error::other(e)))?;
         match item.meta.kind {
             Kind::File if name == INDEX => out.index = Some(rel),
             Kind::File if name.starts_with("todelete_") => out.leftovers.push((rel, item.meta)),
-            Kind::File => match Name::parse(name) {
-                Some(name) => out.entries.push(EntryFile { name, rel, meta: item.meta }),
-                None => out.unknown.push(rel),
-            },
             Kind::Dir if name == INDEX_DIR => list_index_dir(subject, &rel, &mut out)?,
-            Kind::Dir | Kind::Link | Kind::Other => out.unknown.push(rel),
+            Kind::File | Kind::Dir | Kind::Link | Kind::Other => out.unknown.push(rel),
         }
     }
     Ok(out)
 }
 
-fn list_index_dir(subject: Subject<'_>, rel: &RelPath, out: &mut Listing) -> Result<(), StoreError> {
+fn list_index_dir(subject: Subject<'_>, rel: &RelPath, out: &mut Listing<'_>) -> Result<(), StoreError> {
     let fail = |e| subject.read_error(rel, e);
     let dir = subject.dir.dir(&subject.path.join_rel(rel)).map_err(fail)?;
-    for item in dir.listed().map_err(fail)? {
+    for item in dir.listed().map_err(fail)?.iter() {
         let path = rel.join(&item.name).map_err(|e| fail(io::Error::other(e)))?;
         match item.name.to_str() {
             Some(REAL_INDEX) if item.meta.kind == Kind::File => out.real_index = Some(path),
@@ -128,7 +140,8 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
 
 /// The check, before it is summed up.
 pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> Result<Tally, StoreError> {
-    let listing = list(subject)?;
+    let all = listed(subject)?;
+    let listing = sort_out(subject, &all)?;
     let method = match level {
         Level::Fast => "simple cache headers, names and end records",
         Level::Deep => "simple cache stream checksums",
@@ -140,16 +153,16 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     let mut unsummed = 0;
     let mut broken = BTreeSet::new();
     let mut named = BTreeSet::new();
-    let look = |file: &EntryFile| {
+    let look = |file: &EntryFile<'_>| {
         control.safe_point()?;
         let report = check_file(subject, file, level, &changing)?;
-        control.progress().advance(file.meta.size);
+        control.progress().advance(file.listed.meta.size);
         Ok(report)
     };
     each_file(&listing.entries, look, |file, report| {
         out.seen(report.seen);
         for range in report.vouched {
-            out.vouch(Some(&file.rel), range);
+            out.vouch(Some(&file.rel()), range);
         }
         unsummed += report.unsummed;
         if !report.findings.is_empty() {
@@ -157,7 +170,7 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
             named.insert(file.name);
         }
         for finding in report.findings {
-            out.finding(finding.in_file(file.rel.clone()));
+            out.finding(finding.in_file(file.rel()));
         }
     })?;
     name_companions(&listing, &broken, &named, &mut out);
@@ -180,38 +193,38 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
 
 fn check_file(
     subject: Subject<'_>,
-    file: &EntryFile,
+    file: &EntryFile<'_>,
     level: Level,
     changing: &AtomicU64,
 ) -> Result<Report, StoreError> {
-    let fail = |e| subject.read_error(&file.rel, e);
+    let rel = file.rel();
     // The app may drop an entry while it is being looked at.
-    let Some(source) = open(subject, &file.rel)? else { return Ok(Report::default()) };
+    let Some(source) = open(subject, &rel)? else { return Ok(Report::default()) };
     let result = if level == Level::Deep && source.len() <= WHOLE {
         with_whole(&source, |bytes| entry::check(bytes, file.name, level)).flatten()
     } else {
         entry::check(&source, file.name, level)
     };
     let sound = matches!(&result, Ok(report) if report.findings.is_empty());
-    if !sound && is_changing(subject, file)? {
+    if !sound && is_changing(subject, &rel, file.listed.meta)? {
         changing.fetch_add(1, Ordering::Relaxed);
         return Ok(Report::default());
     }
-    result.map_err(fail)
+    result.map_err(|e| subject.read_error(&rel, e))
 }
 
 /// Whether the file is not any more what the listing said.
-fn is_changing(subject: Subject<'_>, file: &EntryFile) -> Result<bool, StoreError> {
-    match subject.dir.stat(&subject.path.join_rel(&file.rel)) {
-        Ok(now) => Ok(now.size != file.meta.size || now.mtime_ns != file.meta.mtime_ns),
+fn is_changing(subject: Subject<'_>, rel: &RelPath, was: Brief) -> Result<bool, StoreError> {
+    match subject.dir.stat(&subject.path.join_rel(rel)) {
+        Ok(now) => Ok(now.size != was.size || now.mtime_ns != was.mtime_ns),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(e) => Err(subject.read_error(&file.rel, e)),
+        Err(e) => Err(subject.read_error(rel, e)),
     }
 }
 
 /// The files of an entry go together: names those beside a damaged one, and
 /// those whose main file is gone.
-fn name_companions(listing: &Listing, broken: &BTreeSet<u64>, named: &BTreeSet<Name>, out: &mut Tally) {
+fn name_companions(listing: &Listing<'_>, broken: &BTreeSet<u64>, named: &BTreeSet<Name>, out: &mut Tally) {
     let whole: BTreeSet<u64> =
         listing.entries.iter().filter(|f| f.name.part == Part::Main).map(|f| f.name.hash).collect();
     for file in listing.entries.iter().filter(|f| !named.contains(&f.name)) {
@@ -222,13 +235,11 @@ fn name_companions(listing: &Listing, broken: &BTreeSet<u64>, named: &BTreeSet<N
         } else {
             continue;
         };
-        out.finding(
-            Finding::new(code, Severity::Warning, Remedy::ClearEntry, message).in_file(file.rel.clone()),
-        );
+        out.finding(Finding::new(code, Severity::Warning, Remedy::ClearEntry, message).in_file(file.rel()));
     }
 }
 
-fn check_indexes(subject: Subject<'_>, listing: &Listing, out: &mut Tally) -> Result<(), StoreError> {
+fn check_indexes(subject: Subject<'_>, listing: &Listing<'_>, out: &mut Tally) -> Result<(), StoreError> {
     let drop_all = |message: &str| {
         Finding::new("simple-cache.index", Severity::Error, Remedy::ClearStore, message.to_owned())
     };
@@ -285,7 +296,8 @@ fn open_listed<'r>(
 /// # Errors
 /// When the folder cannot be read.
 pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
-    let listing = list(subject)?;
+    let all = listed(subject)?;
+    let listing = sort_out(subject, &all)?;
     let used = last_used(subject, &listing).unwrap_or_default();
     let mut out = CacheEntries::default();
     out.entries.reserve(listing.entries.len());
@@ -294,13 +306,14 @@ pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
     while let Some(first) = files.next() {
         let hash = first.name.hash;
         let mut whole = first.name.part == Part::Main;
-        let mut newest = first.meta.mtime_ns;
-        let mut entry = CacheEntry { files: vec![first.rel], last_used_ns: 0, bytes: first.meta.size };
+        let mut newest = first.listed.meta.mtime_ns;
+        let mut entry =
+            CacheEntry { files: vec![first.rel()], last_used_ns: 0, bytes: first.listed.meta.size };
         while let Some(more) = files.next_if(|f| f.name.hash == hash) {
             whole |= more.name.part == Part::Main;
-            newest = newest.max(more.meta.mtime_ns);
-            entry.bytes += more.meta.size;
-            entry.files.push(more.rel);
+            newest = newest.max(more.listed.meta.mtime_ns);
+            entry.bytes += more.listed.meta.size;
+            entry.files.push(more.rel());
         }
         entry.last_used_ns = used.last_used.get(&hash).map_or(newest, |used| newest.max(*used));
         if whole { out.entries.push(entry) } else { out.leftovers.push(entry) }
@@ -318,7 +331,7 @@ pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
 
 /// The times of a sound real index; an unreadable one gives none, for the
 /// files' own times serve as well.
-fn last_used(subject: Subject<'_>, listing: &Listing) -> Option<RealIndex> {
+fn last_used(subject: Subject<'_>, listing: &Listing<'_>) -> Option<RealIndex> {
     let (_, source) = open_listed(subject, listing.real_index.as_ref()).ok()??;
     if source.len() > MAX_REAL_INDEX {
         return None;
