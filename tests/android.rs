@@ -148,7 +148,7 @@ fn the_whole_way_on_android_13() {
 
 #[test]
 fn the_whole_way_on_android_14() {
-    every_access("the_whole_way_on_android_14", 34, Access::Root(Su::KernelSu));
+    every_access("the_whole_way_on_android_14", 34, Access::Root(Su::Kernel));
 }
 
 /// A trip to a phone takes as long as tens of small commands on it: the number
@@ -172,7 +172,9 @@ fn a_repair_and_its_undo_take_few_trips() {
         let asked = device.daemon.shared.asked.lock().unwrap().clone();
         println!("=== {command:?}: {} in {:?}", asked.len(), began.elapsed());
         if std::env::var_os("SHOPMEND_SHOW").is_some() {
-            asked.iter().for_each(|one| println!("{}", one.replace(|c: char| c.is_control(), " ")));
+            for one in &asked {
+                println!("{}", one.replace(|c: char| c.is_control(), " "));
+            }
         }
         assert!(asked.len() <= most, "{command:?} asks {} times", asked.len());
     }

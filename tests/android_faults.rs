@@ -234,7 +234,7 @@ fn every_other_fault_in_the_middle_of_a_scan_a_repair_and_an_undo() {
     for (what, seconds) in
         [(Mid::Offline, PATIENT), (Mid::Unauthorised, PATIENT), (Mid::Freeze, 3), (Mid::Full, PATIENT)]
     {
-        let at = if what == Mid::Full { scan } else { (scan + repair) / 2 };
+        let at = if what == Mid::Full { scan } else { i64::midpoint(scan, repair) };
         let exit = patient.repair(&format!("repair, {what:?}"), seconds, &|f| f.begin(at, what));
         assert_ne!(exit, Exit::Ok, "{what:?}");
         let exit = patient.undo(&format!("undo, {what:?}"), seconds, &|f| f.begin(undo / 4, what));

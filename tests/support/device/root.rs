@@ -75,7 +75,7 @@ pub enum Su {
     /// `su -c COMMAND`.
     Magisk,
     /// The same, and not to be seen unless it is allowed.
-    KernelSu,
+    Kernel,
     /// `su 0 COMMAND`.
     Aosp,
     /// There, but the person said no.
@@ -174,8 +174,11 @@ pub fn put_tiktok(root: &Path, is_damaged: bool) {
     own_tops(root);
     let list = root.join("data/system/packages.list");
     let listed = fs::read_to_string(&list).unwrap();
-    let mine: String =
-        listed.lines().filter(|l| l.starts_with(android::TIKTOK)).map(|l| format!("{l}\n")).collect();
+    let mut mine = String::new();
+    for line in listed.lines().filter(|l| l.starts_with(android::TIKTOK)) {
+        mine.push_str(line);
+        mine.push('\n');
+    }
     fs::write(list, mine).unwrap();
 }
 
@@ -287,7 +290,7 @@ pub fn build(root: &Path, model: &Model) {
     match model.su {
         Su::Aosp => fs::write(root.join("etc/su-aosp"), "").unwrap(),
         Su::Denied => fs::write(root.join("etc/su-denied"), "").unwrap(),
-        Su::None | Su::Magisk | Su::KernelSu => {}
+        Su::None | Su::Magisk | Su::Kernel => {}
     }
     scripts(root, model);
     for (dir, mode) in [
