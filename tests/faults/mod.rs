@@ -29,18 +29,19 @@ fn all() -> bool {
     std::env::var("SHOPMEND_FAULTS").is_ok_and(|v| v == "all")
 }
 
-/// An evenly spread part of the cases, or all.
+/// How many cases are taken: so many, or all.
+fn at_most(part: usize) -> usize {
+    if all() { usize::MAX } else { part }
+}
+
+/// An evenly spread part of the cases.
 fn share<T>(cases: Vec<T>, part: usize) -> Vec<T> {
-    if all() || cases.len() <= part {
+    let len = cases.len();
+    if len <= part {
         return cases;
     }
-    let len = cases.len();
-    cases
-        .into_iter()
-        .enumerate()
-        .filter(|(i, _)| i * part / len != (i + 1) * part / len)
-        .map(|(_, c)| c)
-        .collect()
+    let chosen = |i: usize| i * part / len != (i + 1) * part / len;
+    cases.into_iter().enumerate().filter(|(i, _)| chosen(*i)).map(|(_, c)| c).collect()
 }
 
 /// A place in memory, where syncing costs nothing.
@@ -155,7 +156,7 @@ fn swept(test: &str, whats: &[What], part: usize) {
     let base = memory();
     let scene = Scene::new(base.path());
     for what in whats {
-        sweep(&scene, what, part).report();
+        sweep(&scene, what, at_most(part)).report();
     }
 }
 
@@ -186,8 +187,34 @@ fn a_fault_at_any_call_of_a_repair_by_copies_loses_nothing() {
     let Some(_mounted) = Memory::at(&base.at("apart"), test) else { return };
     let scene = Scene::new(base.path()).state_at(base.at("apart/s"));
     for what in [What::Repair, What::Undo] {
-        sweep(&scene, &what, 40).by("copies").report();
+        sweep(&scene, &what, at_most(40)).by("copies").report();
         replayed(&scene, &what, if all() { 40 } else { 1 }).by("copies").report();
+    }
+}
+
+/// Where the old and the new store cannot change places in one step, neither
+/// has the name for a moment: the journal knows.
+#[test]
+fn a_kill_on_a_plain_file_system_loses_nothing() {
+    if !can_trace("a_kill_on_a_plain_file_system_loses_nothing") {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path());
+    for what in [What::Repair, What::Undo] {
+        scene.renew();
+        let ended = trace::noted_plain(&scene.prepare(&what), &scene.trace());
+        assert_eq!(ended.code, Some(0), "{what:?}: {}", ended.said);
+        let mut calls = ended.calls(scene.base());
+        calls.retain(|c| c.point.kind != "renameat2" && c.point.kind != "linkat");
+        let mut out = Swept::new(format!("{what:?} on a plain file system ({})", counted(&calls)));
+        for point in share(points(&calls), at_most(20)) {
+            scene.renew();
+            let ended = trace::killed_plain(&scene.prepare(&what), &scene.trace(), &point);
+            out.missed += usize::from(ended.code.is_some());
+            out.add(|| format!("{what:?}, killed at {point:?}"), scene.settle(&what));
+        }
+        out.report();
     }
 }
 
@@ -214,11 +241,12 @@ fn a_fault_at_any_call_of_the_recovery_loses_nothing() {
         let telling =
             |c: &&Call| c.point.kind.starts_with("rename") || c.point.kind.starts_with("unlink") || c.syncs();
         let at: Vec<Point> = points(&calls.iter().filter(telling).cloned().collect::<Vec<_>>());
-        whats.extend(share(at, 6).into_iter().map(then));
+        whats.extend(share(at, at_most(6)).into_iter().map(then));
     }
     let mut total = Swept::new("recovery");
-    for what in whats {
-        let one = sweep(&scene, &what, 5);
+    for (n, what) in whats.into_iter().enumerate() {
+        // Of all, each sixteenth with every fault, the others with some.
+        let one = sweep(&scene, &what, if all() && n % 16 == 0 { usize::MAX } else { 5 + n % 3 });
         total.cases += one.cases;
         total.missed += one.missed;
         total.lost.extend(one.lost);
@@ -361,7 +389,7 @@ fn a_signal_at_any_call_ends_a_repair_at_a_safe_point_with_a_true_summary() {
     let cases: Vec<(Point, &str)> =
         points(&calls).into_iter().flat_map(|p| ["INT", "TERM", "HUP"].map(|s| (p.clone(), s))).collect();
     let mut stopped = 0;
-    for (point, signal) in share(cases, 18) {
+    for (point, signal) in share(cases, at_most(18)) {
         scene.renew();
         let mut command = scene.prepare(&What::Repair);
         command.args(["--format", "json"]);
@@ -440,7 +468,7 @@ fn cut_on(kind: &str, test: &str) {
     let scene = Scene::new(&disk.path());
     let mut out = Swept::new(format!("power cuts on {kind}"));
     for what in [What::Repair, What::Undo, What::Prune, What::Salvage] {
-        out = cut_sweep(&disk, &scene, &what, 8, out);
+        out = cut_sweep(&disk, &scene, &what, at_most(8), out);
     }
     out.report();
 }
