@@ -4,6 +4,7 @@
 mod support;
 
 mod android;
+mod android_adbd;
 mod android_batch;
 mod android_faults;
 mod browser_stores;
