@@ -206,7 +206,7 @@ fn records_in(store: &Path) -> u64 {
     assert!(std::process::Command::new("cp").arg("-a").arg(store).arg(&copy).status().unwrap().success());
     let control = Control::default();
     let how = Remedy::Rebuild;
-    let request = RebuildRequest { copy: &copy, out: &out, how, schema_from: None, control: &control };
+    let request = RebuildRequest { copy: &copy, out: &out, how, known: None, control: &control };
     store::rebuild(StoreKind::Leveldb, &request).unwrap().details["records_kept"].as_u64().unwrap()
 }
 

@@ -244,7 +244,7 @@ fn a_full_disk_is_refused_with_numbers_or_taken_back() {
 
     // The new store turns out larger than anybody could know.
     let state = Tree::new();
-    let greedy = |_: StoreKind, request: &shopmend::store::RebuildRequest| {
+    let greedy = |_: &shopmend::plan::Action, request: &shopmend::store::RebuildRequest| {
         std::fs::write(request.out, vec![5; 3_000_000]).unwrap();
         Ok(shopmend::store::Rebuilt::default())
     };

@@ -12,7 +12,7 @@ use crate::faults::trace;
 use crate::support::android_tree::AndroidTree;
 use crate::support::plans;
 use crate::support::shop::{PROFILE, Shop};
-use crate::support::skip::skipped;
+use crate::support::skip::{beyond, has, skipped};
 use crate::support::tree::{Snapshot, Tree};
 
 /// A cleaner followed a bare link that stood where a cleaned folder should be,
@@ -509,6 +509,56 @@ fn windirstat_82_a_mount_point_inside_a_cache_is_left_alone() {
     std::process::Command::new("umount").arg(&at).status().unwrap();
     assert_eq!(left.unwrap(), "somebody else's", "{out}");
     assert!(mounted, "the mount point was moved: {out}");
+}
+
+/// A scan fetched what a cloud drive kept elsewhere, and clearing the names of
+/// such files deleted them from the cloud. A disk of Windows is mounted here.
+#[test]
+fn windirstat_242_what_a_cloud_drive_keeps_is_neither_read_nor_cleared() {
+    let test = "windirstat_242";
+    if !rustix::process::geteuid().is_root() || !has("mkntfs") || !has("ntfs-3g") {
+        return skipped(test, "mounting a disk of Windows takes root and ntfs-3g");
+    }
+    if !std::path::Path::new("/dev/fuse").exists() {
+        return beyond(test, "this kernel has no /dev/fuse");
+    }
+    let disk = Tree::new();
+    std::fs::File::create(disk.at("image")).unwrap().set_len(16 << 20).unwrap();
+    disk.dir("m");
+    let run = |program: &str, args: &[&str]| {
+        let done = std::process::Command::new(program).args(args).current_dir(disk.path()).output().unwrap();
+        assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    run("mkntfs", &["-F", "-Q", "-q", "image"]);
+    run("ntfs-3g", &["image", "m"]);
+    let shop = Shop::over(Tree::under(&disk.at("m")));
+    for i in 0..6 {
+        shop.home.file(format!(".cache/shop/cache/{}/{i}", i % 2), vec![7; 5000]);
+    }
+    let cloud = shop.at("cache/0/cloud");
+    std::fs::File::create(&cloud).unwrap().set_len(1 << 20).unwrap();
+    let shop = shop.aged();
+    let offline = 0x1000_u32.to_be_bytes();
+    rustix::fs::setxattr(&cloud, "system.ntfs_attrib_be", &offline, rustix::fs::XattrFlags::empty()).unwrap();
+    let read = cloud.metadata().unwrap().accessed().unwrap();
+    let image = shop.home.path().display().to_string();
+    let mut args = shop.args(&["repair", "--yes", "--allow-root", "--platform", "linux", "--image", &image]);
+    let scan = shop.run.call(shop.args(&["scan", "--deep", "--platform", "linux", "--image", &image]));
+    let out = shop.run.call(&args);
+    let left: Vec<std::path::PathBuf> = walk(&shop.at("cache")).into_iter().filter(|p| p.is_file()).collect();
+    let accessed = cloud.metadata().map(|m| m.accessed().unwrap());
+    // The same without the attribute is an old file like any other.
+    let plain = 0x20_u32.to_be_bytes();
+    rustix::fs::setxattr(&cloud, "system.ntfs_attrib_be", &plain, rustix::fs::XattrFlags::empty()).unwrap();
+    args.push("--rehash".into());
+    let again = shop.run.call(&args);
+    let gone = !cloud.exists();
+    drop(shop);
+    run("umount", &["m"]);
+    assert_eq!(left, [cloud], "{out}");
+    assert_eq!(accessed.unwrap(), read);
+    assert!(scan.stdout.contains("cloud drive"), "{scan}");
+    assert!(gone, "{again}");
 }
 
 fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {

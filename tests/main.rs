@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod faults;
 mod incidents;
+mod odd_files;
 mod profile_files;
 mod profiles;
 mod properties;

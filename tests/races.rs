@@ -13,7 +13,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use shopmend::control::Control;
 use shopmend::guard::Guard;
 use shopmend::keep::Keep;
-use shopmend::model::{Platform, StoreKind};
+use shopmend::model::Platform;
 use shopmend::place::{self, Filter, locate};
 use shopmend::plan::{self, Choice};
 use shopmend::profile::{Extra, Profiles};
@@ -178,7 +178,8 @@ fn attempt(top: &Path, profiles: &Profiles, state: &Path, i: u64, counts: &mut C
     let choice = Choice { only: None, stores: Vec::new(), keep: Keep::new(std::iter::empty()).unwrap() };
     let guard = Guard { own: vec![state.path().to_path_buf()], homes: vec![home] };
     let (plan, _) = plan::make(&scan, Platform::Linux, false, &choice, &guard);
-    let rebuild = |kind: StoreKind, request: &RebuildRequest<'_>| registry::rebuild(kind, request);
+    let rebuild =
+        |action: &plan::Action, request: &RebuildRequest<'_>| registry::rebuild(action.kind, request);
     let hooks = Hooks { rebuild: &rebuild, verify: &|_, _| Ok(()), guard: &|_, _| Ok(()), running: &down };
     let Ok(done) = repair::execute(&plan, &state, &options(), &hooks, &control) else { return };
     let count = |op: &str| done.actions.iter().filter(|a| a.op == op && a.done == Done::Done).count() as u64;

@@ -62,8 +62,9 @@ pub type Running<'a> = dyn Fn(&Affected) -> Result<()> + 'a;
 
 /// What the executor asks of the rooms around it.
 pub struct Hooks<'a> {
-    /// Makes a new store from a private copy of a damaged one.
-    pub rebuild: &'a dyn Fn(StoreKind, &RebuildRequest) -> Result<Rebuilt, StoreError>,
+    /// Makes a new store from a private copy of the damaged one that the
+    /// action is about.
+    pub rebuild: &'a dyn Fn(&Action, &RebuildRequest) -> Result<Rebuilt, StoreError>,
     /// Checks the new store, a private file or folder, before it may be put
     /// in place; an error says what is wrong with it.
     pub verify: &'a dyn Fn(StoreKind, &Path) -> Result<(), String>,

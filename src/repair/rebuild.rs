@@ -285,11 +285,11 @@ impl Rebuild<'_> {
             copy: &copy.path().join(new.name.as_path()),
             out: &new.out.path().join(new.name.as_path()),
             how,
-            schema_from: None,
+            known: None,
             control: self.job.control,
         };
         let kind = self.job.action.kind;
-        let rebuilt = (self.job.hooks.rebuild)(kind, &request).map_err(|e| match e {
+        let rebuilt = (self.job.hooks.rebuild)(self.job.action, &request).map_err(|e| match e {
             StoreError::Cancelled(_) => Halt::Cancelled,
             other => Halt::Failed(other.to_string()),
         })?;

@@ -84,8 +84,8 @@ fn target() -> Tree {
     tree
 }
 
-fn rebuild(kind: StoreKind, request: &RebuildRequest) -> Result<Rebuilt, StoreError> {
-    if kind == StoreKind::Leveldb {
+fn rebuild(action: &Action, request: &RebuildRequest) -> Result<Rebuilt, StoreError> {
+    if action.kind == StoreKind::Leveldb {
         std::fs::create_dir(request.out).unwrap();
         std::fs::write(request.out.join("CURRENT"), "MANIFEST-2").unwrap();
         std::fs::create_dir(request.out.join("sub")).unwrap();

@@ -412,7 +412,10 @@ impl<'a> Job<'a> {
             }
             guard.item(target, action, &item.path)
         };
-        let rebuild = |kind: StoreKind, request: &RebuildRequest<'_>| registry::rebuild(kind, request);
+        let rebuild = |action: &plan::Action, request: &RebuildRequest<'_>| {
+            let known = self.memory.facts(&action.target, &action.store);
+            registry::rebuild(action.kind, &RebuildRequest { known: known.as_ref(), ..*request })
+        };
         let verify = |kind: StoreKind, path: &Path| verified(kind, path, &self.session.control);
         let running = down(self.device);
         let hooks = repair::Hooks { rebuild: &rebuild, verify: &verify, guard: &allows, running: &running };

@@ -25,14 +25,14 @@ use super::rebuild::seal;
 use super::recover::{self, SalvageError, SalvageOptions, beside, salvage};
 use super::report::SalvageReport;
 use super::salvage::{Input, Options, Salvager};
-use super::salvaged::{ObjectKind, Orphan, Row, SchemaObject, Settings, Sink, SinkError};
+use super::salvaged::{ObjectKind, Orphan, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError};
 use super::source::ReadAt;
 use super::{journal, wal};
 use crate::control::{Cancelled, Control};
 use crate::exit::Exit;
 use crate::fsys::shown;
 use crate::model::Remedy;
-use crate::store::{RebuildRequest, Rebuilt, StoreError};
+use crate::store::{RebuildRequest, Rebuilt, SqliteFacts, StoreError};
 
 /// How long SQLite may work on one attempt.
 const TIME: Duration = Duration::from_mins(30);
@@ -196,7 +196,9 @@ fn verify(result: &Path, readable: &Readable, control: &Control) -> Result<Vec<S
 
 /// Salvage, when no lossless way was sufficient.
 fn last_way(request: &RebuildRequest<'_>, tried: Vec<String>) -> Result<Rebuilt, StoreError> {
-    let options = SalvageOptions { schema_from: request.schema_from, ..SalvageOptions::default() };
+    let schema = request.known.map(known_schema).unwrap_or_default();
+    let expected = request.known.map(|k| &k.rows);
+    let options = SalvageOptions { schema: &schema, expected, ..SalvageOptions::default() };
     let report: SalvageReport =
         salvage(request.copy, request.out, &options, request.control).map_err(|e| store_error(e, request))?;
     if report.exit() == Exit::RolledBack {
@@ -216,6 +218,28 @@ fn last_way(request: &RebuildRequest<'_>, tried: Vec<String>) -> Result<Rebuilt,
         details: serde_json::to_value(&report).unwrap_or_default(),
         notes,
     })
+}
+
+/// The schema of a healthy state as salvage takes it.
+fn known_schema(facts: &SqliteFacts) -> Vec<SchemaObject> {
+    let kind = |word: &str| match word {
+        "table" => Some(ObjectKind::Table),
+        "index" => Some(ObjectKind::Index),
+        "view" => Some(ObjectKind::View),
+        "trigger" => Some(ObjectKind::Trigger),
+        _ => None,
+    };
+    let object = |(word, name, table, sql): &(String, String, String, Option<String>)| {
+        Some(SchemaObject {
+            kind: kind(word)?,
+            name: name.clone(),
+            table: table.clone(),
+            root_page: 0,
+            sql: sql.clone(),
+            origin: SchemaOrigin::Given,
+        })
+    };
+    facts.schema.iter().filter_map(object).collect()
 }
 
 fn store_error(error: SalvageError, request: &RebuildRequest<'_>) -> StoreError {
@@ -346,7 +370,7 @@ mod tests {
 
     fn go(copy: &Path, out: &Path, how: Remedy) -> Rebuilt {
         let control = Control::default();
-        rebuild(&RebuildRequest { copy, out, how, schema_from: None, control: &control }).unwrap()
+        rebuild(&RebuildRequest { copy, out, how, known: None, control: &control }).unwrap()
     }
 
     fn check(out: &Path, rows: i64) {

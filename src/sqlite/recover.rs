@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::check;
 use super::connect::{self, Access};
 use super::rebuild::{Writer, WriterOptions, sync_parent};
 use super::report::{SalvageReport, is_damaged};
@@ -16,10 +17,14 @@ use super::salvaged::{Orphan, Row, SchemaObject, SchemaOrigin, Settings, Sink, S
 use super::source::ReadAt;
 use crate::control::{Cancelled, Control};
 use crate::fsys::shown;
+use crate::model::Severity;
 
 /// New databases up to this many bytes are checked with integrity_check, whose
-/// time grows faster than the file.
+/// time grows faster than the file; larger ones by [`check`](super::check) and
+/// quick_check, which read every page once.
 const CHECKED_IN_FULL: u64 = 64 << 20;
+/// How long SQLite may check a new database.
+const CHECK_TIME: Duration = Duration::from_mins(10);
 
 /// What the caller wants and knows.
 #[derive(Debug, Clone, Copy, Default)]
@@ -87,12 +92,9 @@ pub fn salvage(
     let read = salvager.run(&mut writer, control).map_err(failed)?;
     let written = writer.finish(is_damaged(&read)).map_err(|e| sink_error(e, output))?;
     let mut report = SalvageReport::new(&read, written, options.expected);
-    report.integrity = integrity(&made, &report.stand_ins, control);
-    if report.integrity == "ok"
-        && let Ok(db) = connect::open(&made, Access::Read, control, Some(Duration::from_mins(1)))
-    {
-        report.notes.extend(foreign_keys(&db));
-    }
+    let sound = soundness(&made, &report.stand_ins, control);
+    (report.integrity, report.proved_by) = (sound.verdict, sound.proved_by);
+    report.notes.extend(sound.notes);
     control.safe_point()?;
     if report.tables.is_empty() && report.orphans == 0 && report.damaged {
         return Err(SalvageError::Nothing {
@@ -191,13 +193,69 @@ fn sink_error(error: SinkError, output: &Path) -> SalvageError {
     }
 }
 
-/// What integrity_check says, or why it was not asked.
-fn integrity(path: &Path, stand_ins: &[String], control: &Control) -> String {
+/// How a large database is checked.
+const BY_PASS: &str = "one pass over every page and a 128-bit hash of all index entries";
+const BY_SQLITE: &str = "SQLite's quick_check";
+
+/// What checks say of the new database.
+#[derive(Debug, Default)]
+struct Soundness {
+    /// `ok`, or what is wrong with it.
+    verdict: String,
+    /// Which checks say so.
+    proved_by: String,
+    /// What a person should know besides.
+    notes: Vec<String>,
+}
+
+/// Checks the new database: a small one by SQLite, a large one by our own
+/// pass over every page and by SQLite's quick_check, side by side.
+fn soundness(path: &Path, stand_ins: &[String], control: &Control) -> Soundness {
     let size = std::fs::metadata(path).map_or(0, |m| m.len());
-    if size > CHECKED_IN_FULL {
-        return format!("not checked: the new database has {size} bytes");
+    if size <= CHECKED_IN_FULL {
+        let verdict = integrity_check(path, stand_ins, control, CHECK_TIME).unwrap_or_else(|e| e.to_string());
+        let notes = if verdict == "ok" { refer_to_nothing(path, control) } else { Vec::new() };
+        return Soundness { verdict, proved_by: "SQLite's integrity_check".to_owned(), notes };
     }
-    integrity_check(path, stand_ins, control, Duration::from_mins(10)).unwrap_or_else(|e| e.to_string())
+    let (ours, sqlite) = std::thread::scope(|scope| {
+        let sqlite = scope.spawn(|| quick_check(path, stand_ins, control));
+        let ours = every_page(path, control);
+        (ours, sqlite.join().unwrap_or_else(|_| "SQLite's quick_check broke off".to_owned()))
+    });
+    let (verdict, proved_by) = match (ours.verdict.as_str(), sqlite.as_str()) {
+        ("ok", "ok") => ("ok".to_owned(), format!("{BY_PASS}; {BY_SQLITE}")),
+        ("ok", _) => (sqlite, BY_SQLITE.to_owned()),
+        _ => (ours.verdict, BY_PASS.to_owned()),
+    };
+    Soundness { verdict, proved_by, notes: ours.notes }
+}
+
+/// What our own check says of a database.
+fn every_page(path: &Path, control: &Control) -> Soundness {
+    let examined = File::open(path)
+        .map_err(|e| e.to_string())
+        .and_then(|file| check::bytes(&file, None, None, &shown(path), control).map_err(|e| e.to_string()));
+    let (verdict, notes) = match examined {
+        Ok(examined) => {
+            let wrong = examined.findings.iter().find(|f| f.severity == Severity::Error);
+            let keys = examined.findings.iter().filter(|f| f.code == "sqlite.foreign-key");
+            let verdict = wrong.map_or_else(|| "ok".to_owned(), |f| format!("{}: {}", f.code, f.message));
+            (verdict, keys.map(|f| f.message.clone()).collect())
+        }
+        Err(e) => (e, Vec::new()),
+    };
+    Soundness { verdict, notes, ..Soundness::default() }
+}
+
+/// What SQLite's quick_check says of a database.
+fn quick_check(path: &Path, stand_ins: &[String], control: &Control) -> String {
+    pragma(path, "PRAGMA quick_check(20)", stand_ins, control, CHECK_TIME).unwrap_or_else(|e| e.to_string())
+}
+
+/// Violations of foreign keys in the new database.
+fn refer_to_nothing(path: &Path, control: &Control) -> Vec<String> {
+    let db = connect::open(path, Access::Read, control, Some(Duration::from_mins(1)));
+    db.ok().and_then(|db| foreign_keys(&db)).into_iter().collect()
 }
 
 /// The first lines of integrity_check, `ok` when there is nothing to say. The
@@ -209,9 +267,20 @@ pub(super) fn integrity_check(
     control: &Control,
     time: Duration,
 ) -> rusqlite::Result<String> {
+    pragma(path, "PRAGMA integrity_check(20)", stand_ins, control, time)
+}
+
+/// The lines of one of SQLite's own checks.
+fn pragma(
+    path: &Path,
+    sql: &str,
+    stand_ins: &[String],
+    control: &Control,
+    time: Duration,
+) -> rusqlite::Result<String> {
     let db = connect::open(path, Access::Read, control, Some(time))?;
     super::rebuild::serve_stand_ins(&db, stand_ins)?;
-    let mut statement = db.prepare("PRAGMA integrity_check(20)")?;
+    let mut statement = db.prepare(sql)?;
     let lines: Vec<String> = statement.query_map([], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?;
     Ok(lines.join("; "))
 }

@@ -85,9 +85,11 @@ pub struct SalvageReport {
     pub dropped: Vec<Dropped>,
     /// Collations and functions of the app that stand-ins served.
     pub stand_ins: Vec<String>,
-    /// What integrity_check says of the new database: `ok`, its words, or why
-    /// it was not asked.
+    /// Whether the new database is sound: `ok`, or what is wrong with it.
     pub integrity: String,
+    /// Which checks say so.
+    #[serde(default)]
+    pub proved_by: String,
     pub notes: Vec<String>,
 }
 
@@ -154,7 +156,7 @@ impl SalvageReport {
     }
 
     fn integrity_failed(&self) -> bool {
-        !(self.integrity == "ok" || self.integrity.starts_with("not checked"))
+        self.integrity != "ok"
     }
 
     /// For a person, in 80 columns.
@@ -231,7 +233,10 @@ impl SalvageReport {
             wrapped(&mut out, &printable(note));
         }
         if self.integrity_failed() {
-            wrapped(&mut out, &format!("integrity check: {}", printable(&self.integrity)));
+            let text = format!("the new database is not sound: {}", printable(&self.integrity));
+            wrapped(&mut out, &text);
+        } else if !self.proved_by.is_empty() {
+            wrapped(&mut out, &format!("the new database is sound, by {}", self.proved_by));
         }
         out
     }

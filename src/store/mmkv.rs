@@ -522,13 +522,8 @@ mod tests {
         let bench = bench(&files);
         let control = Control::default();
         let (copy, out) = (bench.path().join("kv"), bench.path().join("new"));
-        let request = RebuildRequest {
-            copy: &copy,
-            out: &out,
-            how: Remedy::Rebuild,
-            schema_from: None,
-            control: &control,
-        };
+        let request =
+            RebuildRequest { copy: &copy, out: &out, how: Remedy::Rebuild, known: None, control: &control };
         let rebuilt = rebuild(&request).unwrap();
         assert_eq!((rebuilt.recovered, rebuilt.lost), (3, 1));
         let new = Files { data: fs::read(&out).unwrap(), crc: fs::read(beside(&out)).unwrap() };
@@ -546,13 +541,8 @@ mod tests {
         let bench = bench(&files);
         let control = Control::default();
         let (copy, out) = (bench.path().join("kv"), bench.path().join("new"));
-        let request = RebuildRequest {
-            copy: &copy,
-            out: &out,
-            how: Remedy::Rebuild,
-            schema_from: None,
-            control: &control,
-        };
+        let request =
+            RebuildRequest { copy: &copy, out: &out, how: Remedy::Rebuild, known: None, control: &control };
         assert!(matches!(rebuild(&request), Err(StoreError::CannotRebuild { .. })));
         assert!(!out.exists());
     }

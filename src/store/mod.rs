@@ -238,8 +238,8 @@ pub struct RebuildRequest<'a> {
     /// The cheapest way that the findings allow; the rebuild may go further
     /// when that is not sufficient, and says so in [`Rebuilt::method`].
     pub how: Remedy,
-    /// A healthy database to take a lost schema from.
-    pub schema_from: Option<&'a Path>,
+    /// What the store held when it was last healthy, as far as it is known.
+    pub known: Option<&'a SqliteFacts>,
     /// Cancellation and progress.
     pub control: &'a Control,
 }

@@ -96,8 +96,8 @@ pub fn down(_: &Affected) -> Result<()> {
 }
 
 /// A rebuild that writes a new file or folder with the content `rebuilt`.
-pub fn fake_rebuild(kind: StoreKind, request: &RebuildRequest) -> Result<Rebuilt, StoreError> {
-    if kind == StoreKind::Leveldb {
+pub fn fake_rebuild(action: &Action, request: &RebuildRequest) -> Result<Rebuilt, StoreError> {
+    if action.kind == StoreKind::Leveldb {
         std::fs::create_dir(request.out).unwrap();
         std::fs::create_dir(request.out.join("sub")).unwrap();
         for name in ["CURRENT", "MANIFEST-000002", "000003.log", "sub/x"] {

@@ -604,14 +604,14 @@ fn carve_gap(
             && let Some((cell, trust)) = judge(at, slots).filter(|(c, _)| c.end() <= to)
         {
             let next = steps.get(i + cell.size as usize).copied().unwrap_or_default();
-            // A firm end counts for more than a few bytes by chance.
             // What an index bears out counts above all, what it denies little.
             let weight = match trust {
                 Trust::Sure => 4000,
                 Trust::Denied => 2,
                 _ => 4,
             };
-            let score = next.score + u64::from(cell.size) * weight + if next.firm { 16 } else { 0 };
+            // Many cells that join up by chance are less likely than one.
+            let score = next.score + u64::from(cell.size) * weight + if next.firm { 1000 } else { 100 };
             if score > best.score {
                 best = Step { score, take: cell.size, cell: true, firm: true };
             }

@@ -68,6 +68,10 @@ const WORDS: [&str; 44] = [
     "DELETE",
 ];
 
+/// How far before the place where the parser gave up the hurt one is looked
+/// for, in characters: a bracket that opens by mistake shows at its end.
+const REACH: usize = 160;
+
 /// Characters that a hurt one is taken for, likelier ones first.
 const CHARS: &str = " ,()_'\"`[]\nabcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.=<>-+*;/|!";
 
@@ -84,7 +88,7 @@ pub fn statement(sql: &str, kind: ObjectKind, name: &str, table: &str) -> Option
     if sql.len() > MAX_LEN {
         return None;
     }
-    let good = |text: &str| fits(text, kind, name, table);
+    let good = |text: &str| fits(text, kind, name, table).then(|| strangeness(text));
     let mut tries = 0;
     let mut current: Vec<char> = sql.chars().collect();
     // A run of hurt bytes may take more than one step: each step must move the
@@ -96,11 +100,14 @@ pub fn statement(sql: &str, kind: ObjectKind, name: &str, table: &str) -> Option
             Err(DdlError::TooLong) => return None,
             Err(DdlError::Syntax { at, .. }) => char_index(&text, at),
         };
-        if let Some(done) = words(&current, at, &mut tries, &good) {
-            return Some(done);
+        let mut best: Best = None;
+        if words(&current, at, &mut tries, &good, &mut best)
+            || single(&current, at, &mut tries, &good, &mut best)
+        {
+            return best.map(|(_, text)| text);
         }
-        if let Some(done) = single(&current, at, &mut tries, &good) {
-            return Some(done);
+        if let Some((_, text)) = best {
+            return Some(text);
         }
         // No single step mends it: take the word change that gets the parser furthest.
         let (further, to) = furthest(&current, at, &mut tries)?;
@@ -110,8 +117,79 @@ pub fn statement(sql: &str, kind: ObjectKind, name: &str, table: &str) -> Option
         current = further;
     }
     let text: String = current.iter().collect();
-    good(&text).then_some(text)
+    good(&text).is_some().then_some(text)
 }
+
+/// The least strange reading so far, and how strange it is.
+type Best = Option<(usize, String)>;
+
+/// Keeps a reading that is less strange than the best; `true` when nothing of it is strange.
+fn keep(best: &mut Best, strange: Option<usize>, text: String) -> bool {
+    let Some(strange) = strange else { return false };
+    if best.as_ref().is_none_or(|(least, _)| strange < *least) {
+        *best = Some((strange, text));
+    }
+    strange == 0
+}
+
+/// How many words of a table's column types are none that anybody writes: a
+/// hurt type still parses, for SQLite takes any word for one.
+fn strangeness(text: &str) -> usize {
+    let Ok(Statement::Table(table)) = ddl::parse(text) else { return 0 };
+    let words = table.columns.iter().flat_map(|c| c.declared_type.split(|c: char| !c.is_alphanumeric()));
+    let strange = |w: &&str| {
+        !w.is_empty()
+            && !w.bytes().all(|b| b.is_ascii_digit())
+            && !TYPES.iter().any(|t| t.eq_ignore_ascii_case(w))
+    };
+    words.filter(strange).count()
+}
+
+/// Words of column types in use.
+const TYPES: [&str; 42] = [
+    "INTEGER",
+    "INT",
+    "TEXT",
+    "REAL",
+    "BLOB",
+    "NUMERIC",
+    "VARCHAR",
+    "CHAR",
+    "DATETIME",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "BOOLEAN",
+    "BOOL",
+    "BIGINT",
+    "SMALLINT",
+    "TINYINT",
+    "MEDIUMINT",
+    "INT2",
+    "INT4",
+    "INT8",
+    "DOUBLE",
+    "PRECISION",
+    "FLOAT",
+    "DECIMAL",
+    "NUMBER",
+    "LONG",
+    "STRING",
+    "ANY",
+    "CLOB",
+    "NVARCHAR",
+    "NCHAR",
+    "LONGVARCHAR",
+    "LONGTEXT",
+    "UNSIGNED",
+    "BIG",
+    "CHARACTER",
+    "VARYING",
+    "NATIVE",
+    "JSON",
+    "UUID",
+    "GUID",
+];
 
 /// Whether a text can be read and says what its row says.
 fn fits(text: &str, kind: ObjectKind, name: &str, table: &str) -> bool {
@@ -131,6 +209,8 @@ fn fits(text: &str, kind: ObjectKind, name: &str, table: &str) -> bool {
 /// A mended table whose constraint word became part of a type is no mend.
 fn known_types(table: &ddl::Table) -> bool {
     table.columns.iter().all(|c| c.declared_type.split_whitespace().count() <= 3)
+        // SQLite lets only a rowid count up.
+        && (!table.autoincrement || table.rowid_alias.is_some())
 }
 
 fn char_index(text: &str, byte: usize) -> usize {
@@ -141,7 +221,7 @@ fn char_index(text: &str, byte: usize) -> usize {
 fn near_words(text: &[char], at: usize) -> Vec<(usize, usize)> {
     let is_word = |c: &char| c.is_alphanumeric() || *c == '_' || !c.is_ascii() || c.is_ascii_control();
     let mut words = Vec::new();
-    let mut i = at.saturating_sub(60);
+    let mut i = at.saturating_sub(REACH);
     while i < text.len() && i <= at + 24 {
         if text.get(i).is_some_and(is_word) {
             let start = i;
@@ -154,9 +234,23 @@ fn near_words(text: &[char], at: usize) -> Vec<(usize, usize)> {
         }
     }
     // Runs without any blank hide hurt characters: also take everything between blanks.
-    let mut i = at.saturating_sub(60);
+    let mut i = at.saturating_sub(REACH);
     while i < text.len() && i <= at + 24 {
         let blank = |c: &char| c.is_ascii_whitespace() || *c == '(' || *c == ')' || *c == ',';
+        if text.get(i).is_some_and(|c| !blank(c)) {
+            let start = i;
+            while text.get(i).is_some_and(|c| !blank(c)) {
+                i += 1;
+            }
+            words.push((start, i));
+        } else {
+            i += 1;
+        }
+    }
+    // A hurt character may itself part a word.
+    let mut i = at.saturating_sub(REACH);
+    while i < text.len() && i <= at + 24 {
+        let blank = |c: &char| c.is_ascii_whitespace() || *c == ',';
         if text.get(i).is_some_and(|c| !blank(c)) {
             let start = i;
             while text.get(i).is_some_and(|c| !blank(c)) {
@@ -194,24 +288,30 @@ fn replacements(text: &[char], from: usize, to: usize) -> Vec<Vec<char>> {
     out.into_iter().map(|(_, t)| t).collect()
 }
 
-fn words(text: &[char], at: usize, tries: &mut usize, good: &dyn Fn(&str) -> bool) -> Option<String> {
+/// Says how strange a reading is, `None` when it does not fit.
+type Good<'a> = dyn Fn(&str) -> Option<usize> + 'a;
+
+/// Tries to put whole words right; `true` when a reading without anything
+/// strange was found.
+fn words(text: &[char], at: usize, tries: &mut usize, good: &Good<'_>, best: &mut Best) -> bool {
     for (from, to) in near_words(text, at) {
         for new in replacements(text, from, to) {
             *tries += 1;
             if *tries > MAX_TRIES {
-                return None;
+                return false;
             }
             let s: String = new.iter().collect();
-            if good(&s) {
-                return Some(s);
+            if keep(best, good(&s), s) {
+                return true;
             }
         }
     }
-    None
+    false
 }
 
-fn single(text: &[char], at: usize, tries: &mut usize, good: &dyn Fn(&str) -> bool) -> Option<String> {
-    let mut places: Vec<usize> = (at.saturating_sub(40)..(at + 8).min(text.len())).collect();
+/// Tries to put single characters right; `true` as for [`words`].
+fn single(text: &[char], at: usize, tries: &mut usize, good: &Good<'_>, best: &mut Best) -> bool {
+    let mut places: Vec<usize> = (at.saturating_sub(REACH)..(at + 8).min(text.len())).collect();
     // What cannot stand in a statement is hurt for certain.
     let odd = |i: &usize| text.get(*i).is_some_and(|c| !CHARS.contains(*c) && *c != '\t' && *c != '\r');
     places.sort_by_key(|i| (!odd(i), at.abs_diff(*i)));
@@ -221,21 +321,21 @@ fn single(text: &[char], at: usize, tries: &mut usize, good: &dyn Fn(&str) -> bo
         for c in CHARS.chars().filter(|c| *c != old) {
             *tries += 1;
             if *tries > MAX_TRIES {
-                return None;
+                return false;
             }
             if let Some(slot) = new.get_mut(i) {
                 *slot = c;
             }
             let s: String = new.iter().collect();
-            if good(&s) {
-                return Some(s);
+            if keep(best, good(&s), s) {
+                return true;
             }
         }
         if let Some(slot) = new.get_mut(i) {
             *slot = old;
         }
     }
-    None
+    false
 }
 
 /// The word change after which the parser gets furthest.

@@ -10,7 +10,7 @@
 //! | pages by number, logs laid over them, shifted grids | `pages`, `logs`, `grid` |
 //! | what each page is by itself | `scan` |
 //! | the schema, and its mending | `schema`, `mend` |
-//! | which pages each tree reaches | `tree` |
+//! | which pages each tree reaches, and which of these are not its own | `tree`, `verify`, `stranger` |
 //! | pages that lost their parent, or their whole schema | `place`, `infer` |
 //! | rows out of cells | `cells`, `chain`, `rows`, `table` |
 //! | what indexes say of rows | `witness` |
@@ -28,6 +28,7 @@ pub mod rows;
 pub mod scan;
 pub mod schema;
 pub mod shape;
+mod stranger;
 pub mod table;
 pub mod text;
 pub mod tree;
@@ -42,11 +43,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::format::{DbHeader, Encoding};
-use super::record;
+use super::record::{self, Slot};
 use super::salvaged::{Orphan, SchemaObject, Settings, Sink, SinkError};
 use super::source::ReadAt;
 use crate::control::{Cancelled, Control};
 
+use cells::Cell;
 use chain::Chains;
 use logs::Layer;
 use pages::{Origin, Pages};
@@ -339,7 +341,12 @@ impl Salvager {
             walker.walk(&self.pages, &mut scan, tree, SCHEMA_TREE + 1 + i as u32);
             tree::throw_out_strangers(&mut scan, tree);
         }
-        verify::verify(&self.pages, &mut scan, &mut trees, control)?;
+        let suspects = verify::verify(&self.pages, &mut scan, &mut trees, control)?;
+        stranger::throw_out_copies(&self.pages, &mut scan, &mut trees, control)?;
+        // In a sound database an odd page is a habit of the app.
+        if schema.incomplete || trees.iter().any(|t| is_hurt(&scan, t)) {
+            stranger::find(&self.pages, &mut scan, &mut trees, &suspects, control)?;
+        }
         let header = self.probe.header;
         let (trunk, count) = header.map_or((0, 0), |h| (h.freelist_trunk, h.freelist_count));
         let (mut free, mut free_whole) = tree::free_list(&self.pages, &scan, trunk, count);
@@ -391,12 +398,7 @@ impl Salvager {
         if schema.encoding.is_none() && header.and_then(|h| h.text_encoding()).is_none() {
             schema.encoding = self.guess_encoding(&scan);
         }
-        let hurt = |t: &Tree| {
-            let sure =
-                |l: &Leaf| l.how == How::Reached && matches!(scan.info(l.page).kind, PageKind::Sound(_));
-            !t.holes.is_empty() || !t.leaves.iter().all(sure)
-        };
-        let damaged = schema.incomplete || trees.iter().any(hurt);
+        let damaged = schema.incomplete || trees.iter().any(|t| is_hurt(&scan, t));
         Ok(Structure { scan, schema, trees, chains, free, homeless, wanted, damaged })
     }
 
@@ -433,13 +435,25 @@ impl Salvager {
         let usable = self.pages.usable();
         for &page in &at.homeless {
             control.safe_point()?;
-            let PageKind::Sound(kind) = at.scan.info(page).kind else { continue };
             self.pages.read(page, &mut reader.buf);
             let head_at = Pages::head_at(page);
-            if cells::strict(&reader.buf, head_at, usable, &mut reader.cells, &mut reader.slots).is_none() {
-                continue;
-            }
-            let cells = reader.cells.clone();
+            let (kind, cells) = match at.scan.info(page).kind {
+                PageKind::Sound(kind) => {
+                    let (buf, cells, slots) = (&reader.buf, &mut reader.cells, &mut reader.slots);
+                    if cells::strict(buf, head_at, usable, cells, slots).is_none() {
+                        continue;
+                    }
+                    (kind, reader.cells.clone())
+                }
+                // What its pointers still lead to.
+                PageKind::Flawed(kind) if kind.is_leaf() => {
+                    let mut fits = |c: &Cell, _: &[Slot]| (c.overflow <= self.pages.count).into();
+                    let seen = cells::recover(&reader.buf, head_at, usable, kind, &mut fits);
+                    let live = seen.cells.iter().filter(|f| f.pointed && f.live);
+                    (kind, live.map(|f| f.cell).collect())
+                }
+                _ => continue,
+            };
             // Entries of an index that the schema knows are no rows.
             let (mut entries, mut guess) = (0, None);
             for cell in &cells {
@@ -456,7 +470,7 @@ impl Salvager {
                     guess.get_or_insert_with(|| o.name.clone());
                 }
             }
-            if !kind.is_table() && entries * 10 >= cells.len() * 9 || is_copy(at, &reader, page, &cells) {
+            if !kind.is_table() && entries * 10 >= cells.len() * 9 || is_copy(at, &reader, &cells) {
                 continue;
             }
             let place = self.pages.place(page).map_or(0, |(_, offset)| offset);
@@ -568,10 +582,17 @@ impl Salvager {
     }
 }
 
+/// Whether a tree has holes, or pages that are not sound or not reached.
+fn is_hurt(scan: &Scan, tree: &Tree) -> bool {
+    let sure = |l: &Leaf| l.how == How::Reached && matches!(scan.info(l.page).kind, PageKind::Sound(_));
+    !tree.holes.is_empty() || !tree.leaves.iter().all(sure)
+}
+
 /// Whether a page without a tree is a copy or the remains of pages that a
 /// table has: all its keys fall between those of a sound leaf.
-fn is_copy(at: &Structure, reader: &PageReader, page: u32, cells: &[cells::Cell]) -> bool {
-    let info = at.scan.info(page);
+fn is_copy(at: &Structure, reader: &PageReader, cells: &[Cell]) -> bool {
+    let keys = || cells.iter().map(|c| c.rowid);
+    let (Some(first), Some(last)) = (keys().min(), keys().max()) else { return true };
     let mut slots = Vec::new();
     at.trees.iter().filter(|t| t.shape.kind == TreeKind::Rowid).any(|tree| {
         let within = |key: i64| {
@@ -581,8 +602,8 @@ fn is_copy(at: &Structure, reader: &PageReader, page: u32, cells: &[cells::Cell]
             };
             tree.leaves.iter().any(|l| known(&l))
         };
-        within(info.first)
-            && within(info.last)
+        within(first)
+            && within(last)
             && cells.iter().all(|c| {
                 record::decode(c.local_bytes(&reader.buf), c.payload, &mut slots).is_err()
                     || tree.shape.usual(&slots)

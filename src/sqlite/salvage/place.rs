@@ -11,7 +11,7 @@ use super::rows::{Known, found_on};
 use super::scan::{NOBODY, PageKind, Scan};
 use super::schema::SCHEMA_TREE;
 use super::shape::TreeKind;
-use super::tree::{Hole, How, Leaf, Range, Tree, Walker};
+use super::tree::{Hole, How, Leaf, Range, Tree, Walker, has_room, room_around, taken};
 use super::witness::{Agreement, Wanted, Witnesses};
 use crate::control::{Cancelled, Control};
 use crate::sqlite::format::{PageType, be32};
@@ -30,6 +30,8 @@ struct Fit {
     likelihood: f64,
     first: i64,
     last: i64,
+    /// The keys that its place in the tree leaves it.
+    range: Option<Range>,
     /// How far an index of the table bears the page out.
     agreement: Agreement,
 }
@@ -71,8 +73,7 @@ pub fn place(
 ) -> Result<Vec<u32>, Cancelled> {
     let pages = evidence.pages;
     let spans = trees.iter().map(|t| taken(scan, t)).collect();
-    let mut placer =
-        Placer { buf: Vec::new(), cells: Vec::new(), slots: Vec::new(), spans, borne_out: HashMap::new() };
+    let mut placer = Placer { spans, ..Placer::default() };
     let open = trees.iter().any(|t| !t.holes.is_empty());
     let lone = |scan: &Scan, page: u32| {
         let info = scan.info(page);
@@ -100,9 +101,13 @@ pub fn place(
         }
     }
 
+    // What a tree has already is a copy of it, not another tree's.
+    let owned: HashSet<u64> =
+        scan.infos.iter().filter(|i| i.owner != NOBODY && i.print != 0).map(|i| i.print).collect();
     let is_leaf = |scan: &Scan, page: u32| {
         let info = scan.info(page);
         match info.kind {
+            _ if owned.contains(&info.print) => false,
             PageKind::Sound(t) => t.is_leaf() && info.cells > 0,
             PageKind::Flawed(t) => t.is_leaf(),
             PageKind::Unknown => open && page != pages.lock_page(),
@@ -112,29 +117,32 @@ pub fn place(
     // Then single leaves: first those whose rows an index misses, even from the
     // free list, which may itself be wrong.
     if open && !evidence.wanted.is_empty() {
-        for free in [false, true] {
+        for (free, sound) in [(false, true), (false, false), (true, true)] {
             for page in 2..=pages.count {
                 let idle = scan.info(page).owner == NOBODY && !evidence.chains.uses(page);
-                let typed = !free || matches!(scan.info(page).kind, PageKind::Sound(_));
-                if idle && typed && evidence.free.contains(&page) == free && is_leaf(scan, page) {
+                let asked = matches!(scan.info(page).kind, PageKind::Sound(_)) == sound;
+                if idle && asked && evidence.free.contains(&page) == free && is_leaf(scan, page) {
                     control.safe_point()?;
                     placer.leaf(evidence, scan, trees, page, true);
                 }
             }
         }
     }
+    // Sound leaves first: they leave the others the room that is theirs.
     let mut left = Vec::new();
-    for page in 2..=pages.count {
-        if !is_leaf(scan, page) || !lone(scan, page) {
-            continue;
-        }
-        control.safe_point()?;
-        if !(open && placer.leaf(evidence, scan, trees, page, false))
-            && scan.info(page).kind != PageKind::Unknown
-        {
-            left.push(page);
+    for sound in [true, false] {
+        for page in 2..=pages.count {
+            let kind = scan.info(page).kind;
+            if matches!(kind, PageKind::Sound(_)) != sound || !is_leaf(scan, page) || !lone(scan, page) {
+                continue;
+            }
+            control.safe_point()?;
+            if !(open && placer.leaf(evidence, scan, trees, page, false)) && kind != PageKind::Unknown {
+                left.push(page);
+            }
         }
     }
+    left.sort_unstable();
     for tree in trees.iter_mut().filter(|t| t.leaves.iter().any(|l| l.how != How::Reached)) {
         if tree.shape.kind == TreeKind::Rowid {
             order(scan, tree);
@@ -152,26 +160,17 @@ pub fn order(scan: &Scan, tree: &mut Tree) {
     tree.leaves.sort_by_key(key);
 }
 
+#[derive(Default)]
 struct Placer {
     buf: Vec<u8>,
     cells: Vec<Cell>,
     slots: Vec<Slot>,
     /// By tree: the keys that its leaves have, first to last.
     spans: Vec<BTreeMap<i64, i64>>,
+    /// Of leaves that were placed: what tells copies of them.
+    prints: HashSet<u64>,
     /// By tree: keys of missing rows that a placed page has.
     borne_out: HashMap<usize, HashSet<u64>>,
-}
-
-/// The key spans of a tree's leaves.
-fn taken(scan: &Scan, tree: &Tree) -> BTreeMap<i64, i64> {
-    if tree.holes.is_empty() || tree.shape.kind != TreeKind::Rowid {
-        return BTreeMap::new();
-    }
-    let known = |l: &Leaf| {
-        let info = scan.info(l.page);
-        (info.cells > 0).then_some((info.first, info.last))
-    };
-    tree.leaves.iter().filter_map(known).collect()
 }
 
 impl Placer {
@@ -275,6 +274,11 @@ impl Placer {
     ) -> bool {
         let by_map = evidence.parents.get(&page).and_then(|p| root_or_owner(scan, trees, *p));
         let mut fits = self.fits(evidence, scan, trees, page, true);
+        let print = scan.info(page).print;
+        if print != 0 && self.prints.contains(&print) {
+            // Its equal has a place; two tables may be equal only as a whole.
+            fits.retain(|f| trees.get(f.tree).is_some_and(|t| t.leaves.is_empty()));
+        }
         fits.retain(|f| {
             trees.get(f.tree).is_some_and(|t| {
                 t.shape.kind != TreeKind::Rowid
@@ -307,12 +311,11 @@ impl Placer {
         } else {
             How::Reattached
         };
-        let range = tree
-            .holes
-            .iter()
-            .map(|h| h.range)
-            .find(|r| tree.shape.kind != TreeKind::Rowid || (r.holds(chosen.first) && r.holds(chosen.last)))
-            .unwrap_or_default();
+        let hole =
+            tree.holes.iter().map(|h| h.range).find(|r| {
+                tree.shape.kind != TreeKind::Rowid || (r.holds(chosen.first) && r.holds(chosen.last))
+            });
+        let range = chosen.range.or(hole).unwrap_or_default();
         tree.leaves.push(Leaf { page, how, range });
         let number = SCHEMA_TREE + 1 + chosen.tree as u32;
         scan.claim(page, number);
@@ -324,6 +327,7 @@ impl Placer {
         if let Some(spans) = self.spans.get_mut(chosen.tree) {
             spans.insert(chosen.first, chosen.last);
         }
+        self.prints.insert(print);
         if let Some(info) = scan.infos.get_mut(page as usize) {
             // Keys of a flawed page, so that it can be put in order.
             if !matches!(info.kind, PageKind::Sound(_)) {
@@ -376,16 +380,42 @@ impl Placer {
             if !is_kin || (holes_only && tree.holes.is_empty()) {
                 continue;
             }
+            let mut range = None;
             let cells: Vec<Cell> = if sound {
                 self.cells.clone()
             } else {
                 let leaf = tree.shape.kind.leaf();
                 let known = evidence.wanted.get(&number);
-                found_on(&self.buf, head_at, usable, leaf, &tree.shape, Range::default(), pages.count, known)
-                    .cells
-                    .into_iter()
-                    .map(|f| f.cell)
-                    .collect()
+                let look = |range: Range| -> Vec<Cell> {
+                    found_on(&self.buf, head_at, usable, leaf, &tree.shape, range, pages.count, known)
+                        .cells
+                        .into_iter()
+                        .map(|f| f.cell)
+                        .collect()
+                };
+                let mut cells = look(Range::default());
+                if holes_only && tree.shape.kind == TreeKind::Rowid {
+                    // A destroyed cell may read as any key: most keys tell the place.
+                    let mut keys: Vec<i64> = cells.iter().map(|c| c.rowid).collect();
+                    keys.sort_unstable();
+                    let quarter = |n: usize| keys.get(keys.len() * n / 4).copied();
+                    if let (Some(low), Some(key), Some(high)) = (quarter(1), quarter(2), quarter(3)) {
+                        let spans = self.spans.get(number);
+                        range = spans.and_then(|spans| room_around(spans, tree, key));
+                        let far = high.saturating_sub(low).max(keys.len() as i64).saturating_mul(4);
+                        let near = Range {
+                            above: Some(low.saturating_sub(far)),
+                            up_to: Some(high.saturating_add(far)),
+                        };
+                        range = range.map(|r| r.and(near));
+                    }
+                    if let Some(range) = range
+                        && !keys.iter().all(|k| range.holds(*k))
+                    {
+                        cells = look(range);
+                    }
+                }
+                cells
             };
             // A few bytes that happen to look like a record are no leaf.
             if cells.is_empty() || (kind == PageKind::Unknown && cells.len() < 3) {
@@ -418,6 +448,7 @@ impl Placer {
                 likelihood: log / records as f64,
                 first: cells.iter().map(|c| c.rowid).min().unwrap_or(0),
                 last: cells.iter().map(|c| c.rowid).max().unwrap_or(0),
+                range,
             });
         }
         // On a flawed page the tree that explains most cells; then what is usual there.
@@ -486,12 +517,6 @@ pub(super) fn reclaim(
         }
     }
     Ok(())
-}
-
-/// Whether a hole of the tree can take these keys, and no leaf has them already.
-fn has_room(taken: &BTreeMap<i64, i64>, tree: &Tree, first: i64, last: i64) -> bool {
-    tree.holes.iter().any(|h| h.range.holds(first) && h.range.holds(last))
-        && taken.range(..=last).next_back().is_none_or(|(_, end)| *end < first)
 }
 
 /// The tree that a page belongs to, or whose lost root it is.

@@ -73,13 +73,19 @@ impl FieldStats {
         self.classes.iter().sum()
     }
 
-    /// How likely a value is here, as a logarithm; 0 when nothing is known.
-    fn likelihood(&self, slot: &Slot, payload: &[u8]) -> f64 {
+    /// How likely a value is here, as a logarithm. Where nothing was seen,
+    /// each of the `usual` classes is as likely as the others, and any value.
+    fn likelihood(&self, slot: &Slot, payload: &[u8], usual: u8) -> f64 {
         let n = f64::from(self.seen());
-        if n < 1.0 {
-            return 0.0;
-        }
         let class = Class::of_serial(slot.serial);
+        if n < 1.0 {
+            let any = match class {
+                Class::Text | Class::Blob => 6.0,
+                Class::Integer => 5.5,
+                Class::Null | Class::Real => 0.0,
+            };
+            return -f64::from(usual.count_ones().max(1)).ln() - any;
+        }
         let hits = self.classes.get(class as usize).copied().map_or(0.0, f64::from);
         let mut log = ((hits + 0.2) / (n + 1.0)).ln();
         if matches!(class, Class::Text | Class::Blob) {
@@ -205,6 +211,14 @@ impl Shape {
         Self { kind: TreeKind::Index, fields, seen_fields: usize::MAX, seen_records: 0, key_fields: 0 }
     }
 
+    /// The same shape with nothing seen yet.
+    #[must_use]
+    pub fn blank(&self) -> Self {
+        let blank = |f: &Field| Field { seen: 0, stats: FieldStats::default(), ..*f };
+        let fields = self.fields.iter().map(blank).collect();
+        Self { fields, seen_fields: usize::MAX, seen_records: 0, ..*self }
+    }
+
     /// Remembers a record of a sound page.
     pub fn learn(&mut self, slots: &[Slot], payload: &[u8]) {
         self.seen_fields = self.seen_fields.min(slots.len());
@@ -218,7 +232,7 @@ impl Shape {
     /// How likely a record is here by what was seen, as a logarithm.
     #[must_use]
     pub fn likelihood(&self, slots: &[Slot], payload: &[u8]) -> f64 {
-        self.fields.iter().zip(slots).map(|(f, s)| f.stats.likelihood(s, payload)).sum()
+        self.fields.iter().zip(slots).map(|(f, s)| f.stats.likelihood(s, payload, f.usual)).sum()
     }
 
     /// Whether a record is one that the schema lets through, or such as was seen.

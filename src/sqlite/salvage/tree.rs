@@ -2,10 +2,11 @@
 //! order, and where it has holes, that is, key ranges whose pages are lost or
 //! are not its own.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::cells::{Cell, recover, strict};
 use super::pages::Pages;
+use super::rows::found_on;
 use super::scan::{NOBODY, PageKind, Scan};
 use super::shape::{Shape, TreeKind};
 use crate::sqlite::record::Slot;
@@ -23,6 +24,16 @@ impl Range {
     #[must_use]
     pub fn holds(&self, key: i64) -> bool {
         self.above.is_none_or(|a| key > a) && self.up_to.is_none_or(|b| key <= b)
+    }
+
+    /// The keys that both hold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let up_to = match (self.up_to, other.up_to) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self { above: self.above.max(other.above), up_to }
     }
 }
 
@@ -132,13 +143,29 @@ impl Walker {
                 PageKind::Sound(_) => tree.holes.push(hole),
                 PageKind::Flawed(_) | PageKind::Unknown => {
                     // Leaf or interior, nothing tells; read as an interior page first.
-                    if !self.interior(pages, scan, tree, number, &step, &mut stack) {
+                    if self.interior(pages, scan, tree, number, &step, &mut stack) {
+                        continue;
+                    }
+                    let records = self.records(pages, tree, &step);
+                    if records > 0 {
                         scan.claim(step.page, number);
                         tree.leaves.push(Leaf { page: step.page, how: step.how, range: step.range });
+                    }
+                    // A few bytes that look like a record are no leaf.
+                    if records == 0 || (records < 3 && info.kind == PageKind::Unknown) {
+                        tree.holes.push(hole);
                     }
                 }
             }
         }
+    }
+
+    /// How many records of the tree a leaf without a believable header holds.
+    fn records(&mut self, pages: &Pages, tree: &Tree, step: &Step) -> usize {
+        pages.read(step.page, &mut self.buf);
+        let (head_at, kind) = (Pages::head_at(step.page), tree.shape.kind.leaf());
+        let (usable, count) = (pages.usable(), pages.count);
+        found_on(&self.buf, head_at, usable, kind, &tree.shape, step.range, count, None).cells.len()
     }
 
     /// Claims an interior page and puts its children on the stack, rightmost
@@ -311,6 +338,36 @@ pub fn throw_out_strangers(scan: &mut Scan, tree: &mut Tree) {
         }
     }
     tree.leaves = kept;
+}
+
+/// The key spans of a tree's leaves.
+pub(super) fn taken(scan: &Scan, tree: &Tree) -> BTreeMap<i64, i64> {
+    if tree.holes.is_empty() || tree.shape.kind != TreeKind::Rowid {
+        return BTreeMap::new();
+    }
+    let known = |l: &Leaf| {
+        let info = scan.info(l.page);
+        (info.cells > 0).then_some((info.first, info.last))
+    };
+    tree.leaves.iter().filter_map(known).collect()
+}
+
+/// Whether a hole of the tree can take these keys, and no leaf has them already.
+pub(super) fn has_room(taken: &BTreeMap<i64, i64>, tree: &Tree, first: i64, last: i64) -> bool {
+    tree.holes.iter().any(|h| h.range.holds(first) && h.range.holds(last))
+        && taken.range(..=last).next_back().is_none_or(|(_, end)| *end < first)
+}
+
+/// The keys around `key` that a hole of the tree leaves open and no leaf has.
+pub(super) fn room_around(taken: &BTreeMap<i64, i64>, tree: &Tree, key: i64) -> Option<Range> {
+    let before = taken.range(..=key).next_back().map(|(_, end)| *end);
+    if before.is_some_and(|end| end >= key) {
+        return None;
+    }
+    let after = taken.range(key..).next().map(|(start, _)| start.saturating_sub(1));
+    // The hole that says most.
+    let hole = tree.holes.iter().map(|h| h.range).filter(|r| r.holds(key)).max_by_key(|r| r.above)?;
+    Some(hole.and(Range { above: before, up_to: after }))
 }
 
 /// The pages of the free list, as far as it can be followed, and whether it

@@ -2,8 +2,6 @@
 //! tree's? What is usual in each column is learnt here, and pages that belong
 //! elsewhere are found.
 
-use std::collections::HashMap;
-
 use super::cells::{Cell, strict};
 use super::pages::Pages;
 use super::scan::{NOBODY, PageKind, Scan};
@@ -19,7 +17,8 @@ const LEARN: usize = 16;
 const LEARN_PAGES: u64 = 4096;
 
 /// Looks at every claimed sound leaf. Throws those out of their tree that
-/// belong elsewhere; returns their numbers.
+/// belong elsewhere; returns those that stay and whose records another tree
+/// could have as well.
 ///
 /// # Errors
 /// When cancelled.
@@ -29,6 +28,7 @@ pub fn verify(
     trees: &mut [Tree],
     control: &Control,
 ) -> Result<Vec<u32>, Cancelled> {
+    let mut suspects = Vec::new();
     let mut odd: Vec<Vec<u32>> = vec![Vec::new(); trees.len()];
     let mut lawful_pages = vec![0_u64; trees.len()];
     let mut looked = vec![0_u64; trees.len()];
@@ -42,7 +42,7 @@ pub fn verify(
         }
         let info = scan.info(page);
         let Some(number) = info.owner.checked_sub(SCHEMA_TREE + 1).map(|n| n as usize) else { continue };
-        let Some(tree) = trees.get_mut(number) else { continue };
+        let Some(tree) = trees.get(number) else { continue };
         if !matches!(info.kind, PageKind::Sound(_)) || info.cells == 0 {
             continue;
         }
@@ -71,11 +71,17 @@ pub fn verify(
         if let Some(n) = lawful_pages.get_mut(number) {
             *n += 1;
         }
+        // The slots of the last record are still at hand.
+        if trees.iter().enumerate().any(|(i, other)| {
+            i != number && other.shape.kind.leaf() == tree.shape.kind.leaf() && other.shape.usual(&slots)
+        }) {
+            suspects.push(page);
+        }
+        let Some(tree) = trees.get_mut(number) else { continue };
         if *seen % steps.get(number).copied().unwrap_or(1) == 0 || *seen < 64 {
             learn(&buf, &cells, &mut tree.shape, &mut slots, true);
         }
     }
-    let mut thrown_out = Vec::new();
     for number in 0..trees.len() {
         let list = odd.get(number).cloned().unwrap_or_default();
         if list.is_empty() {
@@ -110,79 +116,16 @@ pub fn verify(
                 if let Some(info) = scan.infos.get_mut(page as usize) {
                     info.owner = NOBODY;
                 }
-                thrown_out.push(page);
             } else {
                 learn(&buf, &cells, &mut tree.shape, &mut slots, false);
             }
         }
     }
-    throw_out_copies(pages, scan, trees, &mut thrown_out);
-    Ok(thrown_out)
-}
-
-/// Of leaves that are equal to the byte and stand in several trees, all but
-/// one were written over another page: the tree in whose look the records fit
-/// best has its own.
-fn throw_out_copies(pages: &Pages, scan: &mut Scan, trees: &mut [Tree], thrown_out: &mut Vec<u32>) {
-    let mut first: HashMap<u64, u32> = HashMap::new();
-    let mut groups: HashMap<u64, Vec<u32>> = HashMap::new();
-    for (page, info) in scan.infos.iter().enumerate() {
-        if info.print == 0 || info.owner <= SCHEMA_TREE {
-            continue;
-        }
-        match first.get(&info.print) {
-            None => {
-                first.insert(info.print, page as u32);
-            }
-            Some(one) => groups.entry(info.print).or_insert_with(|| vec![*one]).push(page as u32),
-        }
-    }
-    let mut groups: Vec<Vec<u32>> = groups.into_values().collect();
-    groups.sort_unstable();
-    let mut buf = Vec::new();
-    let (mut cells, mut slots): (Vec<Cell>, Vec<Slot>) = (Vec::new(), Vec::new());
-    for group in groups {
-        let owner = |page: u32| scan.info(page).owner.checked_sub(SCHEMA_TREE + 1).map_or(0, |n| n as usize);
-        let mut owners: Vec<usize> = group.iter().map(|p| owner(*p)).collect();
-        owners.sort_unstable();
-        owners.dedup();
-        let Some(page) = group.first().copied().filter(|_| owners.len() > 1) else { continue };
-        pages.read(page, &mut buf);
-        if strict(&buf, Pages::head_at(page), pages.usable(), &mut cells, &mut slots).is_none() {
-            continue;
-        }
-        let mut fit = |number: usize| -> f64 {
-            let Some(tree) = trees.get(number) else { return f64::MIN };
-            let mut sum = 0.0;
-            for cell in &cells {
-                let local = cell.local_bytes(&buf);
-                if record::decode(local, cell.payload, &mut slots).is_ok() {
-                    sum += tree.shape.likelihood(&slots, local);
-                    // What the statement calls unusual weighs as much as a rare value.
-                    sum -= if tree.shape.usual(&slots) { 0.0 } else { 20.0 };
-                }
-            }
-            sum
-        };
-        let best = owners.iter().copied().map(|o| (fit(o), o)).max_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((_, best)) = best else { continue };
-        for page in group {
-            let number = scan.info(page).owner.checked_sub(SCHEMA_TREE + 1).map_or(0, |n| n as usize);
-            let Some(tree) = trees.get_mut(number).filter(|_| number != best) else { continue };
-            if let Some(leaf) = tree.leaves.iter().position(|l| l.page == page).map(|i| tree.leaves.remove(i))
-            {
-                tree.holes.push(Hole { range: leaf.range, page, leaf: true });
-            }
-            if let Some(info) = scan.infos.get_mut(page as usize) {
-                info.owner = NOBODY;
-            }
-            thrown_out.push(page);
-        }
-    }
+    Ok(suspects)
 }
 
 /// Learns from records of a page; only from lawful ones when told.
-fn learn(buf: &[u8], cells: &[Cell], shape: &mut Shape, slots: &mut Vec<Slot>, lawful: bool) {
+pub(super) fn learn(buf: &[u8], cells: &[Cell], shape: &mut Shape, slots: &mut Vec<Slot>, lawful: bool) {
     let step = (cells.len() / LEARN).max(1);
     for cell in cells.iter().step_by(step) {
         let local = cell.local_bytes(buf);

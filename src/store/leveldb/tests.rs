@@ -311,13 +311,8 @@ mod rebuilding {
     fn rebuilt(bench: &Bench) -> (Rebuilt, BTreeMap<String, Vec<u8>>) {
         let control = Control::default();
         let (copy, out) = (bench.path().join("db"), bench.path().join("new"));
-        let request = RebuildRequest {
-            copy: &copy,
-            out: &out,
-            how: Remedy::Rebuild,
-            schema_from: None,
-            control: &control,
-        };
+        let request =
+            RebuildRequest { copy: &copy, out: &out, how: Remedy::Rebuild, known: None, control: &control };
         let result = registry::rebuild(StoreKind::Leveldb, &request).unwrap();
         let dir = Dir::open(bench.path()).unwrap();
         let path = RelPath::new("new").unwrap();
@@ -446,7 +441,7 @@ mod rebuilding {
         let control = Control::default();
         let (copy, out) = (bench.path().join("db"), bench.path().join("new"));
         let how = Remedy::Rebuild;
-        let request = RebuildRequest { copy: &copy, out: &out, how, schema_from: None, control: &control };
+        let request = RebuildRequest { copy: &copy, out: &out, how, known: None, control: &control };
         assert!(matches!(rebuild(&request), Err(StoreError::CannotRebuild { .. })));
         assert!(!out.exists());
     }

@@ -53,7 +53,7 @@ pub fn rebuild(kind: StoreKind, store: &str) {
             copy: &copy,
             out: &out,
             how: shopmend::model::Remedy::Rebuild,
-            schema_from: None,
+            known: None,
             control: &control,
         };
         if store::rebuild(kind, &request).is_ok() {
