@@ -300,7 +300,7 @@ mod tests {
     }
 
     fn store(rule: Rule, files: &[(&str, u64, i128)]) -> Store {
-        let files = files
+        let mut files: Vec<FileRecord> = files
             .iter()
             .enumerate()
             .map(|(i, (path, size, days))| FileRecord {
@@ -312,6 +312,7 @@ mod tests {
                 hash: None,
             })
             .collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
         Store {
             id: "id".into(),
             kind: StoreKind::Files,
