@@ -4,6 +4,8 @@
 mod support;
 
 mod android;
+mod android_batch;
+mod android_faults;
 mod browser_stores;
 mod browsers;
 mod cli;

@@ -40,7 +40,7 @@ pub(super) fn undo(
     let outcome = repair::undo(&state, run.as_ref(), &options, &down, &session.control)?;
     session.quiet_bars();
     session.console.print(&report::outcome(&outcome, session.console.style))?;
-    Ok(outcome.exit().worst(place.lost().map_or(Exit::Ok, |_| Exit::Device)))
+    Ok(inspect::ended(outcome.exit(), Some(&place)))
 }
 
 /// Takes a run back and says what became of it.
