@@ -213,7 +213,7 @@ fn measure_against_adb_pull() {
     let device = TestDevice::with_tiktok(Model::new("X1", 33).userdebug());
     let cache = device.tiktok().external.join("cache/cache");
     // So that clearing and putting back can be measured as well.
-    let old = SystemTime::now() - Duration::from_secs(400 * 24 * 3600);
+    let old = SystemTime::now() - Duration::from_hours(9600);
     let make = |name: String, size: usize| {
         let path = cache.join(&name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
