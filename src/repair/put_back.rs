@@ -6,7 +6,7 @@ use std::io;
 
 use super::clear::strays;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
-use super::session::{Halt, Session, device_of, failed, folders_of, hands};
+use super::session::{Halt, Session, failed, folders_of, hands, ident_of};
 use super::steps::{Hands, absent, still};
 use super::{Affected, Running};
 use crate::control::Control;
@@ -338,7 +338,7 @@ impl Work<'_> {
         }
         let mut unit = self.old.unit.clone();
         unit.number = number;
-        unit.device = device_of(&hands.root);
+        unit.root_was = ident_of(&hands.root);
         unit.op = UnitOp::PutBack;
         unit.why = format!("as before run {}", self.of.begin.run);
         unit.puts_back = Some((self.of.begin.run.clone(), self.old.unit.number));

@@ -121,11 +121,13 @@ impl Run {
             if crate::fsys::is_remote(root) {
                 continue;
             }
-            let now = Dir::open(root).and_then(|dir| dir.meta()).map(|m| m.dev);
-            if let (Some(was), Ok(now)) = (unit.unit.device, now)
-                && was != now
+            let now = Dir::open(root).and_then(|dir| dir.meta()).map(|m| m.ident());
+            // Another inode is another folder, such as that of another disk.
+            if let (Some(was), Ok(now)) = (unit.unit.root_was, now)
+                && was.ino == now.ino
+                && was.dev != now.dev
             {
-                unit.move_to_device(was, now);
+                unit.move_to_device(was.dev, now.dev);
             }
         }
         self
