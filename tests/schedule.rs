@@ -26,6 +26,14 @@ fn launch(words: &[String], shop: &Shop, exit: Exit) {
     assert_eq!(out.status.code(), Some(i32::from(exit.code())), "{words:?}: {out:?}");
 }
 
+/// What the first line of the log with that message tells.
+#[track_caller]
+fn logged(lines: &str, message: &str) -> serde_json::Value {
+    let all = lines.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["fields"].take());
+    let mut found = all.filter(|f| f["message"] == message);
+    found.next().unwrap_or_else(|| panic!("no {message} in {lines}"))
+}
+
 /// The scheduled words are run as the scheduler would: a scan tells by its exit
 /// code and changes nothing, a cleanup clears; both leave a log.
 #[test]
@@ -45,12 +53,19 @@ fn what_is_printed_does_its_job() {
     before.assert_same(&Snapshot::of(shop.home.path()));
     let log = shop.run.state_path().join("scheduled.log");
     let lines = std::fs::read_to_string(&log).unwrap();
-    assert!(lines.lines().all(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()), "{lines}");
+    assert_eq!(logged(&lines, "store")["path"], shop.at("cache").display().to_string());
+    assert_eq!(logged(&lines, "end")["exit"], 1);
 
     assert!(clearing() > 0);
     launch(&print(&["--cleanup"]), &shop, Exit::Ok);
     assert_eq!(clearing(), 0);
-    assert!(std::fs::metadata(&log).unwrap().len() > lines.len() as u64, "both runs are in the log");
+    let both = std::fs::read_to_string(&log).unwrap();
+    let lines = both.strip_prefix(&lines).unwrap();
+    assert_eq!(
+        (&logged(lines, "action")["op"], &logged(lines, "action")["done"]),
+        (&"clear".into(), &"Done".into())
+    );
+    assert_eq!(logged(lines, "end")["exit"], 0);
 }
 
 #[test]

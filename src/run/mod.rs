@@ -109,14 +109,16 @@ pub fn run() -> Exit {
         dispatch(&session, cli.command)
     });
     bars.clear();
-    match outcome {
+    let exit = match outcome {
         Ok(exit) if control.is_cancelled() => exit.worst(Exit::Interrupted),
         Ok(exit) => exit,
         Err(e) => {
             report_error(&e);
             e.kind().exit()
         }
-    }
+    };
+    tracing::info!(exit = exit.code(), meaning = exit.meaning(), "end");
+    exit
 }
 
 /// Logging, signals and the configuration.
