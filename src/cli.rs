@@ -351,6 +351,9 @@ pub enum Vault {
         /// A folder to write them to, instead of their old place
         #[arg(long, value_name = "DIR")]
         to: Option<PathBuf>,
+        /// Work as root on folders that belong to another user
+        #[arg(long, conflicts_with = "to")]
+        allow_root: bool,
     },
     /// Delete old backups; the newest verified copy of a store always stays
     Prune {

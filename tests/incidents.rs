@@ -331,6 +331,51 @@ fn mscs_322_a_restore_prunes_nothing() {
     shop.run.call(["vault", "verify"]).expect(Exit::Ok);
 }
 
+/// Programs that ran as root in a user's folder were led elsewhere by a link
+/// that the user put in the way (CWE-59): the folder is refused, or worked in
+/// only on demand, and everything stays its owner's.
+#[test]
+fn cve_2025_53503_root_is_not_led_through_another_users_folder() {
+    let test = "cve_2025_53503";
+    if !rustix::process::geteuid().is_root() {
+        return skipped(test, "only root can give a folder away");
+    }
+    let shop = Shop::new();
+    shop.break_index();
+    let shop = shop.aged();
+    for path in walk(shop.home.path()).into_iter().chain([shop.home.path().to_path_buf()]) {
+        std::os::unix::fs::lchown(path, Some(12345), Some(12345)).unwrap();
+    }
+    let before = shop.home.snapshot();
+    let refused = |args: &[&str]| {
+        let args = if args[0] == "repair" || args[0] == "backup" {
+            shop.args(args)
+        } else {
+            args.iter().map(ToString::to_string).collect()
+        };
+        let out = shop.run.call(args);
+        assert!(![Some(0), Some(130)].contains(&out.code), "{out}");
+        assert!(format!("{out}").contains("running as root"), "{out}");
+    };
+    refused(&["repair", "--yes"]);
+    refused(&["backup"]);
+    before.assert_same(&shop.home.snapshot());
+    shop.run.call(shop.args(&["backup", "--allow-root"])).expect(Exit::Ok);
+    let list = shop.run.call(["vault", "list", "--format", "json"]).expect(Exit::Ok).json();
+    let backup = list["runs"].as_array().unwrap().last().unwrap()["run"].as_str().unwrap().to_owned();
+    shop.run.call(shop.args(&["repair", "--yes", "--allow-root"])).expect(Exit::Ok);
+    let after = shop.home.snapshot();
+    assert!(after.paths().all(|p| after.get(p).unwrap().uid == 12345));
+    refused(&["undo"]);
+    refused(&["vault", "restore", &backup]);
+    after.assert_same(&shop.home.snapshot());
+    shop.run.call(["undo", "--allow-root"]).expect(Exit::Ok);
+    before.assert_same(&shop.home.snapshot());
+    shop.run.call(["vault", "restore", &backup, "--allow-root"]).expect(Exit::Ok);
+    let again = shop.home.snapshot();
+    assert!(again.paths().all(|p| again.get(p).unwrap().uid == 12345));
+}
+
 /// Retention by count deleted the only copy of the data.
 #[test]
 fn neo_backup_792_the_last_copy_of_anything_is_never_pruned() {

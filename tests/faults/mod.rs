@@ -192,6 +192,44 @@ fn a_fault_at_any_call_of_a_repair_by_copies_loses_nothing() {
     }
 }
 
+/// What is in a folder that could not be listed is unknown: nothing in it is
+/// cleared, and nothing elsewhere is taken for left over.
+#[test]
+fn a_listing_that_fails_is_never_an_empty_folder() {
+    if !can_trace("a_listing_that_fails_is_never_an_empty_folder") {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path());
+    let mut out = Swept::new("listings that fail");
+    for what in [What::Repair, What::Prune] {
+        scene.renew();
+        let calls = trace::noted_listings(&scene.prepare(&what), &scene.trace()).calls(scene.base());
+        // The first listing of a folder is the walk's, which the plan is made from.
+        let mut seen = std::collections::BTreeSet::new();
+        let calls: Vec<(Call, bool)> =
+            calls.into_iter().map(|c| (c.clone(), seen.insert(c.paths().remove(0)))).collect();
+        for (call, walk) in share(calls, at_most(12)) {
+            let folder = call.paths().remove(0);
+            scene.renew();
+            let ended = faulted(&scene.prepare(&what), &scene.trace(), &call.point, Fault::Io);
+            out.missed += usize::from(!ended.reached());
+            let inside = folder.strip_prefix(scene.image()).map(Path::to_path_buf);
+            let mut result = Ok(());
+            if let (true, What::Repair, Ok(inside)) = (walk, &what, inside) {
+                let now = scene.now();
+                let cleared = scene.before().paths().find(|p| p.starts_with(&inside) && now.get(p).is_none());
+                if let Some(path) = cleared {
+                    result = Err(format!("{} is gone: {}", path.display(), ended.said));
+                }
+            }
+            let result = result.and_then(|()| scene.settle(&what));
+            out.add(|| format!("{what:?}, {} not listed, exit {:?}", folder.display(), ended.code), result);
+        }
+    }
+    out.report();
+}
+
 /// Where the old and the new store cannot change places in one step, neither
 /// has the name for a moment: the journal knows.
 #[test]

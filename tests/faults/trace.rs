@@ -184,6 +184,11 @@ pub fn signalled(command: &Command, trace: &Path, point: &Point, signal: &str) -
     run(command, trace, &[], &format!("trace={}", point.kind), Some(&inject))
 }
 
+/// Runs `command` and notes when it lists folders.
+pub fn noted_listings(command: &Command, trace: &Path) -> Ended {
+    run(command, trace, &["--seccomp-bpf", "-y", "-xx"], "trace=getdents64", None)
+}
+
 /// Runs `command` with every call of a kind failing.
 pub fn failing(command: &Command, trace: &Path, kind: &str, error: &str) -> Ended {
     let inject = format!("inject={kind}:error={error}");
