@@ -166,10 +166,10 @@ fn launchd(job: &Job) -> String {
         Every::Week => when.push(("Weekday", 0)),
         Every::Month => when.push(("Day", 1)),
     }
-    let words: String =
-        job.command.iter().map(|word| format!("    <string>{}</string>\n", escape(word.as_str()))).collect();
-    let when: String =
-        when.iter().map(|(key, n)| format!("    <key>{key}</key>\n    <integer>{n}</integer>\n")).collect();
+    let words = job.command.iter().map(|word| format!("    <string>{}</string>\n", escape(word.as_str())));
+    let words = words.collect::<Vec<_>>().concat();
+    let when = when.iter().map(|(key, n)| format!("    <key>{key}</key>\n    <integer>{n}</integer>\n"));
+    let when = when.collect::<Vec<_>>().concat();
     format!(
         r#"<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
@@ -207,7 +207,7 @@ fn task(job: &Job) -> String {
                 "January", "February", "March", "April", "May", "June", "July", "August", "September",
                 "October", "November", "December",
             ];
-            let months: String = months.iter().map(|m| format!("<{m} />")).collect();
+            let months = months.map(|m| format!("<{m} />")).concat();
             format!("<ScheduleByMonth><DaysOfMonth><Day>1</Day></DaysOfMonth><Months>{months}</Months></ScheduleByMonth>")
         }
     };
