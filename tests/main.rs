@@ -21,6 +21,7 @@ mod races;
 mod repair;
 mod salvage;
 mod salvage_traps;
+mod schedule;
 mod scripts;
 mod sqlite_check;
 mod sqlite_live;
