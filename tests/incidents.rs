@@ -12,7 +12,7 @@ use crate::faults::trace;
 use crate::support::android_tree::AndroidTree;
 use crate::support::plans;
 use crate::support::shop::{PROFILE, Shop};
-use crate::support::skip::skipped;
+use crate::support::skip::{beyond, has, skipped};
 use crate::support::tree::{Snapshot, Tree};
 
 /// A cleaner followed a bare link that stood where a cleaned folder should be,
@@ -331,6 +331,51 @@ fn mscs_322_a_restore_prunes_nothing() {
     shop.run.call(["vault", "verify"]).expect(Exit::Ok);
 }
 
+/// Programs that ran as root in a user's folder were led elsewhere by a link
+/// that the user put in the way (CWE-59): the folder is refused, or worked in
+/// only on demand, and everything stays its owner's.
+#[test]
+fn cve_2025_53503_root_is_not_led_through_another_users_folder() {
+    let test = "cve_2025_53503";
+    if !rustix::process::geteuid().is_root() {
+        return skipped(test, "only root can give a folder away");
+    }
+    let shop = Shop::new();
+    shop.break_index();
+    let shop = shop.aged();
+    for path in walk(shop.home.path()).into_iter().chain([shop.home.path().to_path_buf()]) {
+        std::os::unix::fs::lchown(path, Some(12345), Some(12345)).unwrap();
+    }
+    let before = shop.home.snapshot();
+    let refused = |args: &[&str]| {
+        let args = if args[0] == "repair" || args[0] == "backup" {
+            shop.args(args)
+        } else {
+            args.iter().map(ToString::to_string).collect()
+        };
+        let out = shop.run.call(args);
+        assert!(![Some(0), Some(130)].contains(&out.code), "{out}");
+        assert!(format!("{out}").contains("running as root"), "{out}");
+    };
+    refused(&["repair", "--yes"]);
+    refused(&["backup"]);
+    before.assert_same(&shop.home.snapshot());
+    shop.run.call(shop.args(&["backup", "--allow-root"])).expect(Exit::Ok);
+    let list = shop.run.call(["vault", "list", "--format", "json"]).expect(Exit::Ok).json();
+    let backup = list["runs"].as_array().unwrap().last().unwrap()["run"].as_str().unwrap().to_owned();
+    shop.run.call(shop.args(&["repair", "--yes", "--allow-root"])).expect(Exit::Ok);
+    let after = shop.home.snapshot();
+    assert!(after.paths().all(|p| after.get(p).unwrap().uid == 12345));
+    refused(&["undo"]);
+    refused(&["vault", "restore", &backup]);
+    after.assert_same(&shop.home.snapshot());
+    shop.run.call(["undo", "--allow-root"]).expect(Exit::Ok);
+    before.assert_same(&shop.home.snapshot());
+    shop.run.call(["vault", "restore", &backup, "--allow-root"]).expect(Exit::Ok);
+    let again = shop.home.snapshot();
+    assert!(again.paths().all(|p| again.get(p).unwrap().uid == 12345));
+}
+
 /// Retention by count deleted the only copy of the data.
 #[test]
 fn neo_backup_792_the_last_copy_of_anything_is_never_pruned() {
@@ -509,6 +554,56 @@ fn windirstat_82_a_mount_point_inside_a_cache_is_left_alone() {
     std::process::Command::new("umount").arg(&at).status().unwrap();
     assert_eq!(left.unwrap(), "somebody else's", "{out}");
     assert!(mounted, "the mount point was moved: {out}");
+}
+
+/// A scan fetched what a cloud drive kept elsewhere, and clearing the names of
+/// such files deleted them from the cloud. A disk of Windows is mounted here.
+#[test]
+fn windirstat_242_what_a_cloud_drive_keeps_is_neither_read_nor_cleared() {
+    let test = "windirstat_242";
+    if !rustix::process::geteuid().is_root() || !has("mkntfs") || !has("ntfs-3g") {
+        return skipped(test, "mounting a disk of Windows takes root and ntfs-3g");
+    }
+    if !std::path::Path::new("/dev/fuse").exists() {
+        return beyond(test, "this kernel has no /dev/fuse");
+    }
+    let disk = Tree::new();
+    std::fs::File::create(disk.at("image")).unwrap().set_len(16 << 20).unwrap();
+    disk.dir("m");
+    let run = |program: &str, args: &[&str]| {
+        let done = std::process::Command::new(program).args(args).current_dir(disk.path()).output().unwrap();
+        assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    run("mkntfs", &["-F", "-Q", "-q", "image"]);
+    run("ntfs-3g", &["image", "m"]);
+    let shop = Shop::over(Tree::under(&disk.at("m")));
+    for i in 0..6 {
+        shop.home.file(format!(".cache/shop/cache/{}/{i}", i % 2), vec![7; 5000]);
+    }
+    let cloud = shop.at("cache/0/cloud");
+    std::fs::File::create(&cloud).unwrap().set_len(1 << 20).unwrap();
+    let shop = shop.aged();
+    let offline = 0x1000_u32.to_be_bytes();
+    rustix::fs::setxattr(&cloud, "system.ntfs_attrib_be", &offline, rustix::fs::XattrFlags::empty()).unwrap();
+    let read = cloud.metadata().unwrap().accessed().unwrap();
+    let image = shop.home.path().display().to_string();
+    let mut args = shop.args(&["repair", "--yes", "--allow-root", "--platform", "linux", "--image", &image]);
+    let scan = shop.run.call(shop.args(&["scan", "--deep", "--platform", "linux", "--image", &image]));
+    let out = shop.run.call(&args);
+    let left: Vec<std::path::PathBuf> = walk(&shop.at("cache")).into_iter().filter(|p| p.is_file()).collect();
+    let accessed = cloud.metadata().map(|m| m.accessed().unwrap());
+    // The same without the attribute is an old file like any other.
+    let plain = 0x20_u32.to_be_bytes();
+    rustix::fs::setxattr(&cloud, "system.ntfs_attrib_be", &plain, rustix::fs::XattrFlags::empty()).unwrap();
+    args.push("--rehash".into());
+    let again = shop.run.call(&args);
+    let gone = !cloud.exists();
+    drop(shop);
+    run("umount", &["m"]);
+    assert_eq!(left, [cloud], "{out}");
+    assert_eq!(accessed.unwrap(), read);
+    assert!(scan.stdout.contains("cloud drive"), "{scan}");
+    assert!(gone, "{again}");
 }
 
 fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {

@@ -4,12 +4,16 @@
 mod support;
 
 mod android;
+mod android_adbd;
+mod android_batch;
+mod android_faults;
 mod browser_stores;
 mod browsers;
 mod cli;
 mod crash;
 mod faults;
 mod incidents;
+mod odd_files;
 mod profile_files;
 mod profiles;
 mod properties;
@@ -18,6 +22,7 @@ mod repair;
 mod salvage;
 mod salvage_repair;
 mod salvage_traps;
+mod schedule;
 mod scripts;
 mod sqlite_check;
 mod sqlite_live;

@@ -274,3 +274,27 @@ proptest! {
         }
     }
 }
+
+/// Nobody else can read what is kept, wherever the state folder is.
+#[test]
+fn everything_in_the_state_folder_is_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let shop = crate::support::shop::Shop::new();
+    shop.break_index();
+    let shop = shop.aged();
+    shop.run.call(shop.args(&["backup"]));
+    shop.run.call(shop.args(&["repair", "--yes"]));
+    shop.run.call(["undo"]);
+    let mut seen = 0;
+    for entry in walkdir::WalkDir::new(shop.run.state_path()).into_iter().map(Result::unwrap) {
+        // What was moved aside keeps the mode that it had; the folders above do not let anybody in.
+        if entry.path().components().any(|c| c.as_os_str() == "quarantine") {
+            continue;
+        }
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
+        let wanted = if entry.file_type().is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode, wanted, "{}: {mode:04o}", entry.path().display());
+        seen += 1;
+    }
+    assert!(seen > 20, "{seen}");
+}

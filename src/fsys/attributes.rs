@@ -10,7 +10,7 @@ use rustix::fs::{Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{Dir, Meta, RelPath, fault};
+use super::{Dir, Kind, Meta, RelPath, fault};
 
 /// Names and values longer than this in total are left out: no app that this
 /// program knows keeps data there.
@@ -117,6 +117,46 @@ pub(super) fn set_times(fd: impl AsFd, atime_ns: i128, mtime_ns: i128) -> io::Re
     };
     let times = Timestamps { last_access: spec(atime_ns)?, last_modification: spec(mtime_ns)? };
     Ok(rustix::fs::futimens(fd, &times)?)
+}
+
+/// File attributes of Windows for content that is elsewhere: `OFFLINE`,
+/// `RECALL_ON_OPEN` and `RECALL_ON_DATA_ACCESS` (Microsoft, "File Attribute
+/// Constants").
+const ELSEWHERE: u32 = 0x1000 | 0x0004_0000 | 0x0040_0000;
+
+/// macOS: `SF_DATALESS` in `st_flags` (`sys/stat.h`).
+#[cfg(target_vendor = "apple")]
+const DATALESS: u32 = 0x4000_0000;
+
+impl Dir {
+    /// Whether only the name of a file is on this disk and a cloud drive keeps
+    /// its content: to read it would fetch it, to delete it would delete it
+    /// everywhere. `meta` is what is known of it.
+    ///
+    /// # Errors
+    /// The system's error.
+    pub fn is_placeholder(&self, rel: &RelPath, meta: &Meta) -> io::Result<bool> {
+        // Such a file takes no room here; few others do.
+        if meta.kind != Kind::File || meta.size == 0 || meta.allocated > 0 || self.is_remote() {
+            return Ok(false);
+        }
+        #[cfg(target_vendor = "apple")]
+        {
+            let (parent, name) = self.parent_of(rel)?;
+            let stat = rustix::fs::statat(parent.fd()?, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(stat.st_flags & DATALESS != 0)
+        }
+        #[cfg(not(target_vendor = "apple"))]
+        {
+            // A mounted disk of Windows shows them as an extended attribute.
+            let file = self.open_file(rel)?;
+            let mut attributes = [0; 4];
+            match rustix::fs::fgetxattr(&file, "system.ntfs_attrib_be", &mut attributes) {
+                Ok(4) => Ok(u32::from_be_bytes(attributes) & ELSEWHERE != 0),
+                _ => Ok(false),
+            }
+        }
+    }
 }
 
 fn xattrs(fd: impl AsFd) -> io::Result<Vec<(String, String)>> {

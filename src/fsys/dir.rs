@@ -254,8 +254,7 @@ impl Dir {
             return Ok(Entries::merged(vec![there.list(&on)?]));
         }
         let fd = self.fd()?;
-        let look = |names: Vec<OsString>| -> io::Result<Vec<Entry>> {
-            let mut looked = Vec::with_capacity(names.len());
+        let look = |names: Vec<OsString>, mut looked: Vec<Entry>| -> io::Result<Vec<Entry>> {
             for name in names {
                 match rustix::fs::statat(fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
                     Ok(stat) => looked.push(Entry { name, meta: meta(&stat) }),
@@ -275,11 +274,14 @@ impl Dir {
             self.each_name(|name, _| {
                 names.push(name.to_owned());
                 if names.len() == PIECE {
-                    let full = std::mem::take(&mut names);
-                    scope.spawn(|_| keep(look(full)));
+                    let full = std::mem::replace(&mut names, Vec::with_capacity(PIECE));
+                    // Room made by the thread that will free it is at once used again.
+                    let room = Vec::with_capacity(full.len());
+                    scope.spawn(|_| keep(look(full, room)));
                 }
             })?;
-            keep(look(names));
+            let room = Vec::with_capacity(names.len());
+            keep(look(names, room));
             Ok(())
         })?;
         let pieces = done.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -162,25 +162,24 @@ impl Maker<'_> {
             return None;
         }
         let rule = self.store.rule.clone()?;
-        let known: HashMap<&RelPath, &FileRecord> = self.store.files.iter().map(|f| (&f.path, f)).collect();
         let mut files = Vec::new();
         let mut reasons: BTreeMap<Why, usize> = BTreeMap::new();
         let mut kept_back = 0;
         let mut refused: Option<String> = None;
         for entry in &self.store.stale {
             // An entry goes whole or not at all.
-            let guard = |f: &RelPath| self.guard.clearable(self.root(), &self.store.path, f);
-            if let Some(reason) = entry.files.iter().find_map(|f| guard(f).err()) {
+            let its = self.store.files_of(entry);
+            let guard = |f: &FileRecord| self.guard.clearable(self.root(), &self.store.path, &f.path);
+            if let Some(reason) = its.clone().find_map(|f| guard(f).err()) {
                 refused.get_or_insert(reason);
                 continue;
             }
-            let kept = entry.files.iter().any(|f| self.choice.keep.covers(self.root(), f).is_some());
-            if kept {
+            if its.clone().any(|f| self.choice.keep.covers(self.root(), &f.path).is_some()) {
                 kept_back += 1;
                 continue;
             }
             *reasons.entry(entry.why).or_default() += 1;
-            files.extend(entry.files.iter().filter_map(|f| known.get(f)).map(|f| item(f)));
+            files.extend(its.map(item));
         }
         if kept_back > 0 {
             self.leave_out(format!("{kept_back} stale entries are kept by a keep pattern"), true);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::clear::copy_in;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
-use super::session::{Halt, Session, device_of, failed, hands};
+use super::session::{Halt, Session, failed, hands, ident_of};
 use super::{Affected, Running};
 use crate::control::Control;
 use crate::error::Result;
@@ -133,7 +133,7 @@ fn copy_all(
         kind: store.kind,
         class: store.class,
         root: store.root.clone(),
-        device: device_of(&hands.root),
+        root_was: ident_of(&hands.root),
         path: store.path.clone(),
         why: "backup".to_owned(),
         puts_back: None,

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fsys::{RelPath, remove_tree};
 use crate::vault::{
     Journal, LockedState, Objects, Run, RunId, RunKind, StateDir, UnitState, damaged, is_backup, is_sound,
-    needed_objects,
+    needed_objects, shortened,
 };
 
 /// Which runs may go. Those that all given rules agree on; without any rule
@@ -57,7 +57,10 @@ pub fn prune(state: &LockedState, rules: &Retention) -> Result<Pruned> {
     let mut out = Pruned::default();
     let mut runs: Vec<Run> = Vec::new();
     for id in state.runs()? {
-        runs.extend(Run::read(state, &id)?);
+        let Some(run) = Run::read(state, &id)? else { continue };
+        // What a journal does not know any more would look as if nobody needed it.
+        shortened(state, &run)?;
+        runs.push(run);
     }
     let protected = newest_backups(state, &runs)?;
     let holding: Vec<&Run> = runs.iter().filter(|r| r.units.iter().any(holds)).collect();

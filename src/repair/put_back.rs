@@ -6,7 +6,7 @@ use std::io;
 
 use super::clear::strays;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
-use super::session::{Halt, Session, device_of, failed, folders_of, hands};
+use super::session::{Halt, Session, failed, folders_of, hands, ident_of};
 use super::steps::{Hands, absent, still};
 use super::{Affected, Running};
 use crate::control::Control;
@@ -58,11 +58,7 @@ pub fn undo(
     };
     let id = run.begin.run.clone();
     let undone = undone_units(state, &id)?;
-    let candidates: Vec<&UnitState> = run
-        .units
-        .iter()
-        .filter(|u| u.stage == Stage::Committed && u.unit.op != UnitOp::Backup && !u.before().is_empty())
-        .collect();
+    let candidates: Vec<&UnitState> = run.units.iter().filter(|u| can_be_undone(u)).collect();
     let chosen: Vec<&UnitState> = candidates
         .iter()
         .copied()
@@ -128,15 +124,13 @@ pub fn restore(
 fn newest(state: &LockedState) -> Result<Run> {
     for id in state.runs()?.iter().rev() {
         let Some(run) = Run::read(state, id)? else { continue };
-        let changed = run
-            .units
-            .iter()
-            .any(|u| u.stage == Stage::Committed && u.unit.op != UnitOp::Backup && !u.before().is_empty());
-        if !changed {
+        if !run.units.iter().any(can_be_undone) {
             continue;
         }
         return match &run.begin.kind {
             RunKind::Repair | RunKind::Backup => Ok(run),
+            // One that was cut off, or was about one store, goes on.
+            RunKind::Undo { of } if let Some(rest) = left_to_undo(state, of)? => Ok(rest),
             RunKind::Undo { of } | RunKind::Restore { of } => Err(Error::new(
                 ErrorKind::Usage,
                 format!("the last change was itself the {} {id} of run {of}", run.begin.kind.as_str()),
@@ -145,6 +139,19 @@ fn newest(state: &LockedState) -> Result<Run> {
         };
     }
     Err(Error::new(ErrorKind::Usage, "there is nothing to undo"))
+}
+
+/// A run of which something was not undone yet, though some of it was.
+fn left_to_undo(state: &LockedState, of: &RunId) -> Result<Option<Run>> {
+    let Some(run) = Run::read(state, of)? else { return Ok(None) };
+    let undone = undone_units(state, of)?;
+    let mut units = run.units.iter().filter(|u| can_be_undone(u) && !u.dropping);
+    Ok(units.any(|u| !undone.contains_key(&u.unit.number)).then_some(run))
+}
+
+/// Whether a unit changed something that can be put back.
+fn can_be_undone(unit: &UnitState) -> bool {
+    unit.stage == Stage::Committed && unit.unit.op != UnitOp::Backup && !unit.before().is_empty()
 }
 
 /// Which units of a run were undone, and by which run.
@@ -331,7 +338,7 @@ impl Work<'_> {
         }
         let mut unit = self.old.unit.clone();
         unit.number = number;
-        unit.device = device_of(&hands.root);
+        unit.root_was = ident_of(&hands.root);
         unit.op = UnitOp::PutBack;
         unit.why = format!("as before run {}", self.of.begin.run);
         unit.puts_back = Some((self.of.begin.run.clone(), self.old.unit.number));

@@ -6,7 +6,7 @@ use super::session::{Session, by_hand};
 use super::{Affected, Running};
 use crate::error::{Error, Kind, Result};
 use crate::fsys::remove_tree;
-use crate::vault::{Journal, LockedState, Objects, Record, Run, RunId, Stage, StateDir, damaged};
+use crate::vault::{Journal, LockedState, Objects, Record, Run, RunId, Stage, StateDir, damaged, shortened};
 
 /// What was set in order.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -45,6 +45,7 @@ fn recover_run(state: &LockedState, id: &RunId, running: &Running) -> Result<Opt
     let Some(run) = Run::read(state, id)? else {
         return abandon(state, id).map(|()| None);
     };
+    shortened(state, &run)?;
     let (journal, records) = Journal::reopen(&dir, false).map_err(|e| damaged(state, id, e))?;
     debug_assert!(!records.is_empty(), "it was read before");
     let allow_root = run.begin.allow_root;

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::outcome::{ActionOutcome, Done, Outcome, Timer};
 use super::steps::{Hands, inside_run, quarantine_path};
 use crate::error::{Error, Result};
-use crate::fsys::{Dir, RelPath, remove_tree, shown};
+use crate::fsys::{Dir, Ident, RelPath, remove_tree, shown};
 use crate::model::Platform;
 use crate::plan::Action;
 use crate::vault::{
@@ -134,7 +134,7 @@ impl<'a> Session<'a> {
             kind: action.kind,
             class: action.class,
             root: action.root.clone(),
-            device: device_of(root),
+            root_was: ident_of(root),
             path: action.path.clone(),
             why: action.why.clone(),
             puts_back: None,
@@ -379,9 +379,9 @@ pub(crate) fn by_hand(state: &StateDir, run: &RunId) -> Vec<String> {
     vec![format!("less {folder}/RESTORE.txt"), format!("mv {folder} {folder}.done-by-hand")]
 }
 
-/// What the journal notes of the device that a root is on.
-pub(crate) fn device_of(root: &Dir) -> Option<u64> {
-    if root.is_remote() { None } else { root.meta().ok().map(|m| m.dev) }
+/// What the journal notes of a root.
+pub(crate) fn ident_of(root: &Dir) -> Option<Ident> {
+    if root.is_remote() { None } else { root.meta().ok().map(|m| m.ident()) }
 }
 
 pub(crate) fn now_ns() -> i128 {

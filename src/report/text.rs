@@ -323,7 +323,8 @@ pub fn outcome(outcome: &Outcome, style: Style) -> String {
             let _ = writeln!(out, "  {}", printable(command));
         }
     }
-    let undoable = outcome.kind == "repair" && outcome.count(Done::Done) > 0 && outcome.bytes_freed == 0;
+    let changed = outcome.actions.iter().any(|a| a.done == Done::Done && a.files > 0);
+    let undoable = outcome.kind == "repair" && changed && outcome.bytes_freed == 0;
     let next =
         if undoable { format!(" (shopmend undo {} takes it back)", outcome.run) } else { String::new() };
     let _ = writeln!(out, "{} {}{next}", if outcome.kind == "undo" { "Undo" } else { "Run" }, outcome.run);

@@ -162,7 +162,9 @@ pub(super) fn scan(
     let mut found = inspect(session, wanted, device.as_ref(), &options, memory.as_mut())?;
     found.scan.notes.extend(remark);
     let exit = found.exit();
-    output(session, &found.document(Phase::Scan, exit), report)?;
+    let document = found.document(Phase::Scan, exit);
+    report::log(&document);
+    output(session, &document, report)?;
     // The program ends here: the system takes the memory back at once, which
     // takes much longer path by path.
     std::mem::forget(found);
@@ -258,7 +260,7 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
     let outcome = repair::backup(&stores, &state, &options, &down(job.device), &session.control)?;
     session.quiet_bars();
     session.console.print(&report::outcome(&outcome, session.console.style))?;
-    Ok(outcome.exit().worst(lost(job.device)))
+    Ok(ended(outcome.exit(), job.device))
 }
 
 /// The locked records of the place, in order, and the device if it is one.
@@ -277,9 +279,15 @@ fn down(device: Option<&DevicePlace>) -> impl Fn(&repair::Affected<'_>) -> Resul
     }
 }
 
-/// What a device that was lost does to the exit code.
-fn lost(device: Option<&DevicePlace>) -> Exit {
-    if device.is_some_and(|d| d.lost().is_some()) { Exit::Device } else { Exit::Ok }
+/// How a run on a device ended: of one that was lost that is what a person
+/// must know, unless something is left to be put in order.
+pub(super) fn ended(exit: Exit, device: Option<&DevicePlace>) -> Exit {
+    let lost = device.is_some_and(|d| d.lost().is_some());
+    match exit {
+        Exit::Failed | Exit::Interrupted => exit,
+        _ if lost => Exit::Device,
+        _ => exit,
+    }
 }
 
 /// `shopmend` alone: scan, and on a terminal offer the repair.
@@ -388,7 +396,7 @@ impl<'a> Job<'a> {
         end_apps(self.session, found, self.device, &affected, self.how.stop_app)?;
         let outcome = self.execute(found, &plan, &guard)?;
         self.session.quiet_bars();
-        let mut exit = outcome.exit().worst(lost(self.device));
+        let mut exit = ended(outcome.exit(), self.device);
         if exit == Exit::Ok && shortcoming {
             exit = Exit::Skipped;
         }
@@ -430,6 +438,7 @@ impl<'a> Job<'a> {
 
     /// Writes the report file, or the report in another format.
     fn finish(&self, document: &Document) -> Result<()> {
+        report::log(document);
         match &self.report {
             Some(wanted) if wanted.format != cli::Format::Text || wanted.report.is_some() => {
                 output(self.session, document, wanted)

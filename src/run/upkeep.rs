@@ -40,7 +40,7 @@ pub(super) fn undo(
     let outcome = repair::undo(&state, run.as_ref(), &options, &down, &session.control)?;
     session.quiet_bars();
     session.console.print(&report::outcome(&outcome, session.console.style))?;
-    Ok(outcome.exit().worst(place.lost().map_or(Exit::Ok, |_| Exit::Device)))
+    Ok(inspect::ended(outcome.exit(), Some(&place)))
 }
 
 /// Takes a run back and says what became of it.
@@ -60,7 +60,7 @@ pub(super) fn vault(session: &Session, command: &cli::Vault) -> Result<Exit> {
     match command {
         cli::Vault::List { format } => list(session, format == "json"),
         cli::Vault::Verify => verify(session),
-        cli::Vault::Restore { run, store, to } => {
+        cli::Vault::Restore { run, store, to, allow_root } => {
             let run = run_id(run)?;
             if let Some(to) = to {
                 let state = session.state()?;
@@ -69,7 +69,7 @@ pub(super) fn vault(session: &Session, command: &cli::Vault) -> Result<Exit> {
                 return written(session, &done, to);
             }
             let state = session.locked_state()?;
-            let options = UndoOptions { store: store.clone(), allow_root: false };
+            let options = UndoOptions { store: store.clone(), allow_root: *allow_root };
             let outcome = repair::restore(&state, &run, &options, &inspect::still_down, &session.control)?;
             session.quiet_bars();
             session.console.print(&report::outcome(&outcome, session.console.style))?;

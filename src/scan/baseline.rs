@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{FileRecord, Options, Store, hash};
 use crate::error::{Error, Kind, Result};
-use crate::fsys::RelPath;
+use crate::fsys::{Dir, RelPath};
 use crate::model::Verdict;
 use crate::store::{Check, Level, SqliteFacts};
 
@@ -103,6 +103,11 @@ impl Baseline {
                 "move the file away; the next scan makes a new one and reads everything again (backups are not affected)",
             )
         };
+        // Private from its first moment; SQLite gives the same mode to what it
+        // makes beside. What is wrong here shows when the file is opened.
+        if let (Ok(dir), Ok(name)) = (Dir::open(state_dir), RelPath::new("state.db")) {
+            let _there_already = dir.create_file(&name, 0o600);
+        }
         let conn = Connection::open(&path).map_err(fail)?;
         let setup = || -> rusqlite::Result<i32> {
             conn.busy_timeout(std::time::Duration::from_secs(10))?;

@@ -104,6 +104,7 @@ pub(super) fn collect(
     let mut folders = Open::default();
     let mut loose = HashMap::new();
     let mut unreadable = Vec::new();
+    let mut elsewhere: Vec<RelPath> = Vec::new();
     let mut above = vec![Level { rules: root.rules.top(), store: None }];
     let mut walk = dir.walk(|_| true);
     let mut count = 0u64;
@@ -142,6 +143,18 @@ pub(super) fn collect(
             (None, holder.rules.file(&name))
         };
         folders.add(name, &meta);
+        match dir.is_placeholder(&path, &meta) {
+            Ok(false) => {}
+            // Counted as a child, it keeps its folder from going as a whole.
+            Ok(true) => {
+                elsewhere.push(path);
+                continue;
+            }
+            Err(source) => {
+                unreadable.push((path, source));
+                continue;
+            }
+        }
         if let Some(found) = found {
             let at = match holder.store {
                 Some((store_depth, at)) if store_depth == found.store_depth => at,
@@ -172,6 +185,19 @@ pub(super) fn collect(
     gather.databases_without_rule(loose, control)?;
     gather.split_mixed_folders(control)?;
     gather.split_mixed_caches(control)?;
+    if let Some(first) = elsewhere.first() {
+        notes.push(format!(
+            "{}: {}",
+            crate::fsys::shown(&dir.path().join(first.as_path())),
+            match elsewhere.len() {
+                1 => "a cloud drive keeps its content; it is neither read nor cleared".to_owned(),
+                n => format!(
+                    "a cloud drive keeps its content, and that of {} more files; none is read or cleared",
+                    n - 1
+                ),
+            }
+        ));
+    }
     for (path, source) in unreadable {
         gather.unreadable(&path, &source, &mut notes);
     }

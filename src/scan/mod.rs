@@ -104,6 +104,11 @@ impl Store {
         self.stale.iter().map(|e| e.bytes).sum()
     }
 
+    /// The files of one of its stale entries.
+    pub fn files_of<'a>(&'a self, entry: &'a StaleEntry) -> impl Iterator<Item = &'a FileRecord> + Clone {
+        entry.files.iter().filter_map(|at| self.files.get(*at))
+    }
+
     /// The strongest remedy that its findings ask for.
     #[must_use]
     pub fn remedy(&self) -> Remedy {

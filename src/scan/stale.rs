@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
-use super::{FileRecord, Options, Store};
+use super::{Options, Store};
 use crate::control::Control;
 use crate::fsys::{Dir, RelPath};
 use crate::model::{Class, Remedy, SQLITE_SIDECARS};
@@ -53,10 +53,9 @@ impl Why {
 /// A part of a cache that may go; its files go together or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaleEntry {
-    /// Relative to the target's root.
-    pub files: Vec<RelPath>,
+    /// Indexes into the store's files.
+    pub files: Vec<usize>,
     pub bytes: u64,
-    pub last_used_ns: i128,
     pub why: Why,
 }
 
@@ -77,8 +76,7 @@ pub(super) fn judge(
         return;
     }
     let clearable = match registry::entries(store.kind, Subject { dir, path: &store.path }, control) {
-        Ok(Clearable::ByEntry(entries)) => Clearable::ByEntry(rooted(store, entries)),
-        Ok(Clearable::WholeOnly) => Clearable::WholeOnly,
+        Ok(clearable) => clearable,
         Err(_) => Clearable::ByEntry(plain_files(store)),
     };
     let limit = options.older_than_ns.or_else(|| rule.max_age_days.map(|d| i128::from(d) * DAY_NS));
@@ -104,18 +102,18 @@ fn by_entry(
     if store.remedy() == Remedy::ClearStore && may_clear_store {
         return vec![everything(store, Why::Damaged)];
     }
-    let damaged: HashSet<&RelPath> = store
+    let damaged: HashSet<RelPath> = store
         .findings
         .iter()
         .filter(|f| f.remedy == Remedy::ClearEntry)
-        .filter_map(|f| f.evidence.file.as_ref())
+        .filter_map(|f| f.evidence.file.as_ref()?.strip_prefix(&store.path))
         .collect();
+    let mut files = Files { store, next: 0 };
     let mut kept = entries.entries;
     let mut stale = Vec::with_capacity(kept.len());
-    let take = |entry: CacheEntry, why| StaleEntry {
-        files: entry.files,
+    let mut take = |entry: CacheEntry, why| StaleEntry {
+        files: entry.files.iter().filter_map(|f| files.find(f)).collect(),
         bytes: entry.bytes,
-        last_used_ns: entry.last_used_ns,
         why,
     };
     for entry in entries.leftovers {
@@ -159,23 +157,39 @@ fn by_entry(
     // With no entry left, the index that lists them is stale as well, and the
     // folder can go as a whole.
     if kept.is_empty() && !stale.is_empty() && entries.unknown.is_empty() && !entries.control.is_empty() {
-        let last_used_ns = stale.iter().map(|e| e.last_used_ns).max().unwrap_or(now_ns);
         let why = stale.iter().map(|e| e.why).max().unwrap_or(Why::Age);
-        let files: Vec<RelPath> =
-            entries.control.into_iter().filter(|f| file_of(store, f).is_some()).collect();
-        let bytes = files.iter().filter_map(|f| file_of(store, f)).map(|f| f.size).sum();
-        stale.push(StaleEntry { files, bytes, last_used_ns, why });
+        let files: Vec<usize> = entries.control.iter().filter_map(|f| files.find(f)).collect();
+        let bytes = files.iter().filter_map(|at| store.files.get(*at)).map(|f| f.size).sum();
+        stale.push(StaleEntry { files, bytes, why });
     }
     stale
 }
 
 fn newest(store: &Store, files: &[RelPath]) -> i128 {
-    files.iter().filter_map(|f| file_of(store, f)).map(|f| f.mtime_ns).max().unwrap_or(i128::MAX)
+    let mut all = Files { store, next: 0 };
+    let times = files.iter().filter_map(|f| Some(store.files.get(all.find(f)?)?.mtime_ns));
+    times.max().unwrap_or(i128::MAX)
 }
 
-/// The store's file at that path; its files are sorted.
-fn file_of<'a>(store: &'a Store, path: &RelPath) -> Option<&'a FileRecord> {
-    store.files.binary_search_by(|f| f.path.cmp(path)).ok().and_then(|at| store.files.get(at))
+/// Finds a store's files by the names that its kind gives them.
+struct Files<'a> {
+    store: &'a Store,
+    /// Entries are mostly asked for in the order of the files.
+    next: usize,
+}
+
+impl Files<'_> {
+    /// Where the file at `path`, relative to the store, stands in its list.
+    fn find(&mut self, path: &RelPath) -> Option<usize> {
+        let path = self.store.path.join_rel(path);
+        let files = &self.store.files;
+        let at = match files.get(self.next) {
+            Some(file) if file.path == path => self.next,
+            _ => files.binary_search_by(|f| f.path.cmp(&path)).ok()?,
+        };
+        self.next = at + 1;
+        Some(at)
+    }
 }
 
 /// A cache that goes only as a whole: when its newest file is too old, it is
@@ -204,27 +218,7 @@ fn whole(
 }
 
 fn everything(store: &Store, why: Why) -> StaleEntry {
-    StaleEntry {
-        files: store.files.iter().map(|f| f.path.clone()).collect(),
-        bytes: store.bytes(),
-        last_used_ns: store.files.iter().map(|f| f.mtime_ns).max().unwrap_or(0),
-        why,
-    }
-}
-
-/// A kind lists its entries relative to the store; the plan wants them
-/// relative to the root.
-fn rooted(store: &Store, mut entries: CacheEntries) -> CacheEntries {
-    let base = &store.path;
-    for entry in entries.entries.iter_mut().chain(&mut entries.leftovers) {
-        for file in &mut entry.files {
-            *file = base.join_rel(file);
-        }
-    }
-    for file in entries.control.iter_mut().chain(&mut entries.unknown) {
-        *file = base.join_rel(file);
-    }
-    entries
+    StaleEntry { files: (0..store.files.len()).collect(), bytes: store.bytes(), why }
 }
 
 /// Files without a format: each is an entry, a database with its sidecars.
@@ -239,7 +233,7 @@ fn plain_files(store: &Store) -> CacheEntries {
             last_used_ns: i128::MIN,
             bytes: 0,
         });
-        entry.files.push(file.path.clone());
+        entry.files.extend(file.path.strip_prefix(&store.path));
         entry.bytes += file.size;
         entry.last_used_ns = entry.last_used_ns.max(file.mtime_ns);
     }
@@ -278,6 +272,7 @@ mod tests {
     use super::*;
     use crate::model::{StoreKind, Verdict};
     use crate::profile::{Confidence, Rule};
+    use crate::scan::FileRecord;
     use crate::store::{Coverage, Level};
     use proptest::prelude::*;
     use std::sync::Arc;
@@ -305,7 +300,7 @@ mod tests {
     }
 
     fn store(rule: Rule, files: &[(&str, u64, i128)]) -> Store {
-        let files = files
+        let mut files: Vec<FileRecord> = files
             .iter()
             .enumerate()
             .map(|(i, (path, size, days))| FileRecord {
@@ -317,6 +312,7 @@ mod tests {
                 hash: None,
             })
             .collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
         Store {
             id: "id".into(),
             kind: StoreKind::Files,
@@ -349,7 +345,8 @@ mod tests {
             now_ns: 0,
         };
         judge(&dir, store, updated_ns, &options, &Control::default());
-        store.stale.iter().flat_map(|e| e.files.iter().map(|f| (f.to_text(), e.why))).collect()
+        let named = |e: &StaleEntry| store.files_of(e).map(|f| (f.path.to_text(), e.why)).collect::<Vec<_>>();
+        store.stale.iter().flat_map(named).collect()
     }
 
     const BOTH: [May; 2] = [May::ClearEntries, May::ClearStore];

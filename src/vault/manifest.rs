@@ -1,11 +1,13 @@
 //! What a run holds, for a person: `manifest.json` lists it, `RESTORE.txt`
 //! has the commands that put it back without this program.
 //!
-//! Neither is ever read back: the journal is what counts.
+//! Neither is ever acted on: the journal is what counts. But a journal that
+//! knows less than RESTORE.txt has lost its end; see [`restore_text_agrees`].
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, BufRead as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -239,6 +241,44 @@ pub fn append_restore_text(state: &StateDir, dir: &Dir, run: &Run, unit: &UnitSt
     write_all(&mut file, text.as_bytes())?;
     sync_file(&file)?;
     dir.sync()
+}
+
+/// Whether the journal knows every unit and every copy that RESTORE.txt names.
+/// Each is in the journal before it is written there, so that one which it does
+/// not know shows that the journal was longer once.
+///
+/// # Errors
+/// The system's error.
+pub fn restore_text_agrees(dir: &Dir, run: &Run) -> io::Result<bool> {
+    let file = match dir.open_file(&rel("RESTORE.txt")?) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(e) => return Err(e),
+    };
+    let known: BTreeSet<&str> =
+        run.units.iter().flat_map(|u| &u.copies).filter_map(|c| c.object.as_deref()).collect();
+    let (mut sections, mut after_blank) = (0, false);
+    for line in io::BufReader::new(file).split(b'\n') {
+        let line = line?;
+        sections += usize::from(after_blank && line.starts_with(b"# "));
+        after_blank = line.is_empty();
+        if line.starts_with(b"cp ") && copy_in(&line).is_some_and(|name| !known.contains(name)) {
+            return Ok(false);
+        }
+    }
+    Ok(sections <= run.units.len())
+}
+
+/// The name of the copy that a command is about.
+fn copy_in(line: &[u8]) -> Option<&str> {
+    const FOLDER: &[u8] = b"/vault/objects/";
+    memchr::memmem::find_iter(line, FOLDER).find_map(|at| {
+        let rest = line.get(at + FOLDER.len()..)?;
+        let (two, name) = (rest.get(..3)?, std::str::from_utf8(rest.get(3..67)?).ok()?);
+        let is_name =
+            name.bytes().all(|b| b.is_ascii_hexdigit()) && two == format!("{}/", name.get(..2)?).as_bytes();
+        is_name.then_some(name)
+    })
 }
 
 fn section(state: &StateDir, run: &Run, state_of: &UnitState, text: &mut String) {

@@ -128,10 +128,10 @@ pub struct Unit {
     /// The folder that all paths are relative to.
     #[serde(with = "path_text")]
     pub root: PathBuf,
-    /// The number that the system had given to the device of the root: after
-    /// its next start the same device may have another.
+    /// Which folder the root was: after the system's next start the device that
+    /// it is on may have another number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub device: Option<u64>,
+    pub root_was: Option<Ident>,
     /// The store's own path below it.
     pub path: RelPath,
     pub why: String,

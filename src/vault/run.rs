@@ -96,9 +96,14 @@ impl Run {
     /// `Failed` when the journal is damaged, saying how to go on by hand.
     pub fn read(state: &StateDir, id: &RunId) -> Result<Option<Self>> {
         let Some(file) = journal_file(state, id)? else { return Ok(None) };
+        let closed = !Self::is_open(state, id)?;
         let run = read_records(BufReader::new(file))
             .and_then(Self::from_records)
             .and_then(|run| match run {
+                // It was closed after its end, so what is missing was there.
+                run if closed && !run.as_ref().is_some_and(|r| r.ended) => {
+                    Err(Damage::Meaning { at: 0, reason: "its end is missing".into() })
+                }
                 Some(run) if run.begin.run != *id => {
                     Err(Damage::Meaning { at: 0, reason: format!("it belongs to run {}", run.begin.run) })
                 }
@@ -116,11 +121,13 @@ impl Run {
             if crate::fsys::is_remote(root) {
                 continue;
             }
-            let now = Dir::open(root).and_then(|dir| dir.meta()).map(|m| m.dev);
-            if let (Some(was), Ok(now)) = (unit.unit.device, now)
-                && was != now
+            let now = Dir::open(root).and_then(|dir| dir.meta()).map(|m| m.ident());
+            // Another inode is another folder, such as that of another disk.
+            if let (Some(was), Ok(now)) = (unit.unit.root_was, now)
+                && was.ino == now.ino
+                && was.dev != now.dev
             {
-                unit.move_to_device(was, now);
+                unit.move_to_device(was.dev, now.dev);
             }
         }
         self
@@ -423,6 +430,23 @@ fn journal_file(state: &StateDir, id: &RunId) -> Result<Option<std::fs::File>> {
         Ok(None)
     };
     open().map_err(|e| Error::io("cannot open the journal", &dir.path().join("journal"), e))
+}
+
+/// The error for a journal that lost its end, if it did.
+///
+/// # Errors
+/// `Failed` then; `Io` when that cannot be looked at.
+pub(crate) fn shortened(state: &StateDir, run: &Run) -> Result<()> {
+    let id = &run.begin.run;
+    let dir = state.run_dir(id)?;
+    match super::restore_text_agrees(&dir, run) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let reason = "RESTORE.txt names more than it knows, so its end is missing".to_owned();
+            Err(damaged(state, id, Damage::Meaning { at: 0, reason }))
+        }
+        Err(e) => Err(Error::io("cannot read", &dir.path().join("RESTORE.txt"), e)),
+    }
 }
 
 /// The error for a journal that cannot be believed: nothing is done with its

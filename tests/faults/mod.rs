@@ -29,18 +29,19 @@ fn all() -> bool {
     std::env::var("SHOPMEND_FAULTS").is_ok_and(|v| v == "all")
 }
 
-/// An evenly spread part of the cases, or all.
+/// How many cases are taken: so many, or all.
+fn at_most(part: usize) -> usize {
+    if all() { usize::MAX } else { part }
+}
+
+/// An evenly spread part of the cases.
 fn share<T>(cases: Vec<T>, part: usize) -> Vec<T> {
-    if all() || cases.len() <= part {
+    let len = cases.len();
+    if len <= part {
         return cases;
     }
-    let len = cases.len();
-    cases
-        .into_iter()
-        .enumerate()
-        .filter(|(i, _)| i * part / len != (i + 1) * part / len)
-        .map(|(_, c)| c)
-        .collect()
+    let chosen = |i: usize| i * part / len != (i + 1) * part / len;
+    cases.into_iter().enumerate().filter(|(i, _)| chosen(*i)).map(|(_, c)| c).collect()
 }
 
 /// A place in memory, where syncing costs nothing.
@@ -155,7 +156,7 @@ fn swept(test: &str, whats: &[What], part: usize) {
     let base = memory();
     let scene = Scene::new(base.path());
     for what in whats {
-        sweep(&scene, what, part).report();
+        sweep(&scene, what, at_most(part)).report();
     }
 }
 
@@ -186,8 +187,72 @@ fn a_fault_at_any_call_of_a_repair_by_copies_loses_nothing() {
     let Some(_mounted) = Memory::at(&base.at("apart"), test) else { return };
     let scene = Scene::new(base.path()).state_at(base.at("apart/s"));
     for what in [What::Repair, What::Undo] {
-        sweep(&scene, &what, 40).by("copies").report();
+        sweep(&scene, &what, at_most(40)).by("copies").report();
         replayed(&scene, &what, if all() { 40 } else { 1 }).by("copies").report();
+    }
+}
+
+/// What is in a folder that could not be listed is unknown: nothing in it is
+/// cleared, and nothing elsewhere is taken for left over.
+#[test]
+fn a_listing_that_fails_is_never_an_empty_folder() {
+    if !can_trace("a_listing_that_fails_is_never_an_empty_folder") {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path());
+    let mut out = Swept::new("listings that fail");
+    for what in [What::Repair, What::Prune] {
+        scene.renew();
+        let calls = trace::noted_listings(&scene.prepare(&what), &scene.trace()).calls(scene.base());
+        // The first listing of a folder is the walk's, which the plan is made from.
+        let mut seen = std::collections::BTreeSet::new();
+        let calls: Vec<(Call, bool)> =
+            calls.into_iter().map(|c| (c.clone(), seen.insert(c.paths().remove(0)))).collect();
+        for (call, walk) in share(calls, at_most(12)) {
+            let folder = call.paths().remove(0);
+            scene.renew();
+            let ended = faulted(&scene.prepare(&what), &scene.trace(), &call.point, Fault::Io);
+            out.missed += usize::from(!ended.reached());
+            let inside = folder.strip_prefix(scene.image()).map(Path::to_path_buf);
+            let mut result = Ok(());
+            if let (true, What::Repair, Ok(inside)) = (walk, &what, inside) {
+                let now = scene.now();
+                let cleared = scene.before().paths().find(|p| p.starts_with(&inside) && now.get(p).is_none());
+                if let Some(path) = cleared {
+                    result = Err(format!("{} is gone: {}", path.display(), ended.said));
+                }
+            }
+            let result = result.and_then(|()| scene.settle(&what));
+            out.add(|| format!("{what:?}, {} not listed, exit {:?}", folder.display(), ended.code), result);
+        }
+    }
+    out.report();
+}
+
+/// Where the old and the new store cannot change places in one step, neither
+/// has the name for a moment: the journal knows.
+#[test]
+fn a_kill_on_a_plain_file_system_loses_nothing() {
+    if !can_trace("a_kill_on_a_plain_file_system_loses_nothing") {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path());
+    for what in [What::Repair, What::Undo] {
+        scene.renew();
+        let ended = trace::noted_plain(&scene.prepare(&what), &scene.trace());
+        assert_eq!(ended.code, Some(0), "{what:?}: {}", ended.said);
+        let mut calls = ended.calls(scene.base());
+        calls.retain(|c| c.point.kind != "renameat2" && c.point.kind != "linkat");
+        let mut out = Swept::new(format!("{what:?} on a plain file system ({})", counted(&calls)));
+        for point in share(points(&calls), at_most(20)) {
+            scene.renew();
+            let ended = trace::killed_plain(&scene.prepare(&what), &scene.trace(), &point);
+            out.missed += usize::from(ended.code.is_some());
+            out.add(|| format!("{what:?}, killed at {point:?}"), scene.settle(&what));
+        }
+        out.report();
     }
 }
 
@@ -214,11 +279,12 @@ fn a_fault_at_any_call_of_the_recovery_loses_nothing() {
         let telling =
             |c: &&Call| c.point.kind.starts_with("rename") || c.point.kind.starts_with("unlink") || c.syncs();
         let at: Vec<Point> = points(&calls.iter().filter(telling).cloned().collect::<Vec<_>>());
-        whats.extend(share(at, 6).into_iter().map(then));
+        whats.extend(share(at, at_most(6)).into_iter().map(then));
     }
     let mut total = Swept::new("recovery");
-    for what in whats {
-        let one = sweep(&scene, &what, 5);
+    for (n, what) in whats.into_iter().enumerate() {
+        // Of all, each sixteenth with every fault, the others with some.
+        let one = sweep(&scene, &what, if all() && n % 16 == 0 { usize::MAX } else { 5 + n % 3 });
         total.cases += one.cases;
         total.missed += one.missed;
         total.lost.extend(one.lost);
@@ -271,6 +337,141 @@ fn a_disk_that_keeps_only_what_was_synced_loses_nothing() {
     }
 }
 
+/// A journal or a copy that was damaged since: the next start and an undo stop
+/// or do the right thing, change nothing on a guess, keep everything, and say
+/// how to go on by hand; and that way brings everything back.
+#[test]
+fn a_damaged_journal_or_vault_is_never_guessed_at() {
+    use rand::RngExt as _;
+    let test = "a_damaged_journal_or_vault_is_never_guessed_at";
+    if !can_trace(test) {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path());
+    let (calls, _) = rehearse(&scene, &What::Repair);
+    let renames: Vec<Point> = points(&calls).into_iter().filter(|p| p.kind == "renameat2").collect();
+    let mut luck = ChaCha8Rng::seed_from_u64(4);
+    let mut out = Swept::new("damaged journals and copies");
+    let mut stopped = 0;
+    for n in 0..if all() { 600 } else { 24 } {
+        scene.renew();
+        // A finished run that is undone, and one that was killed half-way.
+        let undo = n % 2 == 0;
+        if undo {
+            scene.done(&["repair", "--yes"]);
+        } else {
+            let at = &renames[luck.random_range(renames.len() / 2..renames.len())];
+            faulted(&scene.prepare(&What::Repair), &scene.trace(), at, Fault::Kill);
+        }
+        let kind = if n % 4 < 2 { "journal" } else { "vault/objects" };
+        let mut files: Vec<PathBuf> = below(scene.state());
+        files.retain(|f| f.to_string_lossy().contains(kind) && f.metadata().unwrap().len() > 0);
+        let file = files[luck.random_range(0..files.len())].clone();
+        let mut bytes = std::fs::read(&file).unwrap();
+        let at = luck.random_range(0..bytes.len());
+        match n % 3 {
+            0 => bytes[at] ^= 1 << luck.random_range(0..8),
+            1 => bytes[at..].fill(0),
+            _ => bytes.truncate(at),
+        }
+        std::fs::write(&file, &bytes).unwrap();
+        let damaged = scene.now();
+        let (code, said) = scene.call(if undo { &["undo"] } else { &["vault", "prune"] });
+        let case = || format!("{n}: {} at byte {at}, {code:?} {said}", file.display());
+        let stop = code == Some(5) || code == Some(4);
+        stopped += usize::from(stop);
+        let mut result = if ![0, 3, 4, 5].map(Some).contains(&code) {
+            Err("it ended in another way".to_owned())
+        } else if stop && kind == "journal" && !damaged.diff(&scene.now()).is_empty() {
+            Err(format!("it changed something:\n{}", damaged.diff(&scene.now()).join("\n")))
+        } else if code == Some(5) && !(said.contains("RESTORE.txt") && said.contains("by hand")) {
+            Err("it does not say how to go on by hand".to_owned())
+        } else {
+            Ok(())
+        };
+        // Nothing is gone that was not damaged itself.
+        let there: Vec<Vec<u8>> = below(scene.base()).iter().filter_map(|f| std::fs::read(f).ok()).collect();
+        for path in scene.before().paths() {
+            let node = scene.before().get(path).unwrap();
+            let hit = kind != "journal" && file.ends_with(blake3::hash(&node.content).to_hex().as_str());
+            if node.kind == "file" && !hit && !there.contains(&node.content) {
+                result = Err(format!("LOST: {}", path.display()));
+            }
+        }
+        out.add(case, result);
+    }
+    println!("{stopped} of {} stopped", out.cases);
+    assert!(stopped > 0);
+    out.report();
+}
+
+/// Every file below a folder.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let entries = walkdir::WalkDir::new(folder).into_iter().map(|e| e.unwrap().into_path());
+    entries.filter(|p| p.is_file()).collect()
+}
+
+/// Ctrl-C, `kill` and a closed terminal: what was begun is done or taken back,
+/// nothing is left for the next start, and what is said of it is true.
+#[test]
+fn a_signal_at_any_call_ends_a_repair_at_a_safe_point_with_a_true_summary() {
+    let test = "a_signal_at_any_call_ends_a_repair_at_a_safe_point_with_a_true_summary";
+    if !can_trace(test) {
+        return;
+    }
+    let base = memory();
+    let scene = Scene::new(base.path());
+    let (calls, _) = rehearse(&scene, &What::Repair);
+    let mut out = Swept::new("signals");
+    let cases: Vec<(Point, &str)> =
+        points(&calls).into_iter().flat_map(|p| ["INT", "TERM", "HUP"].map(|s| (p.clone(), s))).collect();
+    let mut stopped = 0;
+    for (point, signal) in share(cases, at_most(18)) {
+        scene.renew();
+        let mut command = scene.prepare(&What::Repair);
+        command.args(["--format", "json"]);
+        let ended = trace::signalled(&command, &scene.trace(), &point, signal);
+        let case = || format!("SIG{signal} at {point:?}, exit {:?}", ended.code);
+        stopped += usize::from(ended.code == Some(130));
+        out.add(case, summary_is_true(&scene, &ended).and_then(|()| scene.settle(&What::Repair)));
+    }
+    println!("{stopped} of {} were stopped before their end", out.cases);
+    assert!(stopped > 0);
+    out.report();
+}
+
+fn summary_is_true(scene: &Scene, ended: &trace::Ended) -> Result<(), String> {
+    if ![Some(0), Some(130)].contains(&ended.code) {
+        return Err(format!("it ended with {:?}: {}", ended.code, ended.said));
+    }
+    let document: Option<serde_json::Value> = serde_json::from_str(&ended.said).ok();
+    let actions = document.as_ref().and_then(|d| d["repair"]["actions"].as_array());
+    let done = |name: &str| {
+        let path = |a: &&serde_json::Value| a["path"].as_str().is_some_and(|p| p.ends_with(name));
+        actions.into_iter().flatten().find(path).is_some_and(|a| a["done"] == "done")
+    };
+    for (store, file) in [
+        ("cache", "cache/0/one"),
+        ("index", "index/CURRENT"),
+        ("messages.db", "messages.db"),
+        ("settings.xml", "settings.xml"),
+    ] {
+        let was = scene.before().get(Path::new(".cache/shop").join(file)).unwrap();
+        let same = std::fs::read(scene.at(file)).is_ok_and(|now| now == was.content);
+        if same == done(store) {
+            return Err(format!("{store}: unchanged is {same}, but it says {}", ended.said));
+        }
+    }
+    if scene.state().join("runs").exists() {
+        let (_, said) = scene.call(&["vault", "prune"]);
+        if said.contains("cut off") {
+            return Err(format!("something was left to be set in order: {said}"));
+        }
+    }
+    Ok(())
+}
+
 /// A real file system, the power cut at the points of one command; nothing at
 /// `None`, so that it runs to its end first.
 fn cut_sweep(disk: &Disk, scene: &Scene, what: &What, part: usize, mut out: Swept) -> Swept {
@@ -305,7 +506,7 @@ fn cut_on(kind: &str, test: &str) {
     let scene = Scene::new(&disk.path());
     let mut out = Swept::new(format!("power cuts on {kind}"));
     for what in [What::Repair, What::Undo, What::Prune, What::Salvage] {
-        out = cut_sweep(&disk, &scene, &what, 8, out);
+        out = cut_sweep(&disk, &scene, &what, at_most(8), out);
     }
     out.report();
 }

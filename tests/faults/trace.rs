@@ -162,6 +162,33 @@ pub fn faulted(command: &Command, trace: &Path, point: &Point, fault: Fault) -> 
     run(command, trace, filter, &format!("trace={}", point.kind), Some(&inject))
 }
 
+/// A plain file system, such as FAT: two names cannot change places, none can
+/// be refused because it is taken, and no file has two.
+const PLAIN: [&str; 4] = ["-e", "inject=renameat2:error=EINVAL", "-e", "inject=linkat:error=EPERM"];
+
+/// As [`noted`], on a plain file system.
+pub fn noted_plain(command: &Command, trace: &Path) -> Ended {
+    let options = [&["--seccomp-bpf", "-y", "-xx", "-s", "4000000"][..], &PLAIN].concat();
+    run(command, trace, &options, &format!("trace={KINDS},lseek"), None)
+}
+
+/// Runs `command` on a plain file system and kills it at one point.
+pub fn killed_plain(command: &Command, trace: &Path, point: &Point) -> Ended {
+    let inject = format!("inject={}:signal=KILL:when={}", point.kind, point.n);
+    run(command, trace, &PLAIN, &format!("trace=renameat2,linkat,{}", point.kind), Some(&inject))
+}
+
+/// Runs `command` and sends it a signal at one point.
+pub fn signalled(command: &Command, trace: &Path, point: &Point, signal: &str) -> Ended {
+    let inject = format!("inject={}:signal={signal}:when={}", point.kind, point.n);
+    run(command, trace, &[], &format!("trace={}", point.kind), Some(&inject))
+}
+
+/// Runs `command` and notes when it lists folders.
+pub fn noted_listings(command: &Command, trace: &Path) -> Ended {
+    run(command, trace, &["--seccomp-bpf", "-y", "-xx"], "trace=getdents64", None)
+}
+
 /// Runs `command` with every call of a kind failing.
 pub fn failing(command: &Command, trace: &Path, kind: &str, error: &str) -> Ended {
     let inject = format!("inject={kind}:error={error}");

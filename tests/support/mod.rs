@@ -3,6 +3,7 @@
 pub(crate) mod android_tree;
 pub mod browsers;
 pub mod device;
+pub mod phone;
 pub mod plans;
 pub mod run;
 pub mod shop;

@@ -7,8 +7,6 @@
 //! (from version 7), then per entry u64 hash, i64 last used (microseconds
 //! since 1601), u64 packed size; at the end i64 the folder's time.
 
-use std::collections::HashMap;
-
 use super::entry::INITIAL_MAGIC;
 use crate::store::read_at::{u32_le, u64_le};
 
@@ -72,9 +70,18 @@ pub(super) fn check_index(bytes: &[u8], len: u64) -> Result<(), Wrong> {
 /// A sound real index.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct RealIndex {
-    /// When each entry was last used, in nanoseconds since 1970. Caches that
-    /// keep another number in its place (Service Worker scripts) have none.
-    pub(super) last_used: HashMap<u64, i128>,
+    /// The hash of each entry's key and the number that tells when it was last
+    /// used, sorted.
+    used: Vec<(u64, u64)>,
+}
+
+impl RealIndex {
+    /// When the entry was last used, in nanoseconds since 1970. Caches that
+    /// keep another number in its place (Service Worker scripts) do not tell.
+    pub(super) fn last_used(&self, hash: u64) -> Option<i128> {
+        let at = self.used.binary_search_by_key(&hash, |(hash, _)| *hash).ok()?;
+        time_ns(self.used.get(at)?.1)
+    }
 }
 
 /// Reads and checks the content of `the-real-index`.
@@ -132,9 +139,10 @@ pub(super) fn read_real_index(bytes: &[u8]) -> Result<RealIndex, Wrong> {
         ));
     }
     let records = payload.get(start as usize..).unwrap_or_default().chunks_exact(ENTRY as usize);
-    let last_used =
-        records.take(count as usize).filter_map(|r| Some((u64_le(r, 0)?, time_ns(u64_le(r, 8)?)?))).collect();
-    Ok(RealIndex { last_used })
+    let mut used: Vec<(u64, u64)> =
+        records.take(count as usize).filter_map(|r| Some((u64_le(r, 0)?, u64_le(r, 8)?))).collect();
+    used.sort_unstable();
+    Ok(RealIndex { used })
 }
 
 /// A time of the index in nanoseconds since 1970; `None` for what is no time
@@ -173,7 +181,7 @@ mod tests {
     fn a_sound_index_gives_the_times_of_its_entries() {
         let us = 11_644_473_600_000_000 + 1_700_000_000_000_000;
         let index = read_real_index(&sound(9, &[(1, us), (2, 688)])).unwrap();
-        assert_eq!(index.last_used, HashMap::from([(1, 1_700_000_000_000_000_000)]));
+        assert_eq!((index.last_used(1), index.last_used(2)), (Some(1_700_000_000_000_000_000), None));
         assert!(read_real_index(&sound(6, &[(1, us)])).is_ok());
         assert!(read_real_index(&sound(10, &[])).is_err());
     }

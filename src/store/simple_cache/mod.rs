@@ -315,7 +315,7 @@ pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
             entry.bytes += more.listed.meta.size;
             entry.files.push(more.rel());
         }
-        entry.last_used_ns = used.last_used.get(&hash).map_or(newest, |used| newest.max(*used));
+        entry.last_used_ns = used.last_used(hash).map_or(newest, |used| newest.max(used));
         if whole { out.entries.push(entry) } else { out.leftovers.push(entry) }
     }
     out.leftovers.extend(listing.leftovers.into_iter().map(|(rel, meta)| CacheEntry {

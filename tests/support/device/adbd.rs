@@ -37,6 +37,23 @@ pub enum Lie {
     Huge,
 }
 
+/// What begins to go wrong in the middle of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mid {
+    /// The cable is out before the request is looked at.
+    Cut,
+    /// The request is done, and nobody is told.
+    CutAfter,
+    /// The cable is out, and the device stays offline afterwards.
+    Offline,
+    /// The cable is out, and afterwards this computer is not allowed any more.
+    Unauthorised,
+    Freeze,
+    Lie(Lie),
+    /// The disk is full from then on.
+    Full,
+}
+
 /// What goes wrong, from now on; each can be switched on and off at any time.
 #[derive(Debug, Default)]
 pub struct Faults {
@@ -53,8 +70,8 @@ pub struct Faults {
     /// After so many requests more, the request is done and the connection is
     /// cut right after.
     pub cut_after: Countdown,
-    /// After so many requests more, everything freezes.
-    pub freeze_at: Countdown,
+    /// After so many requests more, that begins.
+    pub mid: Mutex<Option<(i64, Mid)>>,
     /// After so many bytes more to the host, the connection is cut.
     pub cut_bytes: Countdown,
     pub lie: Mutex<Option<Lie>>,
@@ -77,23 +94,38 @@ impl Countdown {
 
     /// Takes `by` off; true when that reaches the end, once.
     fn reached(&self, by: i64) -> bool {
-        let before = self.0.load(Ordering::SeqCst);
-        if before < 0 {
-            return false;
-        }
-        let now = before - by;
-        self.0.store(now.max(-1), Ordering::SeqCst);
-        now < 0
+        // In one step: a fault that is switched off meanwhile stays off.
+        let less = |before: i64| (before >= 0).then(|| (before - by).max(-1));
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok_and(|before| before < by)
     }
 }
 
 impl Faults {
+    /// Has something begin after so many requests more.
+    pub fn begin(&self, after: i64, what: Mid) {
+        *self.mid.lock().unwrap() = Some((after, what));
+    }
+
+    /// What begins with this request.
+    fn due(&self) -> Option<Mid> {
+        let mut mid = self.mid.lock().unwrap();
+        let (left, what) = mid.as_mut()?;
+        if *left > 0 {
+            *left -= 1;
+            return None;
+        }
+        let what = *what;
+        *mid = None;
+        Some(what)
+    }
+
     /// Everything works again.
     pub fn heal(&self) {
         for flag in [&self.unauthorised, &self.offline, &self.frozen, &self.shell_v1_only] {
             flag.store(false, Ordering::SeqCst);
         }
-        for count in [&self.cut_before, &self.cut_after, &self.freeze_at, &self.cut_bytes] {
+        *self.mid.lock().unwrap() = None;
+        for count in [&self.cut_before, &self.cut_after, &self.cut_bytes] {
             count.set(-1);
         }
         self.slow_ms.store(0, Ordering::SeqCst);
@@ -241,13 +273,28 @@ impl Connection {
                 if slow > 0 && content.len() < 8192 {
                     std::thread::sleep(Duration::from_millis(slow));
                 }
-                if faults.freeze_at.reached(1) {
-                    faults.frozen.store(true, Ordering::SeqCst);
+                match faults.due() {
+                    None => {}
+                    Some(Mid::Cut) => {
+                        this.hang_up();
+                        return Ok(());
+                    }
+                    Some(Mid::CutAfter) => cut_after = true,
+                    Some(mid @ (Mid::Offline | Mid::Unauthorised)) => {
+                        let flag = if mid == Mid::Offline { &faults.offline } else { &faults.unauthorised };
+                        flag.store(true, Ordering::SeqCst);
+                        this.hang_up();
+                        return Ok(());
+                    }
+                    Some(Mid::Freeze) => faults.frozen.store(true, Ordering::SeqCst),
+                    Some(Mid::Lie(lie)) => *faults.lie.lock().unwrap() = Some(lie),
+                    Some(Mid::Full) => super::becomes_full(&this.shared.root),
                 }
                 if faults.cut_before.reached(1) {
                     this.hang_up();
+                    return Ok(());
                 }
-                cut_after = faults.cut_after.reached(1);
+                cut_after |= faults.cut_after.reached(1);
             }
             this.shared.freeze();
             match command {

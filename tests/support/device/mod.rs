@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use shopmend::sample::android;
 use shopmend::sample::harm::Roots;
 
-pub use adbd::{Daemon, Faults, Lie};
+pub use adbd::{Daemon, Faults, Lie, Mid};
 pub use root::{Model, Su, lacking, own};
 
 use super::run::Run;
@@ -50,7 +50,13 @@ impl AdbServer {
 
     /// A run of the program that uses this server.
     pub fn run(&self) -> Run {
-        Run::new().env("ANDROID_ADB_SERVER_PORT", self.port.to_string()).env("SHOPMEND_ADB_TIMEOUT", "6")
+        Run::new().env("ANDROID_ADB_SERVER_PORT", self.port.to_string()).env("SHOPMEND_ADB_TIMEOUT", "30")
+    }
+
+    /// Whether a device does what it is asked: adb lists one whose connection
+    /// has just ended as `device` for a moment more.
+    fn answers(&self, address: &str) -> bool {
+        self.adb(&["-s", address, "shell", "true"]).status.success()
     }
 
     /// Connects a device and waits until adb calls it that.
@@ -62,7 +68,7 @@ impl AdbServer {
             self.adb(&["connect", address]);
             let listed = String::from_utf8_lossy(&self.adb(&["devices"]).stdout).into_owned();
             let line = listed.lines().find(|l| l.starts_with(address)).unwrap_or_default();
-            if line.ends_with(state) {
+            if line.ends_with(state) && (state != "device" || self.answers(address)) {
                 return;
             }
             assert!(Instant::now() < end, "{address} should be {state}: {listed}");
@@ -87,6 +93,16 @@ pub struct TestDevice {
     pub daemon: Daemon,
 }
 
+/// See [`TestDevice::becomes_full`].
+fn becomes_full(root: &Path) {
+    let (tar, new) = (root.join("system/bin/tar"), root.join("system/bin/tar.new"));
+    let script = "#!/system/bin/sh\nhead -c 5512 | toybox tar -xomf - 2>/dev/null\ncat >/dev/null\n\
+        echo 'tar: xwrite: No space left on device' >&2\nexit 1\n";
+    std::fs::write(&new, script).unwrap();
+    std::fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::rename(new, tar).unwrap();
+}
+
 impl TestDevice {
     /// With both apps, every store healthy.
     pub fn with_apps(model: Model) -> Self {
@@ -98,9 +114,21 @@ impl TestDevice {
     /// With the TikTok app alone.
     pub fn with_tiktok(model: Model) -> Self {
         let this = Self::empty(model);
-        android::tiktok(this.root(), std::time::SystemTime::now()).unwrap();
-        own(this.root());
+        root::put_tiktok(this.root(), false);
         this
+    }
+
+    /// With the TikTok app alone: a damaged message database, torn
+    /// preferences with a sound backup, stale caches.
+    pub fn damaged(model: Model) -> Self {
+        let this = Self::empty(model);
+        root::put_tiktok(this.root(), true);
+        this
+    }
+
+    /// Puts it as [`TestDevice::damaged`] made it.
+    pub fn damage_anew(&self) {
+        root::put_tiktok(self.root(), true);
     }
 
     /// Without any app's data.
@@ -139,12 +167,7 @@ impl TestDevice {
     /// another app fills up; the look at the free space before tells nothing
     /// of it.
     pub fn becomes_full(&self) {
-        let tar = self.root().join("system/bin/tar");
-        std::fs::remove_file(&tar).unwrap();
-        let script = "#!/system/bin/sh\nhead -c 5512 | toybox tar -xomf - 2>/dev/null\ncat >/dev/null\n\
-            echo 'tar: xwrite: No space left on device' >&2\nexit 1\n";
-        std::fs::write(&tar, script).unwrap();
-        std::fs::set_permissions(&tar, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        becomes_full(self.root());
     }
 
     /// There is room again.

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use shopmend::sample::android;
+use shopmend::sample::harm::{Harm, Roots};
 
 /// The app's own user.
 pub const APP: u32 = 10_123;
@@ -64,12 +65,17 @@ const TOOLS: &[&str] = &[
 /// Programs that run as the system.
 const SERVICES: &[&str] = &["pm", "am", "dumpsys", "cmd"];
 
+/// What is wrong with the damaged sample, besides its caches being stale.
+const DAMAGE: &[Harm] = &[Harm::MessagesPage, Harm::PrefsTorn];
+
 /// How root is reached on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Su {
     None,
     /// `su -c COMMAND`.
     Magisk,
+    /// The same, and not to be seen unless it is allowed.
+    Kernel,
     /// `su 0 COMMAND`.
     Aosp,
     /// There, but the person said no.
@@ -124,12 +130,64 @@ pub fn lacking() -> Option<String> {
     (!missing.is_empty()).then(|| format!("not installed: {}", missing.join(", ")))
 }
 
+/// A folder that lives as long as this process; those of earlier ones go.
+fn lasting(name: &str) -> PathBuf {
+    let (temp, prefix) = (std::env::temp_dir(), format!("shopmend-{name}-"));
+    for entry in fs::read_dir(&temp).unwrap().flatten() {
+        let pid = entry.file_name().to_str().and_then(|n| n.strip_prefix(&prefix)?.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let made = temp.join(format!("{prefix}{}", std::process::id()));
+    let _ = fs::remove_dir_all(&made);
+    fs::create_dir(&made).unwrap();
+    made.canonicalize().unwrap()
+}
+
+/// The TikTok app's data with its owners, made once and copied to each device.
+fn sample(is_damaged: bool) -> &'static Path {
+    static MADE: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+    MADE[usize::from(is_damaged)].get_or_init(|| {
+        let top = lasting(if is_damaged { "device-damaged" } else { "device-healthy" });
+        android::tiktok(&top, SystemTime::now()).unwrap();
+        for harm in if is_damaged { DAMAGE } else { &[] } {
+            harm.apply(&Roots::new(&top, android::TIKTOK)).unwrap();
+        }
+        own(&top);
+        top
+    })
+}
+
+/// Puts the TikTok app's data on the device, in place of what is there.
+pub fn put_tiktok(root: &Path, is_damaged: bool) {
+    for place in ["data/data", "data/media/0/Android/data"] {
+        let old = root.join(place).join(android::TIKTOK);
+        if old.exists() {
+            fs::remove_dir_all(&old).unwrap();
+        }
+        let from = sample(is_damaged).join(place).join(android::TIKTOK);
+        // Times of folders as well.
+        let to = root.join(place);
+        assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+    }
+    own_tops(root);
+    let list = root.join("data/system/packages.list");
+    let listed = fs::read_to_string(&list).unwrap();
+    let mut mine = String::new();
+    for line in listed.lines().filter(|l| l.starts_with(android::TIKTOK)) {
+        mine.push_str(line);
+        mine.push('\n');
+    }
+    fs::write(list, mine).unwrap();
+}
+
 /// The parts that all devices share by hard link: tools, libraries, helper.
 fn system() -> &'static Path {
-    static SYSTEM: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let made = SYSTEM.get_or_init(|| {
-        let tmp = tempfile::Builder::new().prefix("shopmend-device-system-").tempdir().unwrap();
-        let top = tmp.path();
+    static SYSTEM: OnceLock<PathBuf> = OnceLock::new();
+    SYSTEM.get_or_init(|| {
+        let made = lasting("device-system");
+        let top = made.as_path();
         fs::create_dir_all(top.join("bin")).unwrap();
         fs::create_dir_all(top.join("lib")).unwrap();
         for program in ["mksh", "toybox"] {
@@ -150,9 +208,8 @@ fn system() -> &'static Path {
             Command::new("cc").args(["-O1", "-static", "-o"]).arg(&helper).arg(&source).output().unwrap();
         assert!(built.status.success(), "cc: {}", String::from_utf8_lossy(&built.stderr));
         fs::set_permissions(&helper, fs::Permissions::from_mode(0o6755)).unwrap();
-        tmp
-    });
-    made.path()
+        made
+    })
 }
 
 pub fn which(program: &str) -> PathBuf {
@@ -233,7 +290,7 @@ pub fn build(root: &Path, model: &Model) {
     match model.su {
         Su::Aosp => fs::write(root.join("etc/su-aosp"), "").unwrap(),
         Su::Denied => fs::write(root.join("etc/su-denied"), "").unwrap(),
-        Su::None | Su::Magisk => {}
+        Su::None | Su::Magisk | Su::Kernel => {}
     }
     scripts(root, model);
     for (dir, mode) in [
@@ -366,6 +423,11 @@ pub fn own(root: &Path) {
             own_tree(&shared, &|_, dir| (APP, EXT_DATA, if dir { 0o2770 } else { 0o660 }));
         }
     }
+    own_tops(root);
+}
+
+/// The same for the folders above the apps' in the shared storage.
+fn own_tops(root: &Path) {
     for dir in ["data/media", "data/media/0", "data/media/0/Android", "data/media/0/Android/data"] {
         let path = root.join(dir);
         std::os::unix::fs::chown(&path, Some(1023), Some(EXT_DATA)).unwrap();
