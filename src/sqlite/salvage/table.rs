@@ -208,6 +208,11 @@ impl Desk<'_> {
             if let Some(why) = unvouched {
                 doubts.push(whole(why.into()));
             }
+            let last = reader.slots.len().checked_sub(1);
+            if last.is_some_and(|field| self.map.place(field).is_none()) {
+                let reason = "its record has more values than the statement of its table has columns";
+                doubts.push(whole(reason.into()));
+            }
             if self.tree.shape.kind == TreeKind::Rowid && !leaf.range.holds(found.cell.rowid) {
                 doubts.push(whole("its key does not belong on its page: it may be another".into()));
             }
