@@ -20,6 +20,7 @@ mod properties;
 mod races;
 mod repair;
 mod salvage;
+mod salvage_repair;
 mod salvage_traps;
 mod schedule;
 mod scripts;
