@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::Platform;
 use crate::plan::Only;
+use crate::schedule::{At, Scheduler};
 
 /// Checks and repairs the local data of TikTok Shop (Seller Center), TikTok
 /// and the browsers they run in, without losing anything.
@@ -204,6 +205,9 @@ pub enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Run unattended, by the system's own scheduler
+    #[command(subcommand)]
+    Schedule(Schedule),
     /// Print a completion script
     Completions {
         /// The shell
@@ -410,6 +414,43 @@ pub enum Profile {
         #[command(flatten)]
         place: Where,
     },
+}
+
+/// The scheduling commands.
+#[derive(Debug, Subcommand)]
+pub enum Schedule {
+    /// Print what the system's scheduler needs, for you to install
+    Print(SchedulePrint),
+}
+
+/// What `schedule print` takes.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("every").required(true))]
+pub struct SchedulePrint {
+    /// Every night
+    #[arg(long, group = "every")]
+    pub daily: bool,
+    /// In the night of each Sunday
+    #[arg(long, group = "every")]
+    pub weekly: bool,
+    /// In the night of the first of each month
+    #[arg(long, group = "every")]
+    pub monthly: bool,
+    /// The time of the day
+    #[arg(long, value_name = "HH:MM", default_value = "03:30")]
+    pub at: At,
+    /// Back up and clear stale cache instead of only looking
+    #[arg(long)]
+    pub cleanup: bool,
+    /// Only this app (may be repeated)
+    #[arg(long = "app", value_name = "ID")]
+    pub apps: Vec<String>,
+    /// The scheduler, instead of this system's own
+    #[arg(long = "for", value_name = "SCHEDULER")]
+    pub scheduler: Option<Scheduler>,
+    /// Write the files into this folder instead; none may be there yet
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
 }
 
 /// A time span in nanoseconds.

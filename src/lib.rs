@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `cli`, `run`, [`exit`], [`error`] | the door: parse, run, exit |
 //! | `report` | one result, several formats |
+//! | `schedule` | unattended runs for the systems' schedulers |
 //! | `repair` | execute a plan: back up, clear, rebuild, swap, undo |
 //! | `vault` | content-addressed, verified backups |
 //! | [`plan`], `guard` | what would be done; what may never be touched |
@@ -48,6 +49,7 @@ pub mod report;
 pub mod run;
 pub mod sample;
 pub mod scan;
+pub mod schedule;
 pub mod sqlite;
 pub mod store;
 pub mod vault;

@@ -2,14 +2,18 @@
 //! later.
 
 use std::fs;
+use std::path::Path;
+use std::process::Child;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use shopmend::exit::Exit;
 
-use crate::support::device::{AdbServer, Model, Su, TestDevice};
-use crate::support::phone::{can, tidy};
+use crate::support::device::{AdbServer, Daemon, Mid, Model, Su, TestDevice};
+use crate::support::phone::{Precious, can, messages, messages_are_well, on, tidy};
+use crate::support::run::Run;
+use crate::support::tree::Snapshot;
 
 #[test]
 fn a_bench_of_twenty_with_three_faulty_ones() {
@@ -77,4 +81,84 @@ fn a_bench_of_twenty_with_three_faulty_ones() {
     if let Some(path) = std::env::var_os("SHOPMEND_BENCH_OUT") {
         fs::write(path, format!("{} {}", single.as_secs_f64(), took.as_secs_f64())).unwrap();
     }
+}
+
+/// The devices of a batch's summary.
+fn summary(report: &Path) -> Vec<Value> {
+    let document: Value = serde_json::from_slice(&fs::read(report.join("summary.json")).unwrap()).unwrap();
+    document["devices"].as_array().unwrap().clone()
+}
+
+/// Waits until something holds, for as long as the batch runs.
+fn until(batch: &mut Child, what: &str, holds: &dyn Fn() -> bool) {
+    while !holds() {
+        assert!(batch.try_wait().unwrap().is_none(), "the batch ended before {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn phones_that_are_plugged_in_later_or_again_have_their_turn() {
+    if !can("phones_that_are_plugged_in_later_or_again_have_their_turn") {
+        return;
+    }
+    let phone = |serial: &str| TestDevice::damaged(Model::new(serial, 33).su(Su::Magisk));
+    let (first, later, lost) = (phone("W1"), phone("W2"), phone("W3"));
+    let adb = AdbServer::start();
+    adb.connect(&first.address(), "device");
+    adb.connect(&lost.address(), "device");
+    lost.faults().begin(20, Mid::Cut);
+    let run = adb.run();
+    let out = tempfile::tempdir().unwrap();
+    let report = out.path().join("report");
+    let wanted =
+        ["batch", "scan", "--all-devices", "--root", "--wait", "5", "--report", report.to_str().unwrap()];
+    let mut batch = run.command(wanted).spawn().unwrap();
+    drop(batch.stdin.take());
+    // The first one is done, the one that is lost has been asked.
+    until(&mut batch, "the first was done", &|| report.join("W1.json").is_file());
+    adb.connect(&later.address(), "device");
+    until(&mut batch, "one was lost", &|| {
+        let asked = lost.daemon.shared.asked.lock().unwrap().len();
+        asked > 20
+    });
+    adb.connect(&lost.address(), "device");
+    let ended = batch.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!(ended.status.code(), Some(i32::from(Exit::Findings.code())), "{said}");
+    let devices = summary(&report);
+    let serials: Vec<&str> = devices.iter().map(|d| d["serial"].as_str().unwrap()).collect();
+    assert_eq!(serials, ["W1", "W2", "W3"], "{said}");
+    assert!(devices.iter().all(|d| d["exit"] == 1 && d["verdicts"]["damaged"] == 2), "{devices:#?}");
+}
+
+#[test]
+fn records_belong_to_the_phone_whatever_its_address() {
+    if !can("records_belong_to_the_phone_whatever_its_address") {
+        return;
+    }
+    let model = Model::new("H1", 33).su(Su::Magisk);
+    let mut device = TestDevice::damaged(model.clone());
+    let (before, precious) = (Snapshot::of(&device.data()), Precious::of(&device));
+    let old = fs::metadata(device.root().join(messages())).unwrap();
+    let adb = AdbServer::start();
+    adb.connect(&device.address(), "device");
+    let run = adb.run();
+    // A copy of everything that is no cache, and nothing else.
+    on(&run, &device, true, &["backup"]).expect(Exit::Ok);
+    before.assert_same(&Snapshot::of(&device.data()));
+    let own = Run::new().state(run.state_path().join("devices/H1"));
+    let listed = own.call(["vault", "list"]).expect(Exit::Ok);
+    assert!(listed.stdout.contains("_im.db") && listed.stdout.contains("aweme.db"), "{listed}");
+    own.call(["vault", "verify"]).expect(Exit::Ok);
+    on(&run, &device, true, &["repair", "--yes"]).expect(Exit::Ok);
+    messages_are_well(&device, &old);
+    precious.assert_untouched();
+    adb.adb(&["disconnect", &device.address()]);
+    let root = device.root().to_path_buf();
+    device.daemon = Daemon::start(&root, model);
+    adb.connect(&device.address(), "device");
+    // By the number that is on the phone itself.
+    run.call(["undo", "--device=H1", "--root"]).expect(Exit::Ok);
+    before.assert_same(&Snapshot::of(&device.data()));
 }

@@ -4,6 +4,7 @@
 mod support;
 
 mod android;
+mod android_adbd;
 mod android_batch;
 mod android_faults;
 mod browser_stores;
@@ -19,7 +20,9 @@ mod properties;
 mod races;
 mod repair;
 mod salvage;
+mod salvage_repair;
 mod salvage_traps;
+mod schedule;
 mod scripts;
 mod sqlite_check;
 mod sqlite_live;

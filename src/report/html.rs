@@ -27,6 +27,7 @@ h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .3re
 .card b { display: block; font-size: 1.4rem }
 table { border-collapse: collapse; width: 100%; margin-top: .5rem } th { text-align: left; font-weight: 600 }
 td, th { border-top: 1px solid var(--line); padding: .4rem .5rem .4rem 0; vertical-align: top }
+td code { display: block; min-width: 14rem }
 td.n { text-align: right; white-space: nowrap; padding-right: 1rem }
 .v { border-radius: 1rem; padding: .05rem .6rem; font-size: .85rem; white-space: nowrap; color: #fff }
 .healthy { background: #2e7d32 } .stale { background: #b26a00 } .damaged { background: #c62828 }

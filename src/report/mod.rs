@@ -4,11 +4,13 @@
 mod document;
 mod html;
 mod json;
+mod log;
 mod text;
 
 pub use document::{Document, Phase, StoreDoc, Summary, TargetDoc};
 pub use html::html;
 pub use json::json;
+pub use log::log;
 pub use text::{Style, finding_lines, outcome, plan, text};
 
 /// A size for people: `312.4 MiB`.

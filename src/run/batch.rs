@@ -2,11 +2,11 @@
 //! process, records and a report of its own, so that one that hangs, lies or
 //! is unplugged holds up nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -102,7 +102,9 @@ struct Batch<'a> {
     /// What an earlier run of the same batch did, by serial number.
     earlier: BTreeMap<String, Record>,
     lines: MultiProgress,
-    taken: Mutex<BTreeSet<String>>,
+    /// The devices that had a turn, by the hardware's serial number: adb's
+    /// name, and whether the turn is not over yet.
+    taken: Mutex<BTreeMap<String, (String, bool)>>,
     records: Mutex<Vec<Record>>,
 }
 
@@ -160,12 +162,15 @@ impl Batch<'_> {
     fn run(&self) -> Result<()> {
         let jobs = self.wanted.jobs.unwrap_or(8).clamp(1, 64);
         let mut waiting: Vec<Attached> = Vec::new();
-        let mut seen: BTreeSet<(String, bool)> = BTreeSet::new();
+        let mut seen: BTreeMap<String, bool> = BTreeMap::new();
         let mut news = |all: Vec<Attached>, waiting: &mut Vec<Attached>| {
             let mut any = false;
-            for adb in all {
-                // One that was not ready and is now gets another turn.
-                if self.is_wanted(&adb) && seen.insert((adb.serial.clone(), adb.is_ready())) {
+            // One that is plugged in again gets another turn, as one that was
+            // not ready and is now.
+            seen.retain(|serial, _| all.iter().any(|a| a.serial == *serial));
+            for adb in all.into_iter().filter(|a| self.is_wanted(a)) {
+                let before = seen.insert(adb.serial.clone(), adb.is_ready());
+                if before.is_none() || (before == Some(false) && adb.is_ready()) {
                     waiting.push(adb);
                     any = true;
                 }
@@ -241,10 +246,15 @@ impl Batch<'_> {
         let text = printable(&format!("{}{model}: {}", record.serial, record.sentence()));
         // A closed output must not end the work on the other devices.
         let _ = self.session.console.print(&format!("{text}\n"));
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that was not ready at first has its record replaced.
-        records.retain(|r| r.adb_serial != record.adb_serial);
-        records.push(record);
+        {
+            let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+            // One that was not ready at first has its record replaced.
+            records.retain(|r| r.adb_serial != record.adb_serial);
+            records.push(record);
+        }
+        for (name, busy) in self.taken().values_mut() {
+            *busy &= *name != adb.serial;
+        }
     }
 
     fn work(&self, adb: &Attached, line: &ProgressBar) -> Option<Record> {
@@ -261,12 +271,50 @@ impl Batch<'_> {
         if !asked {
             return None;
         }
-        if !self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(serial.clone()) {
+        if !self.take(adb, &serial)? {
             let why = format!("another attached device calls itself {serial} as well; do it by itself");
             return Some(Record::failed(&adb.serial, adb, Exit::Device, why));
         }
+        Some(self.turn(adb, line, device))
+    }
+
+    fn taken(&self) -> MutexGuard<'_, BTreeMap<String, (String, bool)>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a device may have its turn: not when another one goes by its
+    /// number; `None` when it was done before it was plugged in again.
+    fn take(&self, adb: &Attached, serial: &str) -> Option<bool> {
+        loop {
+            {
+                let mut taken = self.taken();
+                match taken.get(serial) {
+                    Some((other, _)) if *other != adb.serial => return Some(false),
+                    // Its old turn finds out that it was unplugged.
+                    Some((_, true)) => {}
+                    Some((_, false)) if self.is_done(serial) => return None,
+                    Some((_, false)) | None => {
+                        taken.insert(serial.to_owned(), (adb.serial.clone(), true));
+                        return Some(true);
+                    }
+                }
+            }
+            if self.session.control.is_cancelled() {
+                return None;
+            }
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn is_done(&self, serial: &str) -> bool {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.iter().any(|r| r.serial == serial && r.is_done())
+    }
+
+    fn turn(&self, adb: &Attached, line: &ProgressBar, device: Device) -> Record {
+        let serial = device.facts.serial;
         if let Some(done) = self.earlier.get(&serial) {
-            return Some(Record { earlier: true, adb_serial: adb.serial.clone(), ..done.clone() });
+            return Record { earlier: true, adb_serial: adb.serial.clone(), ..done.clone() };
         }
         line.set_prefix(format!("{serial} {}", device.facts.model));
         line.set_message(match self.wanted.what {
@@ -278,7 +326,7 @@ impl Batch<'_> {
             Err(e) => Record::failed(&serial, adb, Exit::Failed, e.to_string()),
         };
         record.model = device.facts.model;
-        Some(record)
+        record
     }
 
     /// One device's own process: the same command that a person would give.

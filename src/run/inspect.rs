@@ -162,7 +162,9 @@ pub(super) fn scan(
     let mut found = inspect(session, wanted, device.as_ref(), &options, memory.as_mut())?;
     found.scan.notes.extend(remark);
     let exit = found.exit();
-    output(session, &found.document(Phase::Scan, exit), report)?;
+    let document = found.document(Phase::Scan, exit);
+    report::log(&document);
+    output(session, &document, report)?;
     // The program ends here: the system takes the memory back at once, which
     // takes much longer path by path.
     std::mem::forget(found);
@@ -436,6 +438,7 @@ impl<'a> Job<'a> {
 
     /// Writes the report file, or the report in another format.
     fn finish(&self, document: &Document) -> Result<()> {
+        report::log(document);
         match &self.report {
             Some(wanted) if wanted.format != cli::Format::Text || wanted.report.is_some() => {
                 output(self.session, document, wanted)

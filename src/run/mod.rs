@@ -7,13 +7,14 @@ mod devices;
 mod inspect;
 mod profiles;
 mod salvage;
+mod schedule;
 mod upkeep;
 
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::cli::{Cli, Command, Global};
+use crate::cli::{Cli, Command, Global, Schedule};
 use crate::config::Config;
 use crate::console::{Bars, Console};
 use crate::control::Control;
@@ -108,14 +109,16 @@ pub fn run() -> Exit {
         dispatch(&session, cli.command)
     });
     bars.clear();
-    match outcome {
+    let exit = match outcome {
         Ok(exit) if control.is_cancelled() => exit.worst(Exit::Interrupted),
         Ok(exit) => exit,
         Err(e) => {
             report_error(&e);
             e.kind().exit()
         }
-    }
+    };
+    tracing::info!(exit = exit.code(), meaning = exit.meaning(), "end");
+    exit
 }
 
 /// Logging, signals and the configuration.
@@ -170,6 +173,7 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
             salvage::salvage(session, &damaged, &output, schema_from.as_deref(), no_doubtful, &format)
         }
         Some(Command::Check { paths, deep, format }) => check::check(session, &paths, deep, &format),
+        Some(Command::Schedule(Schedule::Print(wanted))) => schedule::print(session, &wanted),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "shopmend", &mut script);

@@ -9,11 +9,12 @@ use super::cells::{Cell, strict};
 use super::chain::Chains;
 use super::pages::Pages;
 use super::scan::{NOBODY, PageKind, Scan};
+use super::shape::TreeKind;
+use super::table::same;
 use super::tree::Tree;
 use crate::control::{Cancelled, Control};
 use crate::sqlite::format::PageType;
 use crate::sqlite::record::{self, Slot, ValueRef};
-use crate::sqlite::salvaged::Value;
 
 /// Deepest tree that is followed.
 const MAX_DEPTH: usize = 20;
@@ -39,7 +40,8 @@ pub(super) struct Nameless {
 }
 
 /// The trees that no tree of the schema has, by their topmost page: interior
-/// pages that nothing points to, and leaves that nothing points to.
+/// pages that nothing points to, and leaves that nothing points to, empty ones
+/// included.
 ///
 /// # Errors
 /// When cancelled.
@@ -70,9 +72,8 @@ pub(super) fn nameless(
     let mut out = Vec::new();
     let mut seen: HashSet<u32> = HashSet::new();
     for top in 2..=pages.count {
-        let info = scan.info(top);
-        let PageKind::Sound(kind) = info.kind else { continue };
-        if named.contains(&top) || !lone(top) || (kind.is_leaf() && info.cells == 0) {
+        let PageKind::Sound(kind) = scan.info(top).kind else { continue };
+        if named.contains(&top) || !lone(top) {
             continue;
         }
         let mut tree = Nameless { top, has_rowid: kind.is_table(), whole: true, ..Nameless::default() };
@@ -104,8 +105,19 @@ pub(super) fn nameless(
 /// A record as far as it stands on its page.
 pub(super) struct Entry {
     pub rowid: i64,
-    /// `None` where the value goes on elsewhere.
-    pub values: Vec<Option<Value>>,
+    pub slots: Vec<Slot>,
+    pub local: Vec<u8>,
+}
+
+impl Entry {
+    /// A value; `None` where it goes on elsewhere.
+    pub(super) fn value(&self, field: usize) -> Option<ValueRef<'_>> {
+        self.slots.get(field).and_then(|s| record::slot_value(s, &self.local))
+    }
+
+    fn values(&self) -> impl Iterator<Item = Option<ValueRef<'_>>> {
+        self.slots.iter().map(|s| record::slot_value(s, &self.local))
+    }
 }
 
 /// Reads records of nameless trees.
@@ -129,13 +141,11 @@ impl<'a> Reader<'a> {
         if strict(&self.buf, head_at, usable, &mut self.cells, &mut self.slots).is_none() {
             return;
         }
-        for (i, cell) in self.cells.iter().enumerate().filter(|(i, c)| wanted(*i, c)) {
+        for (_, cell) in self.cells.iter().enumerate().filter(|(i, c)| wanted(*i, c)) {
             let local = cell.local_bytes(&self.buf);
             if record::decode(local, cell.payload, &mut self.slots).is_ok() {
-                let value = |s: &Slot| record::slot_value(s, local).map(ValueRef::to_value);
-                out.push(Entry { rowid: cell.rowid, values: self.slots.iter().map(value).collect() });
+                out.push(Entry { rowid: cell.rowid, slots: self.slots.clone(), local: local.to_vec() });
             }
-            let _ = i;
         }
     }
 
@@ -156,7 +166,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The row of a key.
-    fn row(&mut self, table: &Nameless, rowid: i64) -> Option<Entry> {
+    pub(super) fn row(&mut self, table: &Nameless, rowid: i64) -> Option<Entry> {
         let at = table.pages.partition_point(|p| self.scan.info(*p).last < rowid);
         let page = *table.pages.get(at)?;
         if self.scan.info(page).first > rowid {
@@ -176,11 +186,11 @@ impl<'a> Reader<'a> {
         let entries = self.some(index, ENTRIES);
         let (mut rows, mut asked, mut met) = (0, 0, 0);
         for entry in &entries {
-            let (key, values) = entry.values.split_last()?;
-            let Some(Value::Integer(rowid)) = key else { return None };
-            let Some(row) = self.row(table, *rowid) else { continue };
+            let last = entry.slots.len().checked_sub(1)?;
+            let Some(ValueRef::Integer(rowid)) = entry.value(last) else { return None };
+            let Some(row) = self.row(table, rowid) else { continue };
             rows += 1;
-            for value in values.iter().flatten() {
+            for value in entry.values().take(last).flatten() {
                 asked += 1;
                 met += usize::from(holds(&row, value));
             }
@@ -216,7 +226,7 @@ impl<'a> Reader<'a> {
             self.page(*page, &|_, _| true, &mut out);
             open.retain(|e| {
                 !out.iter().any(|row| {
-                    row.values.len() >= e.values.len() && e.values.iter().flatten().all(|v| holds(row, v))
+                    row.slots.len() >= e.slots.len() && e.values().flatten().all(|v| holds(row, v))
                 })
             });
             if open.len() * 20 < entries.len() {
@@ -224,6 +234,20 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(!entries.is_empty() && open.len() * 20 < entries.len())
+    }
+
+    /// Most and fewest fields of a record.
+    pub(super) fn widths(&mut self, tree: &Nameless) -> Option<(usize, usize)> {
+        let mut out: Option<(usize, usize)> = None;
+        let mut entries = Vec::new();
+        for page in &tree.pages {
+            entries.clear();
+            self.page(*page, &|_, _| true, &mut entries);
+            for n in entries.iter().map(|e| e.slots.len()) {
+                out = Some(out.map_or((n, n), |(most, fewest)| (most.max(n), fewest.min(n))));
+            }
+        }
+        out
     }
 
     /// How many fields make the key of a tree without rowids: the fewest by
@@ -237,12 +261,11 @@ impl<'a> Reader<'a> {
             self.page(*page, &|_, _| true, &mut out);
             for pair in out.windows(2) {
                 let [a, b] = pair else { continue };
-                let equal = a.values.iter().zip(&b.values).take_while(|(x, y)| x == y).count();
+                let equal = a.values().zip(b.values()).take_while(|(x, y)| x == y).count();
                 need = need.max(equal + 1);
             }
-            let has_null =
-                |e: &Entry| e.values.iter().take(need).any(|v| matches!(v, Some(Value::Null)));
-            if out.iter().any(|e| has_null(e) || e.values.len() < need) {
+            let has_null = |e: &Entry| e.values().take(need).any(|v| v == Some(ValueRef::Null));
+            if out.iter().any(|e| has_null(e) || e.slots.len() < need) {
                 return None;
             }
         }
@@ -251,15 +274,8 @@ impl<'a> Reader<'a> {
 }
 
 /// Whether a row has that value somewhere; a value that goes on elsewhere may be it.
-fn holds(row: &Entry, value: &Value) -> bool {
-    let same = |own: &Option<Value>| match (own, value) {
-        (None, _) => true,
-        (Some(Value::Integer(i)), Value::Real(r)) | (Some(Value::Real(r)), Value::Integer(i)) => {
-            (*i as f64).to_bits() == r.to_bits()
-        }
-        (Some(own), value) => own == value,
-    };
-    row.values.iter().any(same) || matches!(value, Value::Integer(n) if *n == row.rowid)
+fn holds(row: &Entry, value: ValueRef<'_>) -> bool {
+    row.values().any(|own| own.is_none_or(|own| same(own, value))) || value == ValueRef::Integer(row.rowid)
 }
 
 /// A tree of the schema as one without a name, to be compared with such.
@@ -272,7 +288,7 @@ pub(super) fn of_tree(scan: &Scan, tree: &Tree) -> Nameless {
     let records = pages.iter().map(|p| u64::from(scan.info(*p).cells)).sum();
     Nameless {
         top: tree.root,
-        has_rowid: tree.shape.kind == super::shape::TreeKind::Rowid,
+        has_rowid: tree.shape.kind == TreeKind::Rowid,
         pages,
         interior: tree.interior.clone(),
         records,

@@ -11,12 +11,14 @@
 //! | what each page is by itself | `scan` |
 //! | the schema, and its mending | `schema`, `mend` |
 //! | which pages each tree reaches, and which of these are not its own | `tree`, `verify`, `stranger` |
-//! | pages that lost their parent, or their whole schema | `place`, `infer` |
+//! | trees and pages that lost their root, their parent or their whole schema | `forest`, `adopt`, `place`, `infer` |
 //! | rows out of cells | `cells`, `chain`, `rows`, `table` |
 //! | what indexes say of rows | `witness` |
 
+mod adopt;
 pub mod cells;
 pub mod chain;
+mod forest;
 pub mod grid;
 pub mod infer;
 pub mod logs;
@@ -35,6 +37,10 @@ pub mod tree;
 pub mod verify;
 pub mod witness;
 
+#[cfg(test)]
+mod crafted;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
 
@@ -341,6 +347,7 @@ impl Salvager {
             walker.walk(&self.pages, &mut scan, tree, SCHEMA_TREE + 1 + i as u32);
             tree::throw_out_strangers(&mut scan, tree);
         }
+        self.adopt(&mut scan, &mut trees, control)?;
         let suspects = verify::verify(&self.pages, &mut scan, &mut trees, control)?;
         stranger::throw_out_copies(&self.pages, &mut scan, &mut trees, control)?;
         // In a sound database an odd page is a habit of the app.
@@ -400,6 +407,35 @@ impl Salvager {
         }
         let damaged = schema.incomplete || trees.iter().any(|t| is_hurt(&scan, t));
         Ok(Structure { scan, schema, trees, chains, free, homeless, wanted, damaged })
+    }
+
+    /// Finds the trees whose root numbers are lost, when all else is there.
+    fn adopt(&self, scan: &mut Scan, trees: &mut [Tree], control: &Control) -> Result<(), Cancelled> {
+        if trees.iter().all(|t| t.root != 0) {
+            return Ok(());
+        }
+        let header = self.probe.header;
+        let (trunk, count) = header.map_or((0, 0), |h| (h.freelist_trunk, h.freelist_count));
+        let (mut free, _) = tree::free_list(&self.pages, scan, trunk, count);
+        free.extend(place::loose_free_pages(&self.pages, scan));
+        let chains = Chains::new(scan, &|_| true);
+        let mapped = place::has_pointer_map(&self.pages);
+        let destroyed = (2..=self.pages.count).filter(|&page| {
+            let info = scan.info(page);
+            let explained = info.owner != NOBODY
+                || chains.uses(page)
+                || free.contains(&page)
+                || page == self.pages.lock_page()
+                || (mapped && (page - 2) % (self.pages.usable() / 5 + 1) == 0);
+            !explained && !matches!(info.kind, PageKind::Sound(_))
+        });
+        // Where many pages are destroyed, what stands alone may be a part of a tree.
+        let destroyed = destroyed.count() as u32;
+        if destroyed <= 1 + self.pages.count / 100 {
+            let forest = forest::nameless(&self.pages, scan, &chains, &free, control)?;
+            adopt::adopt(&self.pages, scan, trees, &forest, destroyed == 0, control)?;
+        }
+        Ok(())
     }
 
     /// By damaged table: the rows that its sound pages lack, by its indexes.

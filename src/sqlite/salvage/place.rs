@@ -23,6 +23,8 @@ struct Fit {
     tree: usize,
     /// Records that are usual there.
     usual: usize,
+    /// Records whose values are usual there, short ones included.
+    alike: usize,
     /// Records that the schema lets through.
     lawful: usize,
     records: usize,
@@ -289,7 +291,8 @@ impl Placer {
             fits.retain(Fit::borne_out);
             fits.sort_by_key(|f| std::cmp::Reverse(f.agreement.agree));
         } else {
-            fits.retain(|f| !f.denied());
+            // What the schema merely lets through is no sign that it belongs there.
+            fits.retain(|f| !f.denied() && (f.alike * 2 >= f.records || by_map == Some(f.tree)));
         }
         let Some(best) = fits.first().copied() else { return false };
         let close = |f: &Fit| {
@@ -395,22 +398,9 @@ impl Placer {
                 };
                 let mut cells = look(Range::default());
                 if holes_only && tree.shape.kind == TreeKind::Rowid {
-                    // A destroyed cell may read as any key: most keys tell the place.
-                    let mut keys: Vec<i64> = cells.iter().map(|c| c.rowid).collect();
-                    keys.sort_unstable();
-                    let quarter = |n: usize| keys.get(keys.len() * n / 4).copied();
-                    if let (Some(low), Some(key), Some(high)) = (quarter(1), quarter(2), quarter(3)) {
-                        let spans = self.spans.get(number);
-                        range = spans.and_then(|spans| room_around(spans, tree, key));
-                        let far = high.saturating_sub(low).max(keys.len() as i64).saturating_mul(4);
-                        let near = Range {
-                            above: Some(low.saturating_sub(far)),
-                            up_to: Some(high.saturating_add(far)),
-                        };
-                        range = range.map(|r| r.and(near));
-                    }
+                    range = self.spans.get(number).and_then(|s| room_of_most(s, tree, &cells));
                     if let Some(range) = range
-                        && !keys.iter().all(|k| range.holds(*k))
+                        && !cells.iter().all(|c| range.holds(c.rowid))
                     {
                         cells = look(range);
                     }
@@ -421,7 +411,7 @@ impl Placer {
             if cells.is_empty() || (kind == PageKind::Unknown && cells.len() < 3) {
                 continue;
             }
-            let (mut usual, mut lawful, mut records, mut log) = (0, 0, 0, 0.0);
+            let (mut usual, mut alike, mut lawful, mut records, mut log) = (0, 0, 0, 0, 0.0);
             for cell in &cells {
                 let local = cell.local_bytes(&self.buf);
                 if record::decode(local, cell.payload, &mut self.slots).is_err() {
@@ -429,6 +419,7 @@ impl Placer {
                 }
                 records += 1;
                 usual += usize::from(tree.shape.usual(&self.slots));
+                alike += usize::from(tree.shape.usual_classes(&self.slots));
                 lawful += usize::from(tree.shape.lawful(&self.slots));
                 log += tree.shape.likelihood(&self.slots, local);
             }
@@ -439,15 +430,29 @@ impl Placer {
                 let taken = self.borne_out.get(&number);
                 wanted.agreement(all, &cells, &self.buf, &mut self.slots, taken)
             });
+            let mut keys: Vec<i64> = cells.iter().map(|c| c.rowid).collect();
+            if sound
+                && holes_only
+                && tree.shape.kind == TreeKind::Rowid
+                && let Some(spans) = self.spans.get(number)
+                && !keys.first().zip(keys.last()).is_some_and(|(a, b)| has_room(spans, tree, *a, *b))
+                && let Some(room) = room_of_most(spans, tree, &cells)
+                && keys.iter().filter(|k| room.holds(**k)).count() * 5 >= keys.len() * 4
+            {
+                // One changed key is no reason that the others have no place.
+                keys.retain(|k| room.holds(*k));
+                range = Some(room);
+            }
             out.push(Fit {
                 agreement,
                 tree: number,
                 usual,
+                alike,
                 lawful,
                 records,
                 likelihood: log / records as f64,
-                first: cells.iter().map(|c| c.rowid).min().unwrap_or(0),
-                last: cells.iter().map(|c| c.rowid).max().unwrap_or(0),
+                first: keys.iter().min().copied().unwrap_or(0),
+                last: keys.iter().max().copied().unwrap_or(0),
                 range,
             });
         }
@@ -517,6 +522,18 @@ pub(super) fn reclaim(
         }
     }
     Ok(())
+}
+
+/// The room that most of a page's keys have in a tree: a destroyed cell may
+/// read as any key.
+fn room_of_most(taken: &BTreeMap<i64, i64>, tree: &Tree, cells: &[Cell]) -> Option<Range> {
+    let mut keys: Vec<i64> = cells.iter().map(|c| c.rowid).collect();
+    keys.sort_unstable();
+    let quarter = |n: usize| keys.get(keys.len() * n / 4).copied();
+    let (low, middle, high) = (quarter(1)?, quarter(2)?, quarter(3)?);
+    let far = high.saturating_sub(low).max(keys.len() as i64).saturating_mul(4);
+    let near = Range { above: Some(low.saturating_sub(far)), up_to: Some(high.saturating_add(far)) };
+    room_around(taken, tree, middle).map(|room| room.and(near))
 }
 
 /// The tree that a page belongs to, or whose lost root it is.

@@ -78,6 +78,7 @@ pub fn read_rows(pages: &Pages, scan: &mut Scan) -> (Vec<SchemaRow>, Option<Enco
         leaves: Vec::new(),
         holes: Vec::new(),
         interior: Vec::new(),
+        indexes: Vec::new(),
     };
     Walker::default().walk(pages, scan, &mut tree, SCHEMA_TREE);
     let mut list: Vec<u32> = tree.leaves.iter().map(|l| l.page).collect();
@@ -244,12 +245,6 @@ impl Schema {
             .collect();
     }
 
-    /// Number of the object that is the table `name`.
-    #[must_use]
-    pub fn table_object(&self, name: &str) -> Option<usize> {
-        self.objects.iter().position(|o| o.kind == ObjectKind::Table && o.name.eq_ignore_ascii_case(name))
-    }
-
     /// A tree for every table and index that has one, not yet walked.
     /// [`SCHEMA_TREE`] is number 1, so the first of these is number 2.
     #[must_use]
@@ -264,6 +259,7 @@ impl Schema {
             leaves: Vec::new(),
             holes: Vec::new(),
             interior: Vec::new(),
+            indexes: Vec::new(),
         };
         for (i, (object, table)) in self.objects.iter().zip(&self.tables).enumerate() {
             if let Some(table) = table {
@@ -271,12 +267,24 @@ impl Schema {
                 trees.push(blank(i, trees.len(), Shape::of_table(table), object.root_page));
             }
         }
+        let named: HashMap<String, usize> = self
+            .objects
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|(_, o)| o.kind == ObjectKind::Table)
+            .map(|(i, o)| (o.name.to_ascii_lowercase(), i))
+            .collect();
         for (i, (object, index)) in self.objects.iter().zip(&self.indexes).enumerate() {
             let Some(index) = index else { continue };
-            let Some(owner) = self.table_object(&object.table) else { continue };
+            let Some(&owner) = named.get(&object.table.to_ascii_lowercase()) else { continue };
             let (Some(tree), Some(Some(table))) = (of_object.get(&owner), self.tables.get(owner)) else {
                 continue;
             };
+            let number = trees.len();
+            if let Some(of) = trees.get_mut(*tree) {
+                of.indexes.push(number);
+            }
             trees.push(blank(i, *tree, Shape::of_index(index, table), object.root_page));
         }
         trees

@@ -239,7 +239,15 @@ impl Shape {
     #[must_use]
     #[inline]
     pub fn lawful(&self, slots: &[Slot]) -> bool {
-        self.count_fits(slots.len(), false)
+        self.count_fits(slots.len(), false) && self.lawful_classes(slots)
+    }
+
+    /// Whether the schema lets the values through, or such were seen; a record
+    /// may be as short as any, for what was seen so far may all be newer.
+    #[must_use]
+    #[inline]
+    pub fn lawful_classes(&self, slots: &[Slot]) -> bool {
+        slots.len() <= self.fields.len()
             && self.fields.iter().zip(slots).all(|(f, s)| (f.lawful | f.seen) & class_bit(s.serial) != 0)
     }
 
@@ -248,6 +256,13 @@ impl Shape {
     #[inline]
     pub fn usual(&self, slots: &[Slot]) -> bool {
         self.count_fits(slots.len(), true)
+            && self.fields.iter().zip(slots).all(|(f, s)| (f.usual | f.seen) & class_bit(s.serial) != 0)
+    }
+
+    /// Whether the values are such as are usual here, however short the record is.
+    #[must_use]
+    pub fn usual_classes(&self, slots: &[Slot]) -> bool {
+        slots.len() <= self.fields.len()
             && self.fields.iter().zip(slots).all(|(f, s)| (f.usual | f.seen) & class_bit(s.serial) != 0)
     }
 

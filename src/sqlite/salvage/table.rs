@@ -208,6 +208,9 @@ impl Desk<'_> {
             if let Some(why) = unvouched {
                 doubts.push(whole(why.into()));
             }
+            if self.tree.shape.kind == TreeKind::Rowid && !leaf.range.holds(found.cell.rowid) {
+                doubts.push(whole("its key does not belong on its page: it may be another".into()));
+            }
             let placed_by = match (leaf.how, found.pointed || sound) {
                 (_, false) => PlacedBy::Carved,
                 (How::Reached, _) => PlacedBy::Tree,
@@ -412,7 +415,7 @@ fn whole(reason: String) -> Doubt {
 }
 
 /// Whether two values are one to SQLite.
-fn same(a: ValueRef<'_>, b: ValueRef<'_>) -> bool {
+pub(super) fn same(a: ValueRef<'_>, b: ValueRef<'_>) -> bool {
     use ValueRef::{Integer, Real};
     match (a, b) {
         (Integer(i), Real(r)) | (Real(r), Integer(i)) => (i as f64).to_bits() == r.to_bits(),

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::cells::{Cell, recover, strict};
 use super::pages::Pages;
-use super::rows::found_on;
 use super::scan::{NOBODY, PageKind, Scan};
 use super::shape::{Shape, TreeKind};
 use crate::sqlite::record::Slot;
@@ -80,6 +79,8 @@ pub struct Tree {
     pub holes: Vec<Hole>,
     /// Interior pages that it claims.
     pub interior: Vec<u32>,
+    /// Of a table: the numbers of its indexes' trees.
+    pub indexes: Vec<usize>,
 }
 
 /// Deepest tree that is followed; SQLite's own limit.
@@ -164,8 +165,12 @@ impl Walker {
     fn records(&mut self, pages: &Pages, tree: &Tree, step: &Step) -> usize {
         pages.read(step.page, &mut self.buf);
         let (head_at, kind) = (Pages::head_at(step.page), tree.shape.kind.leaf());
-        let (usable, count) = (pages.usable(), pages.count);
-        found_on(&self.buf, head_at, usable, kind, &tree.shape, step.range, count, None).cells.len()
+        // Nothing is known yet of what is usual in the tree.
+        let mut fits = |c: &Cell, slots: &[Slot]| {
+            let in_place = tree.shape.kind != TreeKind::Rowid || step.range.holds(c.rowid);
+            (in_place && c.overflow <= pages.count && (slots.is_empty() || tree.shape.lawful(slots))).into()
+        };
+        recover(&self.buf, head_at, pages.usable(), kind, &mut fits).cells.len()
     }
 
     /// Claims an interior page and puts its children on the stack, rightmost

@@ -11,6 +11,8 @@ use super::tree::{Hole, Tree};
 use crate::control::{Cancelled, Control};
 use crate::sqlite::record::{self, Slot};
 
+/// Most trees that a leaf is compared with.
+const MOST_TREES: usize = 2000;
 /// How many records of a page are learnt from.
 const LEARN: usize = 16;
 /// Most pages per tree that shapes are learnt from in detail.
@@ -72,7 +74,7 @@ pub fn verify(
             *n += 1;
         }
         // The slots of the last record are still at hand.
-        if trees.iter().enumerate().any(|(i, other)| {
+        if trees.iter().enumerate().take(MOST_TREES).any(|(i, other)| {
             i != number && other.shape.kind.leaf() == tree.shape.kind.leaf() && other.shape.usual(&slots)
         }) {
             suspects.push(page);
@@ -94,7 +96,7 @@ pub fn verify(
                 continue;
             }
             let info = scan.info(page);
-            let elsewhere = trees.iter().enumerate().any(|(i, other)| {
+            let elsewhere = trees.iter().enumerate().take(MOST_TREES).any(|(i, other)| {
                 i != number
                     && other.shape.kind.leaf()
                         == trees.get(number).map_or(other.shape.kind.leaf(), |t| t.shape.kind.leaf())
@@ -129,7 +131,7 @@ pub(super) fn learn(buf: &[u8], cells: &[Cell], shape: &mut Shape, slots: &mut V
     let step = (cells.len() / LEARN).max(1);
     for cell in cells.iter().step_by(step) {
         let local = cell.local_bytes(buf);
-        if record::decode(local, cell.payload, slots).is_ok() && (!lawful || shape.lawful(slots)) {
+        if record::decode(local, cell.payload, slots).is_ok() && (!lawful || shape.lawful_classes(slots)) {
             shape.learn(slots, local);
         }
     }

@@ -84,9 +84,10 @@ impl Witnesses {
         me.need = me.key_fields;
         let layout = table.record_layout();
         me.defaults = layout.iter().map(|c| default_of(table, *c, encoding)).collect();
-        for (at, other) in source.trees.iter().enumerate() {
-            if other.shape.kind != TreeKind::Index || other.table != number || me.list.len() >= 64 {
-                continue;
+        for at in tree.indexes.iter().copied() {
+            let Some(other) = source.trees.get(at) else { continue };
+            if me.list.len() >= 64 {
+                break;
             }
             let Some(Some(index)) = schema.indexes.get(other.object) else { continue };
             let fields = index.record_layout(table);

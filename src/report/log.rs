@@ -1,0 +1,40 @@
+//! The report for the log: a line for each store that is not healthy, for each
+//! action and for the whole.
+
+use super::Document;
+use crate::model::Verdict;
+
+/// Writes what a document says to the log, when there is one.
+pub fn log(document: &Document) {
+    for target in &document.targets {
+        for store in target.stores.iter().filter(|s| s.verdict != Verdict::Healthy) {
+            let findings: Vec<&str> = store.findings.iter().map(|f| f.code.as_str()).collect();
+            tracing::info!(
+                app = target.app,
+                store = store.id,
+                path = store.path,
+                verdict = store.verdict.as_str(),
+                findings = findings.join(" "),
+                stale_bytes = store.stale.as_ref().map_or(0, |s| s.bytes),
+                "store"
+            );
+        }
+    }
+    if let Some(repair) = &document.repair {
+        for action in &repair.actions {
+            tracing::info!(
+                store = action.store,
+                path = action.path.to_text(),
+                op = action.op,
+                done = ?action.done,
+                files = action.files,
+                bytes = action.bytes,
+                reason = action.reason.as_deref().unwrap_or_default(),
+                "action"
+            );
+        }
+        tracing::info!(run = %repair.run, bytes_cleared = repair.bytes_cleared, "repair");
+    }
+    let counts: Vec<String> = document.summary.by_verdict.iter().map(|(v, n)| format!("{n} {v}")).collect();
+    tracing::info!(place = document.place, stores = counts.join(", "), "summary");
+}

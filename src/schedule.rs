@@ -1,0 +1,348 @@
+//! What the systems' own schedulers need to run shopmend unattended: a systemd
+//! user unit with its timer, a launchd property list, a Task Scheduler XML.
+//! Values only: nothing is installed, and every form is made on every system.
+
+use std::fmt::Write as _;
+
+use quick_xml::escape::escape;
+
+use crate::model::Platform;
+
+/// How often, always at night: missed runs are made up for where the scheduler
+/// can do that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Every {
+    Day,
+    /// On Sundays.
+    Week,
+    /// On the first of the month.
+    Month,
+}
+
+/// A time of the day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At {
+    /// 0 to 23.
+    pub hour: u8,
+    /// 0 to 59.
+    pub minute: u8,
+}
+
+impl std::str::FromStr for At {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no time: write hours and minutes, such as 03:30");
+        let (hour, minute) = text.split_once(':').ok_or_else(bad)?;
+        let number = |part: &str, below: u8| {
+            let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+            part.parse::<u8>().ok().filter(|n| digits && *n < below).ok_or_else(bad)
+        };
+        Ok(Self { hour: number(hour, 24)?, minute: number(minute, 60)? })
+    }
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02}:{:02}", self.hour, self.minute)
+    }
+}
+
+/// A run to be scheduled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The program and its arguments; the program's path is absolute.
+    pub command: Vec<String>,
+    /// What it does, in a few words.
+    pub about: &'static str,
+    pub every: Every,
+    pub at: At,
+}
+
+/// Which scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Scheduler {
+    /// A user unit and its timer (Linux)
+    Systemd,
+    /// A property list for ~/Library/LaunchAgents (macOS)
+    Launchd,
+    /// XML for schtasks /Create (Windows)
+    TaskScheduler,
+}
+
+impl Scheduler {
+    /// The one of a platform.
+    #[must_use]
+    pub fn of(platform: Platform) -> Self {
+        match platform {
+            Platform::Windows => Self::TaskScheduler,
+            Platform::Macos => Self::Launchd,
+            Platform::Linux | Platform::Android => Self::Systemd,
+        }
+    }
+
+    /// What a person runs after the files are where they belong.
+    #[must_use]
+    pub fn install(self) -> &'static str {
+        match self {
+            Self::Systemd => {
+                "put both files into ~/.config/systemd/user, then: systemctl --user enable --now shopmend.timer"
+            }
+            Self::Launchd => {
+                "put the file into ~/Library/LaunchAgents, then: launchctl bootstrap gui/$(id -u) ~/Library/LaunchAgents/shopmend.plist"
+            }
+            Self::TaskScheduler => "schtasks /Create /TN shopmend /XML shopmend.xml",
+        }
+    }
+}
+
+/// The files that tell a scheduler of a job: name and content.
+#[must_use]
+pub fn files(job: &Job, scheduler: Scheduler) -> Vec<(&'static str, String)> {
+    match scheduler {
+        Scheduler::Systemd => {
+            vec![("shopmend.service", service(job)), ("shopmend.timer", timer(job))]
+        }
+        Scheduler::Launchd => vec![("shopmend.plist", launchd(job))],
+        Scheduler::TaskScheduler => vec![("shopmend.xml", task(job))],
+    }
+}
+
+/// systemd.service(5). Findings are no failure of the unit; neither is an app
+/// that happens to run, for which the next time will do.
+fn service(job: &Job) -> String {
+    let command: Vec<String> = job.command.iter().map(|part| systemd_word(part)).collect();
+    format!(
+        "[Unit]\nDescription={}\n\n[Service]\nType=oneshot\nExecStart={}\nSuccessExitStatus=1 3 11\nNice=19\nIOSchedulingClass=idle\n",
+        job.about,
+        command.join(" ")
+    )
+}
+
+/// systemd.timer(5) and systemd.time(7).
+fn timer(job: &Job) -> String {
+    let days = match job.every {
+        Every::Day => "*-*-*",
+        Every::Week => "Sun *-*-*",
+        Every::Month => "*-*-01",
+    };
+    format!(
+        "[Unit]\nDescription={}\n\n[Timer]\nOnCalendar={days} {}:00\nPersistent=true\nRandomizedDelaySec=15min\n\n[Install]\nWantedBy=timers.target\n",
+        job.about, job.at
+    )
+}
+
+/// A word of `ExecStart=`, quoted as systemd.service(5) says: specifiers and
+/// variables are taken out of it.
+fn systemd_word(word: &str) -> String {
+    let mut out = String::from("\"");
+    for c in word.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            '%' | '$' => {
+                out.push(c);
+                out.push(c);
+            }
+            c if c.is_control() => {
+                for b in c.to_string().bytes() {
+                    let _ = write!(out, "\\x{b:02x}");
+                }
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// launchd.plist(5). A run that was slept through is made up for on waking.
+fn launchd(job: &Job) -> String {
+    let mut when = vec![("Hour", job.at.hour), ("Minute", job.at.minute)];
+    match job.every {
+        Every::Day => {}
+        Every::Week => when.push(("Weekday", 0)),
+        Every::Month => when.push(("Day", 1)),
+    }
+    let words = job.command.iter().map(|word| format!("    <string>{}</string>\n", escape(word.as_str())));
+    let words = words.collect::<Vec<_>>().concat();
+    let when = when.iter().map(|(key, n)| format!("    <key>{key}</key>\n    <integer>{n}</integer>\n"));
+    let when = when.collect::<Vec<_>>().concat();
+    format!(
+        r#"<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0">
+<dict>
+  <key>Label</key>
+  <string>shopmend</string>
+  <key>ProgramArguments</key>
+  <array>
+{words}  </array>
+  <key>StartCalendarInterval</key>
+  <dict>
+{when}  </dict>
+  <key>ProcessType</key>
+  <string>Background</string>
+  <key>LowPriorityIO</key>
+  <true/>
+</dict>
+</plist>
+"#
+    )
+}
+
+/// The Task Scheduler's schema 1.2. Its declaration names no encoding: the
+/// scheduler takes UTF-8 as well as the UTF-16 that it writes itself.
+fn task(job: &Job) -> String {
+    let schedule = match job.every {
+        Every::Day => "<ScheduleByDay><DaysInterval>1</DaysInterval></ScheduleByDay>".to_owned(),
+        Every::Week => {
+            "<ScheduleByWeek><WeeksInterval>1</WeeksInterval><DaysOfWeek><Sunday /></DaysOfWeek></ScheduleByWeek>"
+                .to_owned()
+        }
+        Every::Month => {
+            let months = [
+                "January", "February", "March", "April", "May", "June", "July", "August", "September",
+                "October", "November", "December",
+            ];
+            let months = months.map(|m| format!("<{m} />")).concat();
+            format!("<ScheduleByMonth><DaysOfMonth><Day>1</Day></DaysOfMonth><Months>{months}</Months></ScheduleByMonth>")
+        }
+    };
+    let (program, arguments) =
+        job.command.split_first().map_or(("", &[][..]), |(p, rest)| (p.as_str(), rest));
+    let arguments: Vec<String> = arguments.iter().map(|word| windows_word(word)).collect();
+    format!(
+        r#"<?xml version="1.0"?>
+<Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
+  <RegistrationInfo>
+    <Description>{}</Description>
+  </RegistrationInfo>
+  <Triggers>
+    <CalendarTrigger>
+      <StartBoundary>2026-01-01T{}:00</StartBoundary>
+      {schedule}
+    </CalendarTrigger>
+  </Triggers>
+  <Settings>
+    <MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>
+    <DisallowStartIfOnBatteries>true</DisallowStartIfOnBatteries>
+    <StartWhenAvailable>true</StartWhenAvailable>
+    <Priority>8</Priority>
+  </Settings>
+  <Actions>
+    <Exec>
+      <Command>{}</Command>
+      <Arguments>{}</Arguments>
+    </Exec>
+  </Actions>
+</Task>
+"#,
+        escape(job.about),
+        job.at,
+        escape(program),
+        escape(arguments.join(" ").as_str())
+    )
+}
+
+/// A word of a Windows command line, as the C runtime takes it apart: quoted
+/// when it has spaces or quotes, backslashes doubled before a quote.
+fn windows_word(word: &str) -> String {
+    if !word.is_empty() && !word.contains([' ', '\t', '"']) {
+        return word.to_owned();
+    }
+    let mut out = String::from("\"");
+    let mut backslashes = 0;
+    for c in word.chars() {
+        if c == '"' {
+            out.extend(std::iter::repeat_n('\\', backslashes + 1));
+        }
+        backslashes = if c == '\\' { backslashes + 1 } else { 0 };
+        out.push(c);
+    }
+    out.extend(std::iter::repeat_n('\\', backslashes));
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn job(words: &[&str], every: Every) -> Job {
+        Job {
+            command: words.iter().map(|&w| w.to_owned()).collect(),
+            about: "Look & see",
+            every,
+            at: At { hour: 3, minute: 5 },
+        }
+    }
+
+    #[test]
+    fn a_time_is_hours_and_minutes() {
+        assert_eq!("23:59".parse(), Ok(At { hour: 23, minute: 59 }));
+        for bad in ["", "3", "3:30", "24:00", "12:60", "-1:30", "+1:30", "12:3", "ab:cd"] {
+            assert!(bad.parse::<At>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_interval_is_said_in_each_schedulers_words() {
+        let told = |every, scheduler| {
+            files(&job(&["/bin/x"], every), scheduler).into_iter().map(|(_, text)| text).collect::<String>()
+        };
+        let cases = [
+            (Every::Day, "OnCalendar=*-*-* 03:05:00", "<DaysInterval>1<", None),
+            (Every::Week, "OnCalendar=Sun *-*-* 03:05:00", "<Sunday />", Some(("Weekday", 0))),
+            (Every::Month, "OnCalendar=*-*-01 03:05:00", "<Day>1</Day>", Some(("Day", 1))),
+        ];
+        for (every, calendar, trigger, key) in cases {
+            assert!(told(every, Scheduler::Systemd).contains(calendar));
+            assert!(told(every, Scheduler::TaskScheduler).contains(trigger));
+            let list = plist::Value::from_reader_xml(told(every, Scheduler::Launchd).as_bytes()).unwrap();
+            let when = list.as_dictionary().unwrap()["StartCalendarInterval"].as_dictionary().unwrap();
+            assert_eq!(when["Hour"].as_signed_integer(), Some(3));
+            assert_eq!(when["Minute"].as_signed_integer(), Some(5));
+            assert_eq!(when.len(), 2 + usize::from(key.is_some()));
+            if let Some((key, n)) = key {
+                assert_eq!(when[key].as_signed_integer(), Some(n));
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_for_systemd_and_windows() {
+        assert_eq!(systemd_word("/a b/50%$x\"\\"), r#""/a b/50%%$$x\"\\""#);
+        assert_eq!(systemd_word("a\nb"), r#""a\x0ab""#);
+        assert_eq!(windows_word(r"C:\Program Files\x\"), r#""C:\Program Files\x\\""#);
+        assert_eq!(windows_word(r#"a"b"#), r#""a\"b""#);
+        assert_eq!((windows_word("plain"), windows_word("")), ("plain".to_owned(), "\"\"".to_owned()));
+    }
+
+    proptest! {
+        /// Whatever a path holds, the XML forms stay whole and give it back.
+        #[test]
+        fn any_word_survives_the_xml(word in "[ -~äß]{0,20}") {
+            let job = job(&["/opt/shop mend", &word], Every::Week);
+            let list = plist::Value::from_reader_xml(launchd(&job).as_bytes()).unwrap();
+            let words = list.as_dictionary().unwrap()["ProgramArguments"].as_array().unwrap().clone();
+            let words: Vec<_> = words.iter().filter_map(|w| w.as_string()).collect();
+            prop_assert_eq!(words, vec!["/opt/shop mend", word.as_str()]);
+            let text = task(&job);
+            let mut reader = quick_xml::Reader::from_str(&text);
+            let mut depth = 0i32;
+            loop {
+                match reader.read_event().unwrap() {
+                    quick_xml::events::Event::Start(_) => depth += 1,
+                    quick_xml::events::Event::End(_) => depth -= 1,
+                    quick_xml::events::Event::Eof => break,
+                    _ => {}
+                }
+            }
+            prop_assert_eq!(depth, 0);
+        }
+    }
+}

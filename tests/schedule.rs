@@ -1,0 +1,106 @@
+//! Unattended runs: what `schedule print` makes is what a scheduler can run.
+
+use std::process::Command;
+
+use shopmend::exit::Exit;
+
+use crate::support::run::Run;
+use crate::support::shop::Shop;
+use crate::support::tree::{Snapshot, Tree};
+
+/// The words that launchd would run.
+fn launchd_words(text: &str) -> Vec<String> {
+    let list = plist::Value::from_reader_xml(text.as_bytes()).unwrap();
+    let words = list.as_dictionary().unwrap()["ProgramArguments"].as_array().unwrap();
+    words.iter().map(|w| w.as_string().unwrap().to_owned()).collect()
+}
+
+/// Runs them as a scheduler does: with little more than a home. The app of the
+/// test is in none of the built-in profiles, so where it is comes on top.
+#[track_caller]
+fn launch(words: &[String], shop: &Shop, exit: Exit) {
+    let (program, arguments) = words.split_first().unwrap();
+    let mut command = Command::new(program);
+    command.args(arguments).args(shop.args(&[])).env_clear().env("HOME", shop.run.home_path());
+    let out = command.output().unwrap();
+    assert_eq!(out.status.code(), Some(i32::from(exit.code())), "{words:?}: {out:?}");
+}
+
+/// What the first line of the log with that message tells.
+#[track_caller]
+fn logged(lines: &str, message: &str) -> serde_json::Value {
+    let all = lines.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()["fields"].take());
+    let mut found = all.filter(|f| f["message"] == message);
+    found.next().unwrap_or_else(|| panic!("no {message} in {lines}"))
+}
+
+/// The scheduled words are run as the scheduler would: a scan tells by its exit
+/// code and changes nothing, a cleanup clears; both leave a log.
+#[test]
+fn what_is_printed_does_its_job() {
+    let shop = Shop::new().aged();
+    let print = |more: &[&str]| {
+        let words = [&["schedule", "print", "--daily", "--for", "launchd"], more].concat();
+        launchd_words(&shop.run.call(words).expect(Exit::Ok).stdout)
+    };
+    let clearing = || {
+        let words = ["repair", "--dry-run", "--only", "clear", "--format", "json"];
+        shop.run.call(shop.args(&words)).json()["plan"]["actions"].as_array().unwrap().len()
+    };
+
+    let before = Snapshot::of(shop.home.path());
+    launch(&print(&[]), &shop, Exit::Findings);
+    before.assert_same(&Snapshot::of(shop.home.path()));
+    let log = shop.run.state_path().join("scheduled.log");
+    let lines = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(logged(&lines, "store")["path"], shop.at("cache").display().to_string());
+    assert_eq!(logged(&lines, "end")["exit"], 1);
+
+    assert!(clearing() > 0);
+    launch(&print(&["--cleanup"]), &shop, Exit::Ok);
+    assert_eq!(clearing(), 0);
+    let both = std::fs::read_to_string(&log).unwrap();
+    let lines = both.strip_prefix(&lines).unwrap();
+    assert_eq!(
+        (&logged(lines, "action")["op"], &logged(lines, "action")["done"]),
+        (&"clear".into(), &"Done".into())
+    );
+    assert_eq!(logged(lines, "end")["exit"], 0);
+}
+
+#[test]
+fn files_are_written_for_each_scheduler_and_never_over_others() {
+    let run = Run::new();
+    let tree = Tree::new();
+    let cases = [
+        ("systemd", &["shopmend.service", "shopmend.timer"][..], "ExecStart=", "systemctl --user enable"),
+        ("launchd", &["shopmend.plist"], "ProgramArguments", "launchctl bootstrap"),
+        ("task-scheduler", &["shopmend.xml"], "<Exec>", "schtasks /Create"),
+    ];
+    for (scheduler, names, inside, install) in cases {
+        let folder = tree.at(scheduler);
+        std::fs::create_dir(&folder).unwrap();
+        let folder_text = folder.display().to_string();
+        let words = ["schedule", "print", "--weekly", "--for", scheduler, "--to", &folder_text];
+        let out = run.call(words).expect(Exit::Ok);
+        assert!(out.stdout.contains(install), "{out}");
+        for name in names {
+            assert!(folder.join(name).is_file(), "{name}");
+        }
+        let first = std::fs::read_to_string(folder.join(names[0])).unwrap();
+        assert!(first.contains(inside) && first.contains("shopmend"), "{first}");
+        let again = run.call(words).expect(Exit::Failed);
+        assert!(again.stderr.contains(names[0]) && again.stderr.contains("--to"), "{again}");
+        assert_eq!(std::fs::read_to_string(folder.join(names[0])).unwrap(), first);
+    }
+}
+
+#[test]
+fn a_schedule_without_an_interval_is_refused() {
+    let run = Run::new();
+    for words in [&["schedule", "print"][..], &["schedule", "print", "--daily", "--weekly"]] {
+        run.call(words).expect(Exit::Usage);
+    }
+    let out = run.call(["schedule", "print", "--daily", "--at", "25:00"]).expect(Exit::Usage);
+    assert!(out.stderr.contains("03:30"), "{out}");
+}
