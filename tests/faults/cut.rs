@@ -65,6 +65,20 @@ impl Disk {
         let how =
             "open(F, '<', $ARGV[0]) or exit 1; my $how = pack('L', 2); ioctl(F, 0x8004587D, $how) or exit 1";
         assert!(quiet(Command::new("perl").args(["-e", how]).arg(self.path())), "the power cannot be cut");
+        // A browser of another test that starts just now may hold a copy of the
+        // mount in its sandbox: until it is gone, the same dead file system comes back.
+        for _ in 0..300 {
+            self.start_again();
+            let probe = self.path().join(".probe");
+            if std::fs::write(&probe, "x").and_then(|()| std::fs::remove_file(&probe)).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{} does not come back", self.path().display());
+    }
+
+    fn start_again(&self) {
         self.unmount();
         // The device gets another number, as after many a start of a machine.
         let taken =

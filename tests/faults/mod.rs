@@ -279,12 +279,12 @@ fn a_fault_at_any_call_of_the_recovery_loses_nothing() {
         let telling =
             |c: &&Call| c.point.kind.starts_with("rename") || c.point.kind.starts_with("unlink") || c.syncs();
         let at: Vec<Point> = points(&calls.iter().filter(telling).cloned().collect::<Vec<_>>());
-        whats.extend(share(at, at_most(6)).into_iter().map(then));
+        whats.extend(share(at, if all() { 32 } else { 6 }).into_iter().map(then));
     }
     let mut total = Swept::new("recovery");
     for (n, what) in whats.into_iter().enumerate() {
-        // Of all, each sixteenth with every fault, the others with some.
-        let one = sweep(&scene, &what, if all() && n % 16 == 0 { usize::MAX } else { 5 + n % 3 });
+        // Of all, each eighth with every fault, the others with some.
+        let one = sweep(&scene, &what, if all() && n % 8 == 0 { usize::MAX } else { 5 + n % 3 });
         total.cases += one.cases;
         total.missed += one.missed;
         total.lost.extend(one.lost);
