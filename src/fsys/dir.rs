@@ -82,8 +82,9 @@ impl At {
     }
 }
 
-/// How many entries one core looks at in one go.
-const PIECE: usize = 1024;
+/// How many entries one core looks at in one go: few at first, so that every
+/// core soon has some, then more, since many pieces take longer to merge.
+const PIECE: std::ops::RangeInclusive<usize> = 1024..=8192;
 
 /// How many bytes of names the system is asked for at once.
 const LISTING_BUFFER: usize = 64 * 1024;
@@ -271,10 +272,14 @@ impl Dir {
         // them are looked at on the other cores.
         rayon::in_place_scope(|scope| -> io::Result<()> {
             let mut names = Vec::new();
+            let mut given = 0;
+            let mut piece = *PIECE.start();
             self.each_name(|name, _| {
                 names.push(name.to_owned());
-                if names.len() == PIECE {
-                    let full = std::mem::replace(&mut names, Vec::with_capacity(PIECE));
+                if names.len() == piece {
+                    given += piece;
+                    piece = given.min(*PIECE.end());
+                    let full = std::mem::replace(&mut names, Vec::with_capacity(piece));
                     // Room made by the thread that will free it is at once used again.
                     let room = Vec::with_capacity(full.len());
                     scope.spawn(|_| keep(look(full, room)));

@@ -88,6 +88,19 @@ impl RelPath {
         self.followed_by(other.0.as_os_str())
     }
 
+    /// Whether it is what `base.join_rel(rest)` would be, without making that.
+    #[must_use]
+    pub fn is_joined(&self, base: &Self, rest: &Self) -> bool {
+        let [own, base, rest] = [self, base, rest].map(|path| path.0.as_os_str().as_encoded_bytes());
+        match (base.is_empty(), rest.is_empty()) {
+            (true, _) => own == rest,
+            (_, true) => own == base,
+            _ => own.strip_prefix(base).and_then(|own| own.strip_suffix(rest)).is_some_and(
+                |between| matches!(between, [separator] if std::path::is_separator(char::from(*separator))),
+            ),
+        }
+    }
+
     fn followed_by(&self, rest: &OsStr) -> Self {
         let own = self.0.as_os_str();
         let mut out = OsString::with_capacity(own.len() + 1 + rest.len());
@@ -328,6 +341,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn being_joined_is_told_without_joining(a in "(x(/x){0,2})?", b in "(x(/x){0,2})?", c in "(x(/x){0,4})?") {
+            let [a, b, c] = [a, b, c].map(|text| RelPath::new(text).unwrap());
+            prop_assert_eq!(c.is_joined(&a, &b), c == a.join_rel(&b));
+            prop_assert!(a.join_rel(&b).is_joined(&a, &b));
+        }
+
         #[test]
         #[cfg(unix)]
         fn text_is_reversible_for_any_bytes(names in prop::collection::vec(prop::collection::vec(1u8.., 1..12), 0..5)) {

@@ -181,11 +181,13 @@ struct Files<'a> {
 impl Files<'_> {
     /// Where the file at `path`, relative to the store, stands in its list.
     fn find(&mut self, path: &RelPath) -> Option<usize> {
-        let path = self.store.path.join_rel(path);
         let files = &self.store.files;
         let at = match files.get(self.next) {
-            Some(file) if file.path == path => self.next,
-            _ => files.binary_search_by(|f| f.path.cmp(&path)).ok()?,
+            Some(file) if file.path.is_joined(&self.store.path, path) => self.next,
+            _ => {
+                let path = self.store.path.join_rel(path);
+                files.binary_search_by(|f| f.path.cmp(&path)).ok()?
+            }
         };
         self.next = at + 1;
         Some(at)
