@@ -96,10 +96,10 @@ pub fn salvage(
     (report.integrity, report.proved_by) = (sound.verdict, sound.proved_by);
     report.notes.extend(sound.notes);
     control.safe_point()?;
-    if report.tables.is_empty() && report.orphans == 0 && report.damaged {
+    if report.has_nothing(options.expected) {
         return Err(SalvageError::Nothing {
             path: shown(input),
-            reason: "no row and no table could be read; try --schema-from with a healthy copy".into(),
+            reason: "no row could be read; try --schema-from with a healthy copy".into(),
         });
     }
     take_name(&made, output).map_err(cannot_write)?;

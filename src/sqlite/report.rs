@@ -134,13 +134,21 @@ impl SalvageReport {
         (sum(|t| t.recovered), sum(|t| t.doubtful + t.partial), sum(|t| t.lost + t.set_aside) + self.orphans)
     }
 
+    /// Whether a damaged database gave neither a table nor a row, or no row
+    /// where it is known to have had some: empty tables are no repair.
+    #[must_use]
+    pub fn has_nothing(&self, expected: Option<&BTreeMap<String, u64>>) -> bool {
+        let rows = self.in_tables() + self.orphans + self.tables.iter().map(|t| t.set_aside).sum::<u64>();
+        let had_rows = expected.is_some_and(|all| all.values().any(|n| *n > 0));
+        self.damaged && rows == 0 && (self.tables.is_empty() || had_rows)
+    }
+
     /// 0 when nothing was lost or is doubtful, 3 when something was, 4 when
     /// nothing could be rebuilt.
     #[must_use]
     pub fn exit(&self) -> Exit {
         let (_, doubtful, lost) = self.totals();
-        let rows = self.in_tables() + self.orphans + self.tables.iter().map(|t| t.set_aside).sum::<u64>();
-        if self.damaged && rows == 0 && self.tables.is_empty() {
+        if self.has_nothing(None) {
             Exit::RolledBack
         } else if doubtful + lost + self.doubts > 0
             || !self.dropped.is_empty()
@@ -252,6 +260,7 @@ impl TableReport {
 pub(super) fn is_damaged(read: &ReadReport) -> bool {
     let p = &read.pages;
     p.damaged + p.reattached + p.unreadable + read.orphans > 0
+        || read.schema_incomplete
         || !read.notes.is_empty()
         || read
             .tables
