@@ -91,7 +91,7 @@ pub(super) fn infer(
             key_fields: 0,
         };
         let number = trees.len();
-        let mut tree = blank(schema.objects.len(), number, shape, top);
+        let mut tree = Tree::unwalked(schema.objects.len(), number, shape, top);
         let owner = SCHEMA_TREE + 1 + number as u32;
         Walker::default().walk_from(pages, scan, &mut tree, owner, top, Range::default(), How::Reattached);
         let Some((sql, fewest)) = statement(pages, scan, &tree.leaves, top, schema) else { continue };
@@ -177,7 +177,7 @@ fn keyed(
         let Ok(Statement::Table(table)) = ddl::parse(&sql) else { continue };
         let shape = Shape { seen_fields: fewest, ..Shape::of_table(&table) };
         let number = trees.len();
-        let mut tree = blank(schema.objects.len(), number, shape, one.top);
+        let mut tree = Tree::unwalked(schema.objects.len(), number, shape, one.top);
         let owner = SCHEMA_TREE + 1 + number as u32;
         let how = How::Reattached;
         Walker::default().walk_from(pages, scan, &mut tree, owner, one.top, Range::default(), how);
@@ -185,19 +185,6 @@ fn keyed(
         trees.push(tree);
     }
     Ok(())
-}
-
-fn blank(object: usize, table: usize, shape: Shape, root: u32) -> Tree {
-    Tree {
-        object,
-        table,
-        shape,
-        root,
-        leaves: Vec::new(),
-        holes: Vec::new(),
-        interior: Vec::new(),
-        indexes: Vec::new(),
-    }
 }
 
 /// Adds an inferred table to the schema.

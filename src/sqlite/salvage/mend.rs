@@ -219,51 +219,35 @@ fn char_index(text: &str, byte: usize) -> usize {
 
 /// The words around a place: start and end in characters.
 fn near_words(text: &[char], at: usize) -> Vec<(usize, usize)> {
-    let is_word = |c: &char| c.is_alphanumeric() || *c == '_' || !c.is_ascii() || c.is_ascii_control();
-    let mut words = Vec::new();
-    let mut i = at.saturating_sub(REACH);
-    while i < text.len() && i <= at + 24 {
-        if text.get(i).is_some_and(is_word) {
-            let start = i;
-            while text.get(i).is_some_and(is_word) {
-                i += 1;
-            }
-            words.push((start, i));
-        } else {
-            i += 1;
-        }
-    }
+    let is_word = |c: char| c.is_alphanumeric() || c == '_' || !c.is_ascii() || c.is_ascii_control();
     // Runs without any blank hide hurt characters: also take everything between blanks.
-    let mut i = at.saturating_sub(REACH);
-    while i < text.len() && i <= at + 24 {
-        let blank = |c: &char| c.is_ascii_whitespace() || *c == '(' || *c == ')' || *c == ',';
-        if text.get(i).is_some_and(|c| !blank(c)) {
-            let start = i;
-            while text.get(i).is_some_and(|c| !blank(c)) {
-                i += 1;
-            }
-            words.push((start, i));
-        } else {
-            i += 1;
-        }
-    }
+    let between_blanks = |c: char| !c.is_ascii_whitespace() && !matches!(c, '(' | ')' | ',');
     // A hurt character may itself part a word.
-    let mut i = at.saturating_sub(REACH);
-    while i < text.len() && i <= at + 24 {
-        let blank = |c: &char| c.is_ascii_whitespace() || *c == ',';
-        if text.get(i).is_some_and(|c| !blank(c)) {
-            let start = i;
-            while text.get(i).is_some_and(|c| !blank(c)) {
-                i += 1;
-            }
-            words.push((start, i));
-        } else {
-            i += 1;
-        }
-    }
+    let between_commas = |c: char| !c.is_ascii_whitespace() && c != ',';
+    let mut words = near_runs(text, at, is_word);
+    words.extend(near_runs(text, at, between_blanks));
+    words.extend(near_runs(text, at, between_commas));
     words.sort_by_key(|(a, b)| (at.abs_diff(*a).min(at.abs_diff(*b)), *a));
     words.dedup();
     words
+}
+
+/// The runs of such characters around a place: start and end in characters.
+fn near_runs(text: &[char], at: usize, of: impl Fn(char) -> bool) -> Vec<(usize, usize)> {
+    let mut runs = Vec::new();
+    let mut i = at.saturating_sub(REACH);
+    while i < text.len() && i <= at + 24 {
+        let start = i;
+        while text.get(i).is_some_and(|c| of(*c)) {
+            i += 1;
+        }
+        if i > start {
+            runs.push((start, i));
+        } else {
+            i += 1;
+        }
+    }
+    runs
 }
 
 /// Replacements of one hurt word by the keywords that it is near to.

@@ -70,16 +70,7 @@ pub fn schema_shape() -> Shape {
 /// Reads the rows of `sqlite_schema`: those its tree reaches, and, when the
 /// tree has holes, those on pages that look like schema.
 pub fn read_rows(pages: &Pages, scan: &mut Scan) -> (Vec<SchemaRow>, Option<Encoding>, bool) {
-    let mut tree = Tree {
-        object: usize::MAX,
-        table: 0,
-        shape: schema_shape(),
-        root: 1,
-        leaves: Vec::new(),
-        holes: Vec::new(),
-        interior: Vec::new(),
-        indexes: Vec::new(),
-    };
+    let mut tree = Tree::unwalked(usize::MAX, 0, schema_shape(), 1);
     Walker::default().walk(pages, scan, &mut tree, SCHEMA_TREE);
     let mut list: Vec<u32> = tree.leaves.iter().map(|l| l.page).collect();
     let flawed = |p: &u32| !matches!(scan.info(*p).kind, PageKind::Sound(_));
@@ -251,20 +242,10 @@ impl Schema {
     pub fn trees(&self) -> Vec<Tree> {
         let mut trees: Vec<Tree> = Vec::new();
         let mut of_object: HashMap<usize, usize> = HashMap::new();
-        let blank = |object: usize, table: usize, shape: Shape, root: u32| Tree {
-            object,
-            table,
-            shape,
-            root,
-            leaves: Vec::new(),
-            holes: Vec::new(),
-            interior: Vec::new(),
-            indexes: Vec::new(),
-        };
         for (i, (object, table)) in self.objects.iter().zip(&self.tables).enumerate() {
             if let Some(table) = table {
                 of_object.insert(i, trees.len());
-                trees.push(blank(i, trees.len(), Shape::of_table(table), object.root_page));
+                trees.push(Tree::unwalked(i, trees.len(), Shape::of_table(table), object.root_page));
             }
         }
         let named: HashMap<String, usize> = self
@@ -285,7 +266,7 @@ impl Schema {
             if let Some(of) = trees.get_mut(*tree) {
                 of.indexes.push(number);
             }
-            trees.push(blank(i, *tree, Shape::of_index(index, table), object.root_page));
+            trees.push(Tree::unwalked(i, *tree, Shape::of_index(index, table), object.root_page));
         }
         trees
     }

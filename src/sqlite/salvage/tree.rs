@@ -83,6 +83,23 @@ pub struct Tree {
     pub indexes: Vec<usize>,
 }
 
+impl Tree {
+    /// A tree of which nothing but its root is known yet.
+    #[must_use]
+    pub fn unwalked(object: usize, table: usize, shape: Shape, root: u32) -> Self {
+        Self {
+            object,
+            table,
+            shape,
+            root,
+            leaves: Vec::new(),
+            holes: Vec::new(),
+            interior: Vec::new(),
+            indexes: Vec::new(),
+        }
+    }
+}
+
 /// Deepest tree that is followed; SQLite's own limit.
 const MAX_DEPTH: u32 = 20;
 
