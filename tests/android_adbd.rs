@@ -34,6 +34,11 @@ impl Daemon {
         let copy = |from: &Path, at: &Path| {
             let to = root.join(at.strip_prefix("/").unwrap_or(at));
             fs::create_dir_all(to.parent().unwrap()).unwrap();
+            // All devices share their libraries by hard link: writing into one
+            // would take it from under the programs that run on the others.
+            if to.exists() {
+                fs::remove_file(&to).unwrap();
+            }
             fs::copy(from, to).unwrap();
         };
         copy(&top.join(DAEMON), Path::new(DAEMON));
