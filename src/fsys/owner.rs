@@ -109,7 +109,8 @@ fn replaceable(above: &Meta, here: &Meta, me: u32) -> bool {
     !ours(above.uid) || (others_write && !(sticky && ours(here.uid)))
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt as _, symlink};

@@ -487,7 +487,8 @@ pub fn forget_cached(file: &File) {
     sys::forget_cached(file);
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::fs;
