@@ -122,6 +122,7 @@ pub(super) fn set_times(fd: impl AsFd, atime_ns: i128, mtime_ns: i128) -> io::Re
 /// File attributes of Windows for content that is elsewhere: `OFFLINE`,
 /// `RECALL_ON_OPEN` and `RECALL_ON_DATA_ACCESS` (Microsoft, "File Attribute
 /// Constants").
+#[cfg(not(target_vendor = "apple"))]
 const ELSEWHERE: u32 = 0x1000 | 0x0004_0000 | 0x0040_0000;
 
 /// macOS: `SF_DATALESS` in `st_flags` (`sys/stat.h`).
