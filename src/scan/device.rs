@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::fsys::{Dir, Space};
+
 /// A file system that targets lie on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Volume {
@@ -29,20 +31,23 @@ const LOW_INODES: u64 = 5_000;
 pub fn volumes<'a>(roots: impl Iterator<Item = &'a Path>) -> Vec<Volume> {
     let mut seen = BTreeMap::new();
     for root in roots {
-        let Ok(stat) = rustix::fs::stat(root) else { continue };
-        if let std::collections::btree_map::Entry::Vacant(slot) = seen.entry(stat.st_dev)
-            && let Ok(fs) = rustix::fs::statvfs(root)
+        // A device's own problems are looked for elsewhere.
+        if crate::fsys::is_remote(root) {
+            continue;
+        }
+        let Ok(dir) = Dir::open(root) else { continue };
+        let Ok(meta) = dir.meta() else { continue };
+        if let std::collections::btree_map::Entry::Vacant(slot) = seen.entry(meta.dev)
+            && let Ok(space) = dir.space()
         {
-            slot.insert(volume(root, &fs));
+            slot.insert(volume(root, space));
         }
     }
     seen.into_values().collect()
 }
 
-fn volume(path: &Path, fs: &rustix::fs::StatVfs) -> Volume {
-    let free_bytes = fs.f_bavail.saturating_mul(fs.f_frsize);
-    let free_inodes = (fs.f_files > 0).then_some(fs.f_favail);
-    let read_only = fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+fn volume(path: &Path, space: Space) -> Volume {
+    let Space { free: free_bytes, total: total_bytes, free_files: free_inodes, read_only } = space;
     let mut problems = Vec::new();
     if read_only {
         problems.push("mounted read-only: apps cannot save and nothing can be repaired".to_owned());
@@ -54,12 +59,5 @@ fn volume(path: &Path, fs: &rustix::fs::StatVfs) -> Volume {
     if free_inodes.is_some_and(|n| n < LOW_INODES) {
         problems.push(format!("only {} more files can be made", free_inodes.unwrap_or(0)));
     }
-    Volume {
-        path: path.to_path_buf(),
-        total_bytes: fs.f_blocks.saturating_mul(fs.f_frsize),
-        free_bytes,
-        free_inodes,
-        read_only,
-        problems,
-    }
+    Volume { path: path.to_path_buf(), total_bytes, free_bytes, free_inodes, read_only, problems }
 }

@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::fs::{File, FileTimes};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::bytes::bytes;
 use crate::fsys::{Dir, Meta};
 
 /// No more than this lies here at any time.
@@ -50,7 +50,7 @@ impl Mirror {
 
     /// Bytes that nobody else can guess: the folder's random name.
     pub(crate) fn secret(&self) -> Vec<u8> {
-        let mut out = self.folder.path().as_os_str().as_bytes().to_vec();
+        let mut out = self.folder.path().as_os_str().as_encoded_bytes().to_vec();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         out.extend(now.as_nanos().to_le_bytes());
         out
@@ -202,7 +202,7 @@ impl Heads {
 
     fn key(path: &Path, meta: &Meta) -> [u8; 16] {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(path.as_os_str().as_bytes());
+        hasher.update(&bytes(path));
         hasher.update(&[0]);
         hasher.update(&meta.size.to_le_bytes());
         hasher.update(&meta.mtime_ns.to_le_bytes());

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::bytes::bytes;
 use super::super::listing::{self, FORMAT};
 use super::super::tier::Reach;
 use super::words::{bounded, complaint_about, error_of};
-use super::{AT_ONCE, ENTER, Files, GO, LISTING, MAX_LISTING};
+use super::{AT_ONCE, ENTER, Files, GO, LISTING, MAX_LISTING, slices};
 use crate::fsys::{Entry, Kind, Listed, Meta, RelPath, Remote as _, Space};
-use std::os::unix::ffi::OsStrExt as _;
 
 /// What a listing found, and what it could not look into.
 type Found = (Vec<(PathBuf, Meta)>, Vec<(PathBuf, io::Error)>);
@@ -39,7 +39,7 @@ impl Files {
     pub(super) fn stat_one(&self, path: &Path) -> io::Result<Meta> {
         let mark = self.mark();
         let script = format!("{ENTER}stat -c '{mark}{FORMAT}' \"$1\"");
-        let said = self.call(self.reach(path)?, &script, &[path.as_os_str().as_bytes()])?;
+        let said = self.call(self.reach(path)?, &script, &[&bytes(path)])?;
         if !said.starts_with(mark.as_bytes()) {
             return Err(error_of(&String::from_utf8_lossy(&said)));
         }
@@ -65,8 +65,8 @@ impl Files {
         );
         let mut out = HashMap::new();
         for part in paths.chunks(AT_ONCE) {
-            let arguments: Vec<&[u8]> = part.iter().map(|p| p.as_os_str().as_bytes()).collect();
-            let said = self.call(reach, &script, &arguments)?;
+            let arguments: Vec<_> = part.iter().map(|p| bytes(p)).collect();
+            let said = self.call(reach, &script, &slices(&arguments))?;
             let cut = memchr::memmem::find(&said, end.as_bytes());
             let (found, complaints) = cut
                 .and_then(|at| Some((said.get(..at)?, said.get(at + end.len()..)?)))
@@ -133,7 +133,7 @@ impl Files {
         }
         match self.stat(path)?.kind {
             Kind::Dir => {}
-            Kind::Link => return Err(rustix::io::Errno::LOOP.into()),
+            Kind::Link => return Err(crate::fsys::link_refusal()),
             Kind::File | Kind::Other => return Err(io::ErrorKind::NotADirectory.into()),
         }
         self.known().real.insert(path.to_path_buf());
@@ -147,7 +147,7 @@ impl Files {
         // From inside: it needs a folder of its own that it can read.
         let script = format!("d=$1; {GO}find \"$d\" -xdev {depth} -exec stat -c '{mark}{FORMAT}' {{}} +");
         let mut text = Vec::new();
-        let name = path.as_os_str().as_bytes();
+        let name = &*bytes(path);
         let ran =
             self.run(self.reach(path)?, &script, &[name], &mut bounded(&mut text, MAX_LISTING), LISTING)?;
         let mut found = listing::parse(&text, mark.as_bytes(), path)?;
@@ -155,7 +155,7 @@ impl Files {
         match found.first() {
             Some((first, meta)) if first == path => {
                 if meta.kind == Kind::Link {
-                    return Err(rustix::io::Errno::LOOP.into());
+                    return Err(crate::fsys::link_refusal());
                 }
                 if meta.kind != Kind::Dir {
                     return Err(io::ErrorKind::NotADirectory.into());
@@ -269,7 +269,7 @@ impl Files {
     /// How much room the file system of a path has.
     pub(super) fn room(&self, path: &Path) -> io::Result<Space> {
         let script = "stat -f -c '%a %b %S %d %c' \"$1\"";
-        let said = self.call(self.reach(path)?, script, &[path.as_os_str().as_bytes()])?;
+        let said = self.call(self.reach(path)?, script, &[&bytes(path)])?;
         let numbers: Option<Vec<u64>> =
             String::from_utf8_lossy(&said).split_whitespace().map(|w| w.parse().ok()).collect();
         match numbers.as_deref() {

@@ -90,6 +90,11 @@ struct Known {
     marks: u64,
 }
 
+/// Arguments of a command.
+fn slices<'a>(all: &'a [std::borrow::Cow<'_, [u8]>]) -> Vec<&'a [u8]> {
+    all.iter().map(|one| &**one).collect()
+}
+
 impl Files {
     pub(crate) fn new(
         server: Server,
