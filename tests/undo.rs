@@ -249,8 +249,7 @@ fn rebuilt_stores_of_every_shape() {
     let done = run(&state, actions);
     assert!(done.actions.iter().all(|a| a.done == Done::Done), "{done:?}");
     let after = tree.snapshot();
-    let names: Vec<String> =
-        after.paths().map(|p| rel(p).to_text()).filter(|p| p.contains('/')).collect();
+    let names: Vec<String> = after.paths().map(|p| rel(p).to_text()).filter(|p| p.contains('/')).collect();
     assert_eq!(
         names,
         [

@@ -159,7 +159,8 @@ fn a_file_that_a_program_keeps_for_itself_is_said_and_nothing_is_changed() {
     let held = OpenOptions::new().read(true).write(true).share_mode(0).open(shop.at("messages.db")).unwrap();
     let json = shop.run.call(shop.args(&["scan", "--format", "json"]));
     let report = json.json();
-    let db = stores(&report).into_iter().find(|s| s["path"].as_str().unwrap().ends_with("messages.db")).unwrap();
+    let db =
+        stores(&report).into_iter().find(|s| s["path"].as_str().unwrap().ends_with("messages.db")).unwrap();
     assert_eq!(db["verdict"], "unreadable", "{db:#}");
     assert!(db.to_string().contains("has it open"), "{db:#}");
     drop(held);
@@ -196,13 +197,15 @@ fn an_undo_brings_the_attributes_back() {
     shop.break_index();
     let shop = shop.aged();
     let set = |path: &str, what: &[&str]| {
-        let done = Command::new("attrib").args(what).arg(shop.at(path)).stdout(Stdio::null()).status().unwrap();
+        let done =
+            Command::new("attrib").args(what).arg(shop.at(path)).stdout(Stdio::null()).status().unwrap();
         assert!(done.success());
     };
     set("cache/1/1.bin", &["+h", "+s"]);
     set("cache/2/2.bin", &["+r"]);
     set("messages.db", &["+h"]);
-    let of = |path: &str| fs::metadata(shop.at(path)).unwrap().file_attributes() & (READ_ONLY | HIDDEN | SYSTEM);
+    let of =
+        |path: &str| fs::metadata(shop.at(path)).unwrap().file_attributes() & (READ_ONLY | HIDDEN | SYSTEM);
     let all = ["cache/1/1.bin", "cache/2/2.bin", "messages.db"];
     let wanted = [HIDDEN | SYSTEM, READ_ONLY, HIDDEN];
     assert_eq!(all.map(of), wanted);
@@ -219,7 +222,10 @@ fn an_undo_brings_the_attributes_back() {
 fn the_demo_shows_everything() {
     let run = Run::new();
     let out = run.call(["demo"]).expect(Exit::Ok);
-    assert!(out.stdout.contains("undone") || out.stdout.contains("Undone") || out.stdout.contains("same"), "{out}");
+    assert!(
+        out.stdout.contains("undone") || out.stdout.contains("Undone") || out.stdout.contains("same"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -233,8 +239,10 @@ fn loose_files_are_checked_and_salvaged() {
     let args = [Path::new("salvage"), &db, Path::new("-o"), &out];
     let said = shop.run.call(args);
     assert!(matches!(said.code, Some(0 | 1)), "{said}");
-    let rows: i64 =
-        rusqlite::Connection::open(&out).unwrap().query_row("SELECT count(*) FROM msg", [], |r| r.get(0)).unwrap();
+    let rows: i64 = rusqlite::Connection::open(&out)
+        .unwrap()
+        .query_row("SELECT count(*) FROM msg", [], |r| r.get(0))
+        .unwrap();
     assert_eq!(rows, 500);
 }
 
@@ -263,11 +271,16 @@ fn the_apps_of_a_person_are_found_repaired_and_undone() {
     }
     copy(&chromium.join("Default"), &home.at(roaming.join("TikTok LIVE Studio")));
     // What it keeps on Windows, where Windows has it.
-    let blockfile = PathBuf::from(format!("{}-blockfile", filled.display())).join(".cache/chromium/Default/Cache");
+    let blockfile =
+        PathBuf::from(format!("{}-blockfile", filled.display())).join(".cache/chromium/Default/Cache");
     if blockfile.exists() {
         copy(&blockfile, &home.at(local.join("Google/Chrome/User Data/Default/Cache")));
     }
-    for (from, to) in [(".config/mozilla/firefox", roaming), (".mozilla/firefox", roaming), (".cache/mozilla/firefox", local)] {
+    for (from, to) in [
+        (".config/mozilla/firefox", roaming),
+        (".mozilla/firefox", roaming),
+        (".cache/mozilla/firefox", local),
+    ] {
         if filled.join(from).exists() {
             copy(&filled.join(from), &home.at(to.join("Mozilla/Firefox/Profiles")));
         }
