@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::fsys::printable;
 use crate::place::adb::{Attached, Device, Facts, Server};
+use crate::process::{ask_child, will_be_asked};
 
 /// How long a process that was asked to stop may take to reach a safe point.
 const GRACE: Duration = Duration::from_secs(30);
@@ -375,6 +376,7 @@ impl Batch<'_> {
         let said = std::fs::File::create(&text)?;
         let complaints = tempfile::tempfile()?;
         command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(complaints.try_clone()?);
+        will_be_asked(&mut command);
         let mut child = command.spawn()?;
         let limit = Duration::from_secs(wanted.limit.saturating_mul(60));
         let (status, stopped) = wait(&mut child, limit, &self.session.control)?;
@@ -410,7 +412,7 @@ fn wait(child: &mut Child, limit: Duration, control: &Control) -> std::io::Resul
         late |= began.elapsed() >= limit;
         match asked {
             None if late || control.is_cancelled() => {
-                ask_to_stop(child);
+                ask_child(child);
                 asked = Some(Instant::now());
             }
             // Its journal lets the next run put everything in order.
@@ -420,17 +422,6 @@ fn wait(child: &mut Child, limit: Duration, control: &Control) -> std::io::Resul
         std::thread::sleep(TICK);
     }
 }
-
-#[cfg(unix)]
-fn ask_to_stop(child: &Child) {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-        // It may have ended just now.
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-    }
-}
-
-#[cfg(not(unix))]
-fn ask_to_stop(_child: &Child) {}
 
 /// The last words on standard error, in one line.
 fn problem(mut file: std::fs::File) -> Option<String> {

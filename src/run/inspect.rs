@@ -16,7 +16,7 @@ use crate::model::{Class, Platform, Severity, StoreKind};
 use crate::place::adb::{self, DevicePlace, DeviceReport};
 use crate::place::{self, Filter, Place, locate};
 use crate::plan::{self, Choice, Plan, Skipped};
-use crate::process::{Processes, Running, stop};
+use crate::process::{Processes, Running, open_elsewhere, stop};
 use crate::profile::{Extra, Profiles};
 use crate::repair;
 use crate::report::{self, Document, Phase};
@@ -556,7 +556,13 @@ pub(super) fn still_down(affected: &repair::Affected<'_>) -> Result<()> {
         let users = users.map_err(|e| Error::new(Kind::Device, "the device cannot be asked").because(e))?;
         return users.first().map_or(Ok(()), |(pid, name)| Err(app_runs(name, *pid)));
     }
-    match Processes::look()?.holding_below(&[affected.root], &HashSet::new()).first() {
+    let running = match Processes::look()?.holding_below(&[affected.root], &HashSet::new()).into_iter().next()
+    {
+        Some(running) => Some(running),
+        None => open_elsewhere(affected.root, affected.path)?,
+    };
+    match running {
+        Some(Running { pid: 0, holds: Some(file), .. }) => Err(in_use(&file)),
         Some(running) => Err(app_runs(&running.name, running.pid)),
         None => Ok(()),
     }
@@ -578,6 +584,13 @@ fn verified(kind: StoreKind, path: &Path, control: &Control) -> std::result::Res
         Some(finding) => Err(finding.message.clone()),
         None => Ok(()),
     }
+}
+
+/// When the system does not tell who it is.
+fn in_use(file: &Path) -> Error {
+    Error::new(Kind::AppRunning, "a program has a file open; nothing was changed")
+        .on(file)
+        .hint("close the program that uses it and try again, or leave its app out with --app")
 }
 
 fn app_runs(name: &str, pid: u32) -> Error {

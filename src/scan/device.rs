@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::fsys::Space;
+use crate::fsys::{Dir, Space};
 
 /// A file system that targets lie on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,16 +31,15 @@ const LOW_INODES: u64 = 5_000;
 pub fn volumes<'a>(roots: impl Iterator<Item = &'a Path>) -> Vec<Volume> {
     let mut seen = BTreeMap::new();
     for root in roots {
-        let Ok(stat) = rustix::fs::stat(root) else { continue };
-        if let std::collections::btree_map::Entry::Vacant(slot) = seen.entry(stat.st_dev)
-            && let Ok(fs) = rustix::fs::statvfs(root)
+        // A device's own problems are looked for elsewhere.
+        if crate::fsys::is_remote(root) {
+            continue;
+        }
+        let Ok(dir) = Dir::open(root) else { continue };
+        let Ok(meta) = dir.meta() else { continue };
+        if let std::collections::btree_map::Entry::Vacant(slot) = seen.entry(meta.dev)
+            && let Ok(space) = dir.space()
         {
-            let space = Space {
-                free: fs.f_bavail.saturating_mul(fs.f_frsize),
-                total: fs.f_blocks.saturating_mul(fs.f_frsize),
-                free_files: (fs.f_files > 0).then_some(fs.f_favail),
-                read_only: fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
-            };
             slot.insert(Volume::of(root, &space));
         }
     }

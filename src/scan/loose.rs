@@ -58,7 +58,7 @@ fn open(path: &Path) -> std::io::Result<(Dir, RelPath)> {
     let path = std::path::absolute(path)?;
     if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
         // Links above the named file are the caller's own choice; the file itself is not followed.
-        let dir = Dir::open(&parent.canonicalize()?)?;
+        let dir = Dir::open(&crate::fsys::real_path(parent)?)?;
         let rel = RelPath::new(name).map_err(std::io::Error::other)?;
         dir.stat(&rel)?;
         return Ok((dir, rel));

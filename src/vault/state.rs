@@ -304,12 +304,14 @@ pub(super) fn rel(path: impl AsRef<Path>) -> io::Result<RelPath> {
 /// Makes the folder and what is missing above it, private to this user; says
 /// whether the folder itself is new.
 fn make_all(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::DirBuilderExt as _;
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     let mut made = false;
     let mut at = PathBuf::new();
     for part in path.components() {
         at.push(part);
-        match std::fs::DirBuilder::new().mode(0o700).create(&at) {
+        match builder.create(&at) {
             Ok(()) => made = true,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => made = false,
             // A folder above that is there but may not be written.

@@ -3,11 +3,10 @@
 //! Each record begins with a mark that was drawn at random for this one
 //! command, so that no name, whatever its bytes, can look like one.
 
-use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use super::bytes::{bytes, name};
 use crate::fsys::{Kind, MAX_DEPTH, Meta};
 
 /// What follows the mark, for toybox's `stat -c`: device, inode, mode in hex,
@@ -65,7 +64,7 @@ fn lie(what: &str) -> io::Error {
 /// Whether a path is absolute, of plain names only, not too long or deep, and
 /// `root` or below it.
 pub(crate) fn is_plain_below(path: &Path, root: &Path) -> bool {
-    let bytes = path.as_os_str().as_bytes();
+    let bytes = bytes(path);
     let plain = bytes.len() <= MAX_PATH
         && bytes.first() == Some(&b'/')
         && bytes
@@ -105,12 +104,13 @@ fn one(record: &[u8]) -> io::Result<(PathBuf, Meta)> {
         dev: number(dev)? | ELSEWHERE,
         ino: number(ino)?,
         mode: mode & 0o7777,
+        flags: 0,
         uid: id(uid)?,
         gid: id(gid)?,
         links: number(links)?,
         allocated: number(blocks)?.saturating_mul(number(block)?),
     };
-    Ok((PathBuf::from(OsStr::from_bytes(path)), meta))
+    Ok((PathBuf::from(name(path)), meta))
 }
 
 /// `2026-11-22 07:18:55.123456789 +0000` in nanoseconds since 1970.
@@ -144,6 +144,7 @@ pub(crate) fn touch_time(ns: i128) -> Option<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::os::unix::ffi::OsStrExt as _;
 
     const MARK: &[u8] = b"@4711@";
     const GOOD: &str = "64513 77 81a4 1 10123 20123 8 512 1234|2026-11-22 07:18:55.123456789 +0000|2026-11-22 08:18:55.5 +0100|1969-12-31 23:59:59.0 +0000|";

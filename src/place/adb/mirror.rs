@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::fs::{File, FileTimes};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::bytes::bytes;
 use crate::fsys::{Dir, Meta};
 
 /// No more than this lies here at any time.
@@ -202,7 +202,7 @@ impl Heads {
 /// Stands for an unchanged file of the device.
 pub(super) fn key(path: &Path, meta: &Meta) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(path.as_os_str().as_bytes());
+    hasher.update(&bytes(path));
     hasher.update(&[0]);
     for number in [i128::from(meta.size), meta.mtime_ns, meta.ctime_ns, i128::from(meta.ino)] {
         hasher.update(&number.to_le_bytes());

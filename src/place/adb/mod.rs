@@ -5,6 +5,7 @@
 //! the bytes of names. Nothing that a device says is trusted: answers are
 //! bounded in size and time, names are data, hashes are hints.
 
+mod bytes;
 mod device;
 mod facts;
 mod files;

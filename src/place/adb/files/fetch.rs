@@ -3,14 +3,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::bytes::bytes;
 use super::super::parts::unguessable;
 use super::super::sync;
 use super::super::tier::Reach;
-use super::{Files, Known, MOMENT, SLOWEST};
+use super::{Files, Known, MOMENT, SLOWEST, slices};
 use crate::fsys::{Kind, Meta, Remote as _};
 
 impl Files {
@@ -33,7 +33,7 @@ impl Files {
              if [ -n \"$ok\" ] && [ -f \"$f\" ] && [ ! -L \"$f\" ]; then cat \"$f\" 2>/dev/null; else false; fi; \
              print -r -- \"{mark}$?\"; done"
         );
-        let arguments: Vec<&[u8]> = files.iter().map(|(p, _)| p.as_os_str().as_bytes()).collect();
+        let arguments: Vec<_> = files.iter().map(|(p, _)| bytes(p)).collect();
         let total: u64 = files.iter().map(|(_, m)| m.size).sum();
         let mut cut = Cut::new(mark.as_bytes());
         let mut at = 0;
@@ -62,7 +62,7 @@ impl Files {
                 }
             })
         };
-        let ran = self.run(reach, &script, &arguments, &mut sink, limit)?;
+        let ran = self.run(reach, &script, &slices(&arguments), &mut sink, limit)?;
         if at < files.len() {
             return Err(io::Error::other(format!("the device stopped in the middle: {}", ran.complaint())));
         }

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::super::bytes::bytes;
 use super::super::facts;
 use super::super::listing::{self, FORMAT};
 use super::super::parts::unguessable;
 use super::super::tier::Reach;
 use super::words::{bounded, complaint_about, error_of};
-use super::{AT_ONCE, ENTER, Files, Known, LISTING, MAX_LISTING};
+use super::{AT_ONCE, ENTER, Files, Known, LISTING, MAX_LISTING, slices};
 use crate::fsys::{Entry, Kind, Listed, Meta, RelPath, Remote as _, Space};
-use std::os::unix::ffi::OsStrExt as _;
 
 /// What a listing found, and what it could not look into.
 type Found = (Vec<(PathBuf, Meta)>, Vec<(PathBuf, io::Error)>);
@@ -58,7 +58,7 @@ impl Files {
     pub(super) fn stat_one(&self, path: &Path) -> io::Result<Meta> {
         let mark = unguessable();
         let script = format!("{ENTER}stat -c '{mark}{FORMAT}' \"$1\"");
-        let said = self.call(self.reach(path)?, &script, &[path.as_os_str().as_bytes()])?;
+        let said = self.call(self.reach(path)?, &script, &[&bytes(path)])?;
         if !said.starts_with(mark.as_bytes()) {
             return Err(error_of(&String::from_utf8_lossy(&said)));
         }
@@ -84,8 +84,8 @@ impl Files {
         );
         let mut out = HashMap::new();
         for part in paths.chunks(AT_ONCE) {
-            let arguments: Vec<&[u8]> = part.iter().map(|p| p.as_os_str().as_bytes()).collect();
-            let said = self.call(reach, &script, &arguments)?;
+            let arguments: Vec<_> = part.iter().map(|p| bytes(p)).collect();
+            let said = self.call(reach, &script, &slices(&arguments))?;
             let cut = memchr::memmem::find(&said, end.as_bytes());
             let (found, complaints) = cut
                 .and_then(|at| Some((said.get(..at)?, said.get(at + end.len()..)?)))
@@ -153,7 +153,7 @@ impl Files {
         }
         match self.stat(path)?.kind {
             Kind::Dir => {}
-            Kind::Link => return Err(rustix::io::Errno::LOOP.into()),
+            Kind::Link => return Err(crate::fsys::link_refusal()),
             Kind::File | Kind::Other => return Err(io::ErrorKind::NotADirectory.into()),
         }
         self.known().real.insert(path.to_path_buf());
@@ -170,7 +170,7 @@ impl Files {
         match trees.found.first() {
             Some((first, meta)) if first == path => match meta.kind {
                 Kind::Dir => Ok((trees.found, trees.closed)),
-                Kind::Link => Err(rustix::io::Errno::LOOP.into()),
+                Kind::Link => Err(crate::fsys::link_refusal()),
                 Kind::File | Kind::Other => Err(io::ErrorKind::NotADirectory.into()),
             },
             _ => Err(trees.closed.into_iter().next().map_or(io::ErrorKind::NotFound.into(), |(_, why)| why)),
@@ -183,8 +183,8 @@ impl Files {
         // From inside one: it needs a folder of its own that it can read.
         let script = list_trees!(mark, depth);
         let mut text = Vec::new();
-        let names: Vec<&[u8]> = roots.iter().map(|r| r.as_os_str().as_bytes()).collect();
-        let ran = self.run(reach, &script, &names, &mut bounded(&mut text, MAX_LISTING), LISTING)?;
+        let names: Vec<_> = roots.iter().map(|r| bytes(*r)).collect();
+        let ran = self.run(reach, &script, &slices(&names), &mut bounded(&mut text, MAX_LISTING), LISTING)?;
         let mut found = listing::parse(&text, mark.as_bytes(), roots)?;
         found.sort_by(|a, b| a.0.cmp(&b.0));
         let mut above = vec![Ok(()); roots.len()];
@@ -335,7 +335,7 @@ impl Files {
     /// How much room the file system of a path has.
     pub(super) fn room(&self, path: &Path) -> io::Result<Space> {
         let script = "stat -f -c '%a %b %S %d %c' \"$1\"";
-        let said = self.call(self.reach(path)?, script, &[path.as_os_str().as_bytes()])?;
+        let said = self.call(self.reach(path)?, script, &[&bytes(path)])?;
         facts::room(&said).ok_or_else(|| error_of(&String::from_utf8_lossy(&said)))
     }
 }
@@ -359,6 +359,6 @@ impl Known {
 
 /// An error of that kind; the one that links give has a number of its own.
 fn again(kind: io::ErrorKind) -> io::Error {
-    let link = io::Error::from(rustix::io::Errno::LOOP);
+    let link = crate::fsys::link_refusal();
     if kind == link.kind() { link } else { kind.into() }
 }

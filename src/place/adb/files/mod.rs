@@ -94,6 +94,11 @@ struct Known {
     lost: Option<String>,
 }
 
+/// Arguments of a command.
+fn slices<'a>(all: &'a [std::borrow::Cow<'_, [u8]>]) -> Vec<&'a [u8]> {
+    all.iter().map(|one| &**one).collect()
+}
+
 impl Files {
     pub(crate) fn new(
         server: Server,

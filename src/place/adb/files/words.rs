@@ -1,10 +1,9 @@
 //! What Android's tools print: complaints as errors, and bounds on how much.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::super::bytes::name;
 use super::super::listing;
 use crate::fsys::printable;
 
@@ -30,7 +29,7 @@ pub(super) fn complaint_about(line: &[u8], roots: &[&Path]) -> (Option<PathBuf>,
         .zip(line.iter().rposition(|&b| b == b':'))
         .and_then(|(from, to)| line.get(from..to))
         .map(|p| p.strip_suffix(b"'").unwrap_or(p))
-        .map(|p| PathBuf::from(OsString::from(std::ffi::OsStr::from_bytes(p))))
+        .map(|p| PathBuf::from(name(p)))
         .filter(|p| roots.iter().any(|root| listing::is_plain_below(p, root)));
     (path, why)
 }
@@ -51,7 +50,7 @@ pub(super) fn error_of(words: &str) -> io::Error {
         ("Device or resource busy", K::ResourceBusy),
     ];
     if words.contains("Too many levels of symbolic links") {
-        return rustix::io::Errno::LOOP.into();
+        return crate::fsys::link_refusal();
     }
     match all.into_iter().find(|(text, _)| words.contains(text)) {
         Some((text, kind)) => io::Error::new(kind, format!("{text} (on the device)")),
