@@ -17,7 +17,7 @@ use crate::fsys::Space;
 
 /// How long all of it may take; a question of the root manager on the phone
 /// may have to be answered first.
-const QUESTIONS: Duration = Duration::from_secs(120);
+const QUESTIONS: Duration = Duration::from_mins(2);
 
 /// What is wanted of a device.
 #[derive(Debug, Clone, Default)]
