@@ -94,6 +94,7 @@ fn is_none(flags: &u32) -> bool {
 /// File attributes of Windows for content that is elsewhere: `OFFLINE`,
 /// `RECALL_ON_OPEN` and `RECALL_ON_DATA_ACCESS` (Microsoft, "File Attribute
 /// Constants").
+#[cfg(not(target_vendor = "apple"))]
 pub(super) const ELSEWHERE: u32 = 0x1000 | 0x0004_0000 | 0x0040_0000;
 
 impl Dir {

@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::entries::{self, Entries};
+use super::entries::Entries;
 use super::remote::{self, Remote};
 use super::sys::{self, Handle};
 use super::{Brief, Listings, Named, RelPath};
@@ -65,25 +65,12 @@ pub struct Dir {
 }
 
 /// Where an open directory is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum At {
-    Here(Handle),
+    Here(Arc<Handle>),
     /// On another device, at that path there.
     There(Arc<dyn Remote>, PathBuf),
 }
-
-impl At {
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(match self {
-            Self::Here(fd) => Self::Here(fd.try_clone()?),
-            Self::There(there, on) => Self::There(Arc::clone(there), on.clone()),
-        })
-    }
-}
-
-/// How many entries one core looks at in one go: few at first, so that every
-/// core soon has some, then more, since many pieces take longer to merge.
-const PIECE: std::ops::RangeInclusive<usize> = 1024..=8192;
 
 impl Dir {
     /// Opens `path` itself, which must be an absolute path to a real directory:
@@ -102,17 +89,15 @@ impl Dir {
         if !path.is_absolute() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is not absolute"));
         }
-        Ok(Self { at: At::Here(sys::open_dir(&path)?), path, known: None })
+        Ok(Self { at: At::Here(Arc::new(sys::open_dir(&path)?)), path, known: None })
     }
 
     /// The same directory, whose [`Dir::listed`] answers from listings that a
     /// walk of it has made. For one scan only: what is acted on is looked at anew.
-    ///
-    /// # Errors
-    /// The system's error.
-    pub fn with_listings(&self, listings: Listings) -> io::Result<Self> {
+    #[must_use]
+    pub fn with_listings(&self, listings: Listings) -> Self {
         let known = Some((Arc::new(listings), RelPath::root()));
-        Ok(Self { at: self.at.try_clone()?, path: self.path.clone(), known })
+        Self { at: self.at.clone(), path: self.path.clone(), known }
     }
 
     /// The path it was opened by, for messages only.
@@ -161,8 +146,8 @@ impl Dir {
                 there.enter(&on)?;
                 At::There(Arc::clone(there), on)
             }
-            here @ At::Here(_) if rel.is_root() => here.try_clone()?,
-            At::Here(fd) => At::Here(sys::dir_below(fd, rel)?),
+            here @ At::Here(_) if rel.is_root() => here.clone(),
+            At::Here(fd) => At::Here(Arc::new(sys::dir_below(fd, rel)?)),
         };
         let known = self.known.as_ref().map(|(all, here)| (Arc::clone(all), here.join_rel(rel)));
         Ok(Self { at, path, known })
@@ -175,7 +160,7 @@ impl Dir {
     /// The system's error; a link is refused.
     pub(super) fn enter(&self, name: &OsStr) -> io::Result<Self> {
         let fd = sys::enter(self.fd()?, name)?;
-        Ok(Self { at: At::Here(fd), path: self.path.join(name), known: None })
+        Ok(Self { at: At::Here(Arc::new(fd)), path: self.path.join(name), known: None })
     }
 
     /// A regular file below this one, for reading.
@@ -225,55 +210,28 @@ impl Dir {
     /// The system's error: a listing that failed is never an empty one. An
     /// entry that vanished between listing and looking is left out.
     pub fn list(&self) -> io::Result<Vec<Entry>> {
-        Ok(self.entries()?.collect())
+        self.entries()?.collect()
     }
 
-    /// As [`Dir::list`], one after the other.
+    /// As [`Dir::list`], one after the other. An error is that of the whole
+    /// folder: what came before it is not all there is.
     pub(super) fn entries(&self) -> io::Result<Entries> {
         if let Some((there, on)) = self.there(&RelPath::root()) {
-            return Ok(Entries::merged(vec![there.list(&on)?]));
+            return Ok(Entries::known(there.list(&on)?));
         }
-        let fd = self.fd()?;
+        let At::Here(fd) = &self.at else { return Err(remote::unsupported()) };
         if let Some(mut all) = sys::list(fd)? {
-            entries::sort(&mut all);
-            return Ok(Entries::merged(vec![all]));
+            all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            return Ok(Entries::known(all));
         }
-        let look = |names: Vec<OsString>, mut looked: Vec<Entry>| -> io::Result<Vec<Entry>> {
-            for name in names {
-                match sys::meta_at(fd, &name) {
-                    Ok(meta) => looked.push(Entry { name, meta }),
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                    Err(e) => return Err(e),
-                }
-            }
-            entries::sort(&mut looked);
-            Ok(looked)
-        };
-        let done = Mutex::new(Vec::new());
-        let keep = |looked| done.lock().unwrap_or_else(PoisonError::into_inner).push(looked);
-        // The names of a large folder are still being read while the first of
-        // them are looked at on the other cores.
-        rayon::in_place_scope(|scope| -> io::Result<()> {
-            let mut names = Vec::new();
-            let mut given = 0;
-            let mut piece = *PIECE.start();
-            sys::each_name(fd, |name, _| {
-                names.push(name.to_owned());
-                if names.len() == piece {
-                    given += piece;
-                    piece = given.min(*PIECE.end());
-                    let full = std::mem::replace(&mut names, Vec::with_capacity(piece));
-                    // Room made by the thread that will free it is at once used again.
-                    let room = Vec::with_capacity(full.len());
-                    scope.spawn(|_| keep(look(full, room)));
-                }
-            })?;
-            let room = Vec::with_capacity(names.len());
-            keep(look(names, room));
-            Ok(())
-        })?;
-        let pieces = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Entries::merged(pieces.into_iter().collect::<io::Result<_>>()?))
+        let mut names = Vec::new();
+        sys::each_name(fd, |name, _| names.push(name.to_owned()))?;
+        let fd = Arc::clone(fd);
+        Ok(Entries::of(names, move |name| match sys::meta_at(&fd, name) {
+            Ok(meta) => Ok(Some(meta)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }))
     }
 
     /// The entries of this directory, sorted by name, with what a store's
