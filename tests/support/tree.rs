@@ -31,7 +31,7 @@ impl Tree {
     /// An empty folder below `base`, for example on another file system.
     pub fn under(base: &Path) -> Self {
         let tmp = tempfile::Builder::new().prefix("shopmend-test-").tempdir_in(base).unwrap();
-        let root = shopmend::fsys::real_path(tmp.path()).unwrap();
+        let root = sys::real(tmp.path());
         Self { tmp, root }
     }
 

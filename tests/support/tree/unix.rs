@@ -4,11 +4,15 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, FileType, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
 use super::Facts;
+
+pub(super) fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap()
+}
 
 pub(super) fn name(bytes: &[u8]) -> OsString {
     OsStr::from_bytes(bytes).to_owned()

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata, OpenOptions};
 use std::os::windows::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Facts;
@@ -14,6 +14,12 @@ const WRITE_ATTRIBUTES: u32 = 0x100;
 const FOLDERS_TOO: u32 = 0x0200_0000;
 /// Read-only, hidden, system, archive, not indexed: what an undo brings back.
 const KEPT: u32 = 0x1 | 0x2 | 0x4 | 0x20 | 0x2000;
+
+/// As people write it.
+pub(super) fn real(path: &Path) -> PathBuf {
+    let path = path.canonicalize().unwrap().display().to_string();
+    PathBuf::from(path.strip_prefix(r"\\?\").unwrap_or(&path))
+}
 
 pub(super) fn name(bytes: &[u8]) -> OsString {
     String::from_utf8_lossy(bytes).replace(|c: char| c.is_control() || "<>\"|?*:\\/".contains(c), "_").into()
