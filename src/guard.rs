@@ -72,7 +72,7 @@ impl Guard {
     /// The reason, for a person.
     pub fn root(&self, root: &Path) -> Result<(), String> {
         let shown = crate::fsys::shown(root);
-        if !root.is_absolute() {
+        if !root.is_absolute() && !crate::fsys::is_remote(root) {
             return Err(format!("{shown} is not absolute"));
         }
         let depth = root.components().filter(|c| matches!(c, std::path::Component::Normal(_))).count();

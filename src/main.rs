@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 /// A scan holds hundreds of thousands of short paths, which this allocator
 /// handles much faster than those of the C libraries, above all musl's.
+#[cfg(not(target_vendor = "apple"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -3,15 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
-
-use super::entries::{self, Entries};
+use super::entries::Entries;
 use super::remote::{self, Remote};
+use super::sys::{self, Handle};
 use super::{Brief, Listings, Named, RelPath};
 
 /// What a directory entry is.
@@ -40,6 +37,8 @@ pub struct Meta {
     pub ino: u64,
     /// Permission bits (`07777`).
     pub mode: u32,
+    /// File attributes of Windows, such as hidden; 0 on other systems.
+    pub flags: u32,
     pub uid: u32,
     pub gid: u32,
     /// Number of hard links.
@@ -66,31 +65,12 @@ pub struct Dir {
 }
 
 /// Where an open directory is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum At {
-    Here(OwnedFd),
+    Here(Arc<Handle>),
     /// On another device, at that path there.
     There(Arc<dyn Remote>, PathBuf),
 }
-
-impl At {
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(match self {
-            Self::Here(fd) => Self::Here(fd.try_clone()?),
-            Self::There(there, on) => Self::There(Arc::clone(there), on.clone()),
-        })
-    }
-}
-
-/// How many entries one core looks at in one go: few at first, so that every
-/// core soon has some, then more, since many pieces take longer to merge.
-const PIECE: std::ops::RangeInclusive<usize> = 1024..=8192;
-
-/// How many bytes of names the system is asked for at once.
-const LISTING_BUFFER: usize = 64 * 1024;
-
-const DIR_FLAGS: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl Dir {
     /// Opens `path` itself, which must be an absolute path to a real directory:
@@ -99,9 +79,6 @@ impl Dir {
     /// # Errors
     /// The system's error; `ELOOP` or `ENOTDIR` for a link.
     pub fn open(path: &Path) -> io::Result<Self> {
-        if !path.is_absolute() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is not absolute"));
-        }
         // Rebuilt by component, so that `link/` cannot mean the link's target.
         let path: PathBuf = path.components().collect();
         if let Some(found) = remote::find(&path) {
@@ -109,18 +86,18 @@ impl Dir {
             there.enter(&on)?;
             return Ok(Self { at: At::There(there, on), path, known: None });
         }
-        let fd = rustix::fs::open(&path, DIR_FLAGS, Mode::empty())?;
-        Ok(Self { at: At::Here(fd), path, known: None })
+        if !path.is_absolute() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is not absolute"));
+        }
+        Ok(Self { at: At::Here(Arc::new(sys::open_dir(&path)?)), path, known: None })
     }
 
     /// The same directory, whose [`Dir::listed`] answers from listings that a
     /// walk of it has made. For one scan only: what is acted on is looked at anew.
-    ///
-    /// # Errors
-    /// The system's error.
-    pub fn with_listings(&self, listings: Listings) -> io::Result<Self> {
+    #[must_use]
+    pub fn with_listings(&self, listings: Listings) -> Self {
         let known = Some((Arc::new(listings), RelPath::root()));
-        Ok(Self { at: self.at.try_clone()?, path: self.path.clone(), known })
+        Self { at: self.at.clone(), path: self.path.clone(), known }
     }
 
     /// The path it was opened by, for messages only.
@@ -133,7 +110,7 @@ impl Dir {
     ///
     /// # Errors
     /// `Unsupported` for a directory on another device.
-    pub(super) fn fd(&self) -> io::Result<&OwnedFd> {
+    pub(super) fn fd(&self) -> io::Result<&Handle> {
         match &self.at {
             At::Here(fd) => Ok(fd),
             At::There(..) => Err(remote::unsupported()),
@@ -169,8 +146,8 @@ impl Dir {
                 there.enter(&on)?;
                 At::There(Arc::clone(there), on)
             }
-            here @ At::Here(_) if rel.is_root() => here.try_clone()?,
-            At::Here(_) => At::Here(self.open_below(rel, DIR_FLAGS)?),
+            here @ At::Here(_) if rel.is_root() => here.clone(),
+            At::Here(fd) => At::Here(Arc::new(sys::dir_below(fd, rel)?)),
         };
         let known = self.known.as_ref().map(|(all, here)| (Arc::clone(all), here.join_rel(rel)));
         Ok(Self { at, path, known })
@@ -182,8 +159,8 @@ impl Dir {
     /// # Errors
     /// The system's error; a link is refused.
     pub(super) fn enter(&self, name: &OsStr) -> io::Result<Self> {
-        let fd = rustix::fs::openat(self.fd()?, name, DIR_FLAGS, Mode::empty())?;
-        Ok(Self { at: At::Here(fd), path: self.path.join(name), known: None })
+        let fd = sys::enter(self.fd()?, name)?;
+        Ok(Self { at: At::Here(Arc::new(fd)), path: self.path.join(name), known: None })
     }
 
     /// A regular file below this one, for reading.
@@ -197,13 +174,7 @@ impl Dir {
         if let Some((there, on)) = self.there(rel) {
             return there.open(&on);
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let fd = self.open_below(rel, flags)?;
-        let stat = rustix::fs::fstat(&fd)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(File::from(fd))
+        sys::file_below(self.fd()?, rel)
     }
 
     /// What is known of an entry below this one; a last link is not followed.
@@ -215,17 +186,10 @@ impl Dir {
             return there.stat(&on);
         }
         let fd = self.fd()?;
-        let Some(name) = rel.file_name() else {
-            return Ok(meta(&rustix::fs::fstat(fd)?));
-        };
+        let Some(name) = rel.file_name() else { return sys::meta_of(fd) };
         let parent = rel.parent().unwrap_or_default();
         // Tens of thousands of these are asked for with the folder at hand.
-        let stat = if parent.is_root() {
-            rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)?
-        } else {
-            rustix::fs::statat(self.dir(&parent)?.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)?
-        };
-        Ok(meta(&stat))
+        if parent.is_root() { sys::meta_at(fd, name) } else { sys::meta_at(self.dir(&parent)?.fd()?, name) }
     }
 
     /// Whether an entry of that name is there, whatever it is.
@@ -246,51 +210,28 @@ impl Dir {
     /// The system's error: a listing that failed is never an empty one. An
     /// entry that vanished between listing and looking is left out.
     pub fn list(&self) -> io::Result<Vec<Entry>> {
-        Ok(self.entries()?.collect())
+        self.entries()?.collect()
     }
 
-    /// As [`Dir::list`], one after the other.
+    /// As [`Dir::list`], one after the other. An error is that of the whole
+    /// folder: what came before it is not all there is.
     pub(super) fn entries(&self) -> io::Result<Entries> {
         if let Some((there, on)) = self.there(&RelPath::root()) {
-            return Ok(Entries::merged(vec![there.list(&on)?]));
+            return Ok(Entries::known(there.list(&on)?));
         }
-        let fd = self.fd()?;
-        let look = |names: Vec<OsString>, mut looked: Vec<Entry>| -> io::Result<Vec<Entry>> {
-            for name in names {
-                match rustix::fs::statat(fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => looked.push(Entry { name, meta: meta(&stat) }),
-                    Err(rustix::io::Errno::NOENT) => {}
-                    Err(e) => return Err(e.into()),
-                }
-            }
-            entries::sort(&mut looked);
-            Ok(looked)
-        };
-        let done = Mutex::new(Vec::new());
-        let keep = |looked| done.lock().unwrap_or_else(PoisonError::into_inner).push(looked);
-        // The names of a large folder are still being read while the first of
-        // them are looked at on the other cores.
-        rayon::in_place_scope(|scope| -> io::Result<()> {
-            let mut names = Vec::new();
-            let mut given = 0;
-            let mut piece = *PIECE.start();
-            self.each_name(|name, _| {
-                names.push(name.to_owned());
-                if names.len() == piece {
-                    given += piece;
-                    piece = given.min(*PIECE.end());
-                    let full = std::mem::replace(&mut names, Vec::with_capacity(piece));
-                    // Room made by the thread that will free it is at once used again.
-                    let room = Vec::with_capacity(full.len());
-                    scope.spawn(|_| keep(look(full, room)));
-                }
-            })?;
-            let room = Vec::with_capacity(names.len());
-            keep(look(names, room));
-            Ok(())
-        })?;
-        let pieces = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Entries::merged(pieces.into_iter().collect::<io::Result<_>>()?))
+        let At::Here(fd) = &self.at else { return Err(remote::unsupported()) };
+        if let Some(mut all) = sys::list(fd)? {
+            all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            return Ok(Entries::known(all));
+        }
+        let mut names = Vec::new();
+        sys::each_name(fd, |name, _| names.push(name.to_owned()))?;
+        let fd = Arc::clone(fd);
+        Ok(Entries::of(names, move |name| match sys::meta_at(&fd, name) {
+            Ok(meta) => Ok(Some(meta)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }))
     }
 
     /// The entries of this directory, sorted by name, with what a store's
@@ -318,59 +259,9 @@ impl Dir {
             return Ok(self.list()?.into_iter().map(|e| (e.name, Some(e.meta.kind))).collect());
         }
         let mut out = Vec::new();
-        self.each_name(|name, kind| out.push((name.to_owned(), kind)))?;
+        sys::each_name(self.fd()?, |name, kind| out.push((name.to_owned(), kind)))?;
         out.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         Ok(out)
-    }
-
-    fn each_name(&self, mut each: impl FnMut(&OsStr, Option<Kind>)) -> io::Result<()> {
-        // A handle of its own, so that several listings do not share one position.
-        let fd = rustix::fs::openat(self.fd()?, ".", DIR_FLAGS, Mode::empty())?;
-        let mut buffer = Vec::with_capacity(LISTING_BUFFER);
-        let mut items = RawDir::new(fd, buffer.spare_capacity_mut());
-        while let Some(item) = items.next() {
-            let item = item?;
-            let name = OsStr::from_bytes(item.file_name().to_bytes());
-            if name == "." || name == ".." {
-                continue;
-            }
-            let kind = match item.file_type() {
-                FileType::RegularFile => Some(Kind::File),
-                FileType::Directory => Some(Kind::Dir),
-                FileType::Symlink => Some(Kind::Link),
-                FileType::Unknown => None,
-                _ => Some(Kind::Other),
-            };
-            each(name, kind);
-        }
-        Ok(())
-    }
-
-    fn open_below(&self, rel: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        {
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-            match rustix::fs::openat2(self.fd()?, rel.as_path(), flags, Mode::empty(), resolve) {
-                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {}
-                other => return Ok(other?),
-            }
-        }
-        self.open_by_component(rel, flags)
-    }
-
-    /// What `openat2` does, one component at a time, where it is missing.
-    fn open_by_component(&self, rel: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
-        let here = rustix::fs::fstat(self.fd()?)?.st_dev;
-        let mut fd = self.fd()?.try_clone()?;
-        let mut names = rel.components().peekable();
-        while let Some(name) = names.next() {
-            let flags = if names.peek().is_some() { DIR_FLAGS } else { flags | OFlags::NOFOLLOW };
-            fd = rustix::fs::openat(fd.as_fd(), name, flags, Mode::empty())?;
-            if rustix::fs::fstat(&fd)?.st_dev != here {
-                return Err(io::Error::from(rustix::io::Errno::XDEV));
-            }
-        }
-        Ok(fd)
     }
 }
 
@@ -380,36 +271,12 @@ impl Meta {
     /// # Errors
     /// The system's error.
     pub fn of(file: &File) -> io::Result<Self> {
-        Ok(meta(&rustix::fs::fstat(file)?))
-    }
-}
-
-#[allow(clippy::cast_sign_loss, clippy::unnecessary_cast, clippy::cast_lossless)]
-fn meta(stat: &rustix::fs::Stat) -> Meta {
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Dir,
-        FileType::Symlink => Kind::Link,
-        _ => Kind::Other,
-    };
-    let ns = |sec: i64, nsec: i64| i128::from(sec) * 1_000_000_000 + i128::from(nsec);
-    Meta {
-        kind,
-        size: stat.st_size as u64,
-        mtime_ns: ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-        atime_ns: ns(stat.st_atime as i64, stat.st_atime_nsec as i64),
-        ctime_ns: ns(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-        dev: stat.st_dev as u64,
-        ino: stat.st_ino as u64,
-        mode: (stat.st_mode as u32) & 0o7777,
-        uid: stat.st_uid as u32,
-        gid: stat.st_gid as u32,
-        links: stat.st_nlink as u64,
-        allocated: (stat.st_blocks as u64) * 512,
+        sys::meta_of(file)
     }
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
@@ -434,18 +301,8 @@ mod tests {
         assert!(dir.open_file(&rel("sub/f")).is_ok());
         for bad in ["inner/f", "flink"] {
             assert!(dir.open_file(&rel(bad)).is_err(), "{bad}");
-            assert!(dir.open_by_component(&rel(bad), OFlags::RDONLY).is_err(), "{bad}");
         }
         assert_eq!(dir.stat(&rel("flink")).unwrap().kind, Kind::Link);
         assert!(dir.stat(&rel("inner/f")).is_err());
-    }
-
-    #[test]
-    fn a_fifo_neither_blocks_nor_opens() {
-        let tmp = tempfile::tempdir().unwrap();
-        let dir = Dir::open(tmp.path()).unwrap();
-        rustix::fs::mknodat(dir.fd().unwrap(), "pipe", FileType::Fifo, Mode::from_raw_mode(0o600), 0)
-            .unwrap();
-        assert!(dir.open_file(&rel("pipe")).is_err());
     }
 }

@@ -14,8 +14,17 @@ mod owner;
 mod rel;
 mod remote;
 mod tree;
+#[cfg(unix)]
+mod unix;
 mod walk;
+#[cfg(windows)]
+mod windows;
 mod write;
+
+#[cfg(unix)]
+use unix as sys;
+#[cfg(windows)]
+use windows as sys;
 
 pub use attributes::Attributes;
 pub use copy::{Digest, copy_hashed, hash_file, write_all};
@@ -31,11 +40,28 @@ pub use remote::{
 };
 pub use tree::{remove_tree, tree};
 pub use walk::{MAX_DEPTH, Step, Unreadable, Walk, Walked};
-pub(crate) use write::rename_new_in;
 pub use write::{Ident, Space, forget_cached, is_link_refusal, sync_file};
+pub(crate) use write::{link_refusal, rename_new_in};
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where a path really leads, links resolved, as people write it.
+///
+/// # Errors
+/// The system's error.
+pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+    sys::real_path(path)
+}
+
+/// A name without its ending, whatever its bytes; `None` when it ends otherwise.
+#[must_use]
+pub fn without_ending(name: &OsStr, ending: &str) -> Option<OsString> {
+    let rest = name.as_encoded_bytes().strip_suffix(ending.as_bytes())?;
+    sys::os_string(rest.to_vec())
+}
 
 /// A path made safe to print: control, bidirectional and zero-width
 /// characters and bytes that are not UTF-8 are shown as escapes.

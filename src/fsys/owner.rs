@@ -3,12 +3,12 @@
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Dir, Ident, Kind, Meta, RelPath};
+use super::{Dir, Ident, Kind, Meta, RelPath, sys};
 
 /// The user that this process acts for; `None` where there are none.
 #[must_use]
 pub fn effective_user() -> Option<u32> {
-    Some(rustix::process::geteuid().as_raw())
+    sys::effective_user()
 }
 
 impl Dir {
@@ -17,28 +17,11 @@ impl Dir {
     /// # Errors
     /// The system's error.
     pub fn ancestry(&self) -> io::Result<Vec<Ident>> {
-        use rustix::fs::{Mode, OFlags, openat};
         if self.is_remote() {
             // In no folder of this machine.
             return Ok(Vec::new());
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let mut out = vec![self.meta()?.ident()];
-        let mut fd = openat(self.fd()?, "..", flags, Mode::empty())?;
-        loop {
-            let stat = rustix::fs::fstat(&fd)?;
-            #[allow(clippy::unnecessary_cast)]
-            let ident = Ident { dev: stat.st_dev as u64, ino: stat.st_ino as u64 };
-            // The top is its own parent.
-            if out.last() == Some(&ident) {
-                return Ok(out);
-            }
-            out.push(ident);
-            if out.len() > 4096 {
-                return Err(io::Error::other("the folders are nested too deeply"));
-            }
-            fd = openat(&fd, "..", flags, Mode::empty())?;
-        }
+        sys::ancestry(self.fd()?)
     }
 
     /// Opens `path` one folder at a time, never through a link, and says
@@ -61,7 +44,7 @@ impl Dir {
                 Walk::Link(next) => path = next,
             }
         }
-        Err(rustix::io::Errno::LOOP.into())
+        Err(sys::link_refusal())
     }
 }
 
@@ -90,7 +73,7 @@ fn walk_down(path: &Path, me: u32) -> io::Result<Walk> {
         }
         if here.kind == Kind::Link && !rest.is_empty() {
             if weak.is_some() || (here.uid != 0 && here.uid != me) {
-                return Err(rustix::io::Errno::LOOP.into());
+                return Err(sys::link_refusal());
             }
             let target = std::fs::read_link(dir.path().join(name))?;
             let mut next = dir.path().join(target);
@@ -127,6 +110,7 @@ fn replaceable(above: &Meta, here: &Meta, me: u32) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt as _, symlink};

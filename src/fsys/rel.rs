@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
+use super::sys::os_string;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A relative path of normal components only: never absolute, no `.`, no
@@ -234,7 +235,7 @@ pub fn path_from_text(text: &str) -> Result<PathBuf, BadPath> {
         .filter(|bytes| !bytes.contains(&0))
         .and_then(os_string)
         .map(PathBuf::from)
-        .filter(|path| path.is_absolute())
+        .filter(|path| path.is_absolute() || super::is_remote(path))
         .ok_or_else(|| BadPath(text.to_owned()))
 }
 
@@ -279,17 +280,6 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
         }
     }
     Some(bytes)
-}
-
-#[cfg(unix)]
-fn os_string(bytes: Vec<u8>) -> Option<OsString> {
-    use std::os::unix::ffi::OsStringExt as _;
-    Some(OsString::from_vec(bytes))
-}
-
-#[cfg(not(unix))]
-fn os_string(bytes: Vec<u8>) -> Option<OsString> {
-    String::from_utf8(bytes).ok().map(OsString::from)
 }
 
 impl fmt::Display for RelPath {

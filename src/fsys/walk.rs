@@ -85,9 +85,17 @@ impl<F: FnMut(&RelPath) -> bool> Iterator for Walk<'_, F> {
                 self.open.pop();
                 continue;
             };
-            return Some(match folder.path.join(&entry.name) {
-                Ok(path) => self.step(Walked { name: entry.name, path, meta: entry.meta }),
-                Err(e) => Err(Unreadable { path: folder.path.clone(), source: io::Error::other(e) }),
+            let named = entry.and_then(|entry| {
+                let path = folder.path.join(&entry.name).map_err(io::Error::other)?;
+                Ok(Walked { name: entry.name, path, meta: entry.meta })
+            });
+            return Some(match named {
+                Ok(walked) => self.step(walked),
+                Err(source) => {
+                    let path = folder.path.clone();
+                    self.open.pop();
+                    Err(Unreadable { path, source })
+                }
             });
         }
     }
@@ -97,7 +105,7 @@ impl<F: FnMut(&RelPath) -> bool> Walk<'_, F> {
     /// How many more entries the folder of the last item has.
     #[must_use]
     pub fn left(&self) -> usize {
-        self.open.last().map_or(0, |folder| folder.entries.len())
+        self.open.last().map_or(0, |folder| folder.entries.left())
     }
 
     fn look_into(&mut self, path: &RelPath) -> io::Result<()> {

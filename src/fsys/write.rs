@@ -2,17 +2,14 @@
 //! to an open [`Dir`], nothing follows a link, and nothing replaces what it
 //! was not told to replace.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::attributes::set_times;
 use super::remote::{Doomed, NewFile};
-use super::{Attributes, Digest, Dir, Kind, Meta, RelPath, fault};
+use super::{Attributes, Digest, Dir, Kind, Meta, RelPath, fault, sys};
 
 /// Which file or folder it is, whatever it is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,12 +57,7 @@ impl Dir {
     pub fn create_file(&self, rel: &RelPath, mode: u32) -> io::Result<File> {
         fault::point("create file")?;
         let (parent, name) = self.parent_of(rel)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Never more than asked for, not even for a moment: the mask of the
-        // process can only take bits away, and they are set afterwards.
-        let fd = rustix::fs::openat(parent.fd()?, name, flags, Mode::from_raw_mode(mode as _))?;
-        rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode as _))?;
-        Ok(File::from(fd))
+        sys::create_file(parent.fd()?, name, mode)
     }
 
     /// Opens a file for appending; it must be there.
@@ -74,10 +66,8 @@ impl Dir {
     /// The system's error.
     pub fn append_file(&self, rel: &RelPath) -> io::Result<File> {
         fault::point("open to append")?;
-        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let (parent, name) = self.parent_of(rel)?;
-        let fd = rustix::fs::openat(parent.fd()?, name, flags, Mode::empty())?;
-        let file = File::from(fd);
+        let file = sys::append_file(parent.fd()?, name)?;
         if Meta::of(&file)?.kind != Kind::File {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
@@ -95,9 +85,9 @@ impl Dir {
             return self.dir(rel);
         }
         let (parent, name) = self.parent_of(rel)?;
-        rustix::fs::mkdirat(parent.fd()?, name, Mode::from_raw_mode(mode as _))?;
+        sys::make_dir(parent.fd()?, name, mode)?;
         let dir = parent.dir(&name_of(name)?)?;
-        rustix::fs::fchmod(dir.fd()?, Mode::from_raw_mode(mode as _))?;
+        sys::set_mode(dir.fd()?, mode)?;
         Ok(dir)
     }
 
@@ -165,7 +155,7 @@ impl Dir {
         fault::point("rename over")?;
         let (from_dir, from_name) = self.parent_of(from)?;
         let (to_dir, to_name) = to_dir.parent_of(to)?;
-        Ok(rustix::fs::renameat(from_dir.fd()?, from_name, to_dir.fd()?, to_name)?)
+        sys::rename_over(from_dir.fd()?, from_name, to_dir.fd()?, to_name)
     }
 
     /// Lets two names change places in one step; neither is ever absent.
@@ -176,19 +166,7 @@ impl Dir {
         fault::point("exchange")?;
         let (a_dir, a_name) = self.parent_of(a)?;
         let (b_dir, b_name) = self.parent_of(b)?;
-        #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-        {
-            let flags = RenameFlags::EXCHANGE;
-            match rustix::fs::renameat_with(a_dir.fd()?, a_name, b_dir.fd()?, b_name, flags) {
-                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Err(io::ErrorKind::Unsupported.into()),
-                other => Ok(other?),
-            }
-        }
-        #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-        {
-            let _ = (a_dir, a_name, b_dir, b_name);
-            Err(io::ErrorKind::Unsupported.into())
-        }
+        sys::exchange(a_dir.fd()?, a_name, b_dir.fd()?, b_name)
     }
 
     /// Removes a file or link, if it still is the one that is meant.
@@ -205,7 +183,32 @@ impl Dir {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the same file any more"));
         }
         fault::point("unlink")?;
-        Ok(rustix::fs::unlinkat(parent.fd()?, name, AtFlags::empty())?)
+        sys::unlink(parent.fd()?, name, which)
+    }
+
+    /// Whether a program, this one included, has a file open in a way that
+    /// keeps others from replacing it. On systems where nothing does, no file
+    /// ever has.
+    ///
+    /// # Errors
+    /// The system's error; a file that is not there is not open.
+    pub fn is_open(&self, rel: &RelPath) -> io::Result<bool> {
+        if self.is_remote() {
+            return Ok(false);
+        }
+        let (parent, name) = self.parent_of(rel)?;
+        sys::is_open(parent.fd()?, name)
+    }
+
+    /// The programs that have a file open, by process id and name, as far as
+    /// the system tells; see [`Dir::is_open`].
+    #[must_use]
+    pub fn holders(&self, rel: &RelPath) -> Vec<(u32, String)> {
+        let holders = || -> io::Result<_> {
+            let (parent, name) = self.parent_of(rel)?;
+            Ok(sys::holders(parent.fd()?, name))
+        };
+        holders().unwrap_or_default()
     }
 
     /// Removes an empty folder.
@@ -218,7 +221,7 @@ impl Dir {
             return there.remove_dir(&on);
         }
         let (parent, name) = self.parent_of(rel)?;
-        Ok(rustix::fs::unlinkat(parent.fd()?, name, AtFlags::REMOVEDIR)?)
+        sys::remove_dir(parent.fd()?, name)
     }
 
     /// Sets the permission bits of this directory.
@@ -230,7 +233,7 @@ impl Dir {
         if let Some((there, on)) = self.there(&RelPath::root()) {
             return there.set_mode(&on, mode);
         }
-        Ok(rustix::fs::fchmod(self.fd()?, Mode::from_raw_mode(mode as _))?)
+        sys::set_mode(self.fd()?, mode)
     }
 
     /// Sets access and modification time of directories of one device, in
@@ -244,7 +247,7 @@ impl Dir {
             fault::point("set times")?;
             match dir.there(&RelPath::root()) {
                 Some((_, on)) => far.push((on, *atime_ns, *mtime_ns)),
-                None => set_times(dir.fd()?, *atime_ns, *mtime_ns)?,
+                None => sys::set_times(dir.fd()?, *atime_ns, *mtime_ns)?,
             }
         }
         match all.first().and_then(|(dir, ..)| dir.there(&RelPath::root())) {
@@ -266,11 +269,7 @@ impl Dir {
         if fault::wrong_order(fault::WrongOrder::FoldersUnsynced) {
             return Ok(());
         }
-        match rustix::fs::fsync(self.fd()?) {
-            // Some file systems have nothing to sync in a folder.
-            Ok(()) | Err(Errno::INVAL) => Ok(()),
-            Err(e) => Err(e.into()),
-        }
+        sys::sync_dir(self.fd()?)
     }
 
     /// Makes everything on this directory's file system durable; cheaper than
@@ -279,39 +278,25 @@ impl Dir {
     /// # Errors
     /// As [`Dir::sync`]; `Unsupported` where the system cannot report errors.
     pub fn sync_file_system(&self) -> io::Result<()> {
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        {
-            fault::point("sync file system")?;
-            if let Some((there, _)) = self.there(&RelPath::root()) {
-                return there.sync();
-            }
-            if fault::wrong_order(fault::WrongOrder::FoldersUnsynced) {
-                return Ok(());
-            }
-            Ok(rustix::fs::syncfs(self.fd()?)?)
+        fault::point("sync file system")?;
+        if let Some((there, _)) = self.there(&RelPath::root()) {
+            return there.sync();
         }
-        #[cfg(not(any(target_os = "linux", target_os = "android")))]
-        Err(io::ErrorKind::Unsupported.into())
+        if fault::wrong_order(fault::WrongOrder::FoldersUnsynced) {
+            return Ok(());
+        }
+        sys::sync_file_system(self.fd()?)
     }
 
     /// How much room its file system has.
     ///
     /// # Errors
     /// The system's error.
-    #[allow(clippy::useless_conversion)]
     pub fn space(&self) -> io::Result<Space> {
         if let Some((there, on)) = self.there(&RelPath::root()) {
             return there.space(&on);
         }
-        let s = rustix::fs::fstatvfs(self.fd()?)?;
-        let unit = if s.f_frsize > 0 { s.f_frsize } else { s.f_bsize };
-        Ok(Space {
-            free: u64::from(s.f_bavail).saturating_mul(unit),
-            total: u64::from(s.f_blocks).saturating_mul(unit),
-            // A file system without a table of files reports none at all.
-            free_files: (s.f_files > 0).then_some(u64::from(s.f_favail)),
-            read_only: s.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
-        })
+        sys::space(self.fd()?)
     }
 
     /// Makes new files in a folder on another device, each with its content
@@ -454,58 +439,36 @@ impl Dir {
     }
 
     /// The folder that holds `rel`, opened, and its last name.
-    pub(crate) fn parent_of<'a>(&self, rel: &'a RelPath) -> io::Result<(Self, &'a Path)> {
+    pub(crate) fn parent_of<'a>(&self, rel: &'a RelPath) -> io::Result<(Self, &'a OsStr)> {
         let name = rel.file_name().ok_or_else(|| io::Error::other("a name below the folder is needed"))?;
-        Ok((self.dir(&rel.parent().unwrap_or_default())?, Path::new(name)))
+        Ok((self.dir(&rel.parent().unwrap_or_default())?, name))
     }
 }
 
 /// [`Dir::rename_new`] for callers that already hold both folders open, which
 /// saves two look-ups a file when there are tens of thousands.
-pub(crate) fn rename_new_in(from_dir: &Dir, from: &Path, to_dir: &Dir, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_new_in(from_dir: &Dir, from: &OsStr, to_dir: &Dir, to: &OsStr) -> io::Result<()> {
     fault::point("rename")?;
     if from_dir.is_remote() || to_dir.is_remote() {
         return from_dir.rename_new(&name_of(from)?, to_dir, &name_of(to)?);
     }
-    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    {
-        let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(from_dir.fd()?, from, to_dir.fd()?, to, flags) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-            other => return Ok(other?),
-        }
-    }
-    rename_new_by_hand(from_dir, from, to_dir, to)
+    sys::rename_new(from_dir.fd()?, from, to_dir.fd()?, to)
 }
 
-/// Where the file system has no rename that refuses to replace: a second name
-/// cannot replace anything either; a folder can at worst replace an empty one.
-fn rename_new_by_hand(from_dir: &Dir, from: &Path, to_dir: &Dir, to: &Path) -> io::Result<()> {
-    let meta = rustix::fs::statat(from_dir.fd()?, from, AtFlags::SYMLINK_NOFOLLOW)?;
-    let is_dir = rustix::fs::FileType::from_raw_mode(meta.st_mode) == rustix::fs::FileType::Directory;
-    if !is_dir {
-        match rustix::fs::linkat(from_dir.fd()?, from, to_dir.fd()?, to, AtFlags::empty()) {
-            Ok(()) => return Ok(rustix::fs::unlinkat(from_dir.fd()?, from, AtFlags::empty())?),
-            // No second names there (FAT, exFAT).
-            Err(Errno::PERM | Errno::NOTSUP | Errno::NOSYS) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    match rustix::fs::statat(to_dir.fd()?, to, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => Ok(rustix::fs::renameat(from_dir.fd()?, from, to_dir.fd()?, to)?),
-        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn name_of(name: &Path) -> io::Result<RelPath> {
+fn name_of(name: &OsStr) -> io::Result<RelPath> {
     RelPath::root().join(name).map_err(io::Error::other)
 }
 
 /// Whether the system refused because there is a link on the way.
 #[must_use]
 pub fn is_link_refusal(e: &io::Error) -> bool {
-    e.raw_os_error() == Some(Errno::LOOP.raw_os_error())
+    let refusal = sys::link_refusal();
+    e.raw_os_error().is_some() && e.raw_os_error() == refusal.raw_os_error()
+}
+
+/// The error for a link where none may be.
+pub(crate) fn link_refusal() -> io::Error {
+    sys::link_refusal()
 }
 
 /// Makes a file's content durable, as far as its medium can.
@@ -515,32 +478,17 @@ pub fn is_link_refusal(e: &io::Error) -> bool {
 /// to another file.
 pub fn sync_file(file: &File) -> io::Result<()> {
     fault::point("sync file")?;
-    match file.sync_all() {
-        // macOS flushes the drive's own cache here, which network and exFAT
-        // volumes refuse; the plain form is the best they have.
-        Err(e) if cfg!(target_vendor = "apple") && e.raw_os_error() != Some(libc_eio()) => {
-            Ok(rustix::fs::fsync(file)?)
-        }
-        other => other,
-    }
-}
-
-fn libc_eio() -> i32 {
-    Errno::IO.raw_os_error()
+    sys::sync_file(file)
 }
 
 /// Asks the system to forget what it holds of the file in memory, so that
 /// reading it again reads the medium. A hint: never fails.
 pub fn forget_cached(file: &File) {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        let _hint = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = file;
+    sys::forget_cached(file);
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::fs;
@@ -565,13 +513,11 @@ mod tests {
         for taken in ["b", "l"] {
             let e = dir.rename_new(&rel("a"), &dir, &rel(taken)).unwrap_err();
             assert_eq!(e.kind(), io::ErrorKind::AlreadyExists);
-            let by_hand = rename_new_by_hand(&dir, Path::new("a"), &dir, Path::new(taken));
-            assert_eq!(by_hand.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
             assert!(dir.create_file(&rel(taken), 0o600).is_err());
             assert!(dir.make_dir(&rel(taken), 0o700).is_err());
         }
         assert_eq!(fs::read(tmp.path().join("b")).unwrap(), b"b");
-        rename_new_by_hand(&dir, Path::new("a"), &dir, Path::new("c")).unwrap();
+        dir.rename_new(&rel("a"), &dir, &rel("c")).unwrap();
         dir.exchange(&rel("b"), &rel("c")).unwrap();
         assert_eq!(fs::read(tmp.path().join("b")).unwrap(), b"a");
         assert!(!tmp.path().join("a").exists());
@@ -624,7 +570,7 @@ mod tests {
             dir.unlink(&rel("b"), dir.stat(&rel("b"))?.ident())
         };
         assert_eq!(with_faults(Fault::Never, || (work().is_ok(), fault_count())), (true, 3));
-        let e = with_faults(Fault::Once(2, Errno::NOSPC.raw_os_error()), work).unwrap_err();
+        let e = with_faults(Fault::Once(2, rustix::io::Errno::NOSPC.raw_os_error()), work).unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::StorageFull);
         assert!(tmp.path().join("a").exists());
         assert!(with_faults(Fault::From(1), || dir.unlink(&rel("a"), dir.stat(&rel("a"))?.ident())).is_err());

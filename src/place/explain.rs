@@ -74,8 +74,11 @@ pub fn explain(profiles: &Profiles, located: &Located, path: &Path) -> Result<Ex
     let given = without_dots(&given);
     // As it was written first: that is what the rules are about. Then by its
     // real folder, so that a path through a link is explained as well.
-    let real =
-        given.parent().and_then(|p| p.canonicalize().ok()).zip(given.file_name()).map(|(p, n)| p.join(n));
+    let real = given
+        .parent()
+        .and_then(|p| crate::fsys::real_path(p).ok())
+        .zip(given.file_name())
+        .map(|(p, n)| p.join(n));
     let hit = std::iter::once(given.clone())
         .chain(real)
         .find_map(|p| find(located, &p).map(|(t, r, rel)| (p, t, r, rel)));

@@ -9,7 +9,7 @@ use super::look::Look;
 use super::scope::{BaseFolder, Scope};
 use super::{Note, Place, android};
 use crate::error::{Error, Kind, Result};
-use crate::fsys::shown;
+use crate::fsys::{real_path, shown};
 use crate::model::Platform;
 
 /// What tells a person's home folder on Linux from other folders.
@@ -34,7 +34,7 @@ impl ImagePlace {
     /// # Errors
     /// Kind `Usage` when `dir` is no folder, or nobody's data is found in it.
     pub fn open(dir: &Path, platform: Option<Platform>) -> Result<Self> {
-        let real = dir.canonicalize().map_err(|e| {
+        let real = real_path(dir).map_err(|e| {
             Error::new(Kind::Usage, "cannot open the image")
                 .on(dir)
                 .because(e)

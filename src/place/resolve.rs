@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{BaseFolder, NoteKind, Scope};
-use crate::fsys::{Dir, Kind, RelPath};
+use crate::fsys::{Dir, Kind, RelPath, real_path};
 use crate::profile::{
     Base, NameGlob, Template, name_glob, prepared, protected_below_home, protected_below_top,
 };
@@ -69,8 +69,7 @@ fn below(names: &[NameGlob], base: &BaseFolder, fold: bool, notes: &mut Vec<Refu
     // A base folder that a person named may be reached through links, so its
     // real path is taken once, here.
     // On another device there is nothing of the sort.
-    let real =
-        if crate::fsys::is_remote(&base.path) { Ok(base.path.clone()) } else { base.path.canonicalize() };
+    let real = if crate::fsys::is_remote(&base.path) { Ok(base.path.clone()) } else { real_path(&base.path) };
     let real = match real {
         Ok(real) if base.links || real == base.path => real,
         Ok(_) => {
@@ -183,19 +182,19 @@ fn guard(found: &Found, template: &Template, scope: &Scope) -> Result<(), String
         return Err("it is not below its base folder".to_owned());
     }
     for home in scope.bases.values().flatten().map(|b| &b.path) {
-        let home = home.canonicalize().unwrap_or_else(|_| home.clone());
+        let home = real_path(home).unwrap_or_else(|_| home.clone());
         if home.starts_with(&path) {
             return Err(format!("it is, or holds, the base folder {}", home.display()));
         }
     }
     let home = scope.bases.get("HOME").into_iter().flatten().find_map(|h| {
-        let home = h.path.canonicalize().ok()?;
+        let home = real_path(&h.path).ok()?;
         path.strip_prefix(home).ok().map(texts)
     });
     if let Some(hit) = home.as_deref().and_then(protected_below_home) {
         return Err(format!("`{hit}` in the home folder is not an app's own"));
     }
-    let top = scope.top.as_ref().and_then(|top| path.strip_prefix(top.canonicalize().ok()?).ok().map(texts));
+    let top = scope.top.as_ref().and_then(|top| path.strip_prefix(real_path(top).ok()?).ok().map(texts));
     if let Some(hit) = top.as_deref().and_then(protected_below_top)
         && home.is_none()
         && !matches!(template.base(), Base::Var("DATA" | "DATA_DE" | "EXTERNAL"))

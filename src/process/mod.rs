@@ -6,14 +6,19 @@
 //! when it bears the app's name, belongs to the same user and its open files
 //! cannot be seen.
 
+mod ending;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, Signal, System, UpdateKind};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
+
+pub(crate) use ending::{ask_child, will_be_asked};
 
 use crate::error::{Error, Kind, Result};
+use crate::fsys::{Dir, Kind as Entry, Meta, RelPath, tree};
 use crate::place::Target;
 
 /// A process that keeps a target from being repaired.
@@ -123,6 +128,62 @@ fn open_files(pid: u32) -> Option<Vec<PathBuf>> {
     )
 }
 
+/// Files of the store at `path` below `root`, its sidecars included, that a
+/// program has open, on systems where that keeps them from being replaced: one
+/// of them, and who has it, as far as the system tells.
+///
+/// # Errors
+/// When the store cannot be looked at.
+pub fn open_elsewhere(root: &Path, path: &RelPath) -> Result<Option<Running>> {
+    if !cfg!(windows) {
+        return Ok(None);
+    }
+    let look = || -> std::io::Result<Option<Running>> {
+        let dir = Dir::open(root)?;
+        let below = match dir.stat(path) {
+            Ok(meta) if meta.kind == Entry::Dir => tree(&dir, path, usize::MAX)?,
+            Ok(_) => beside(&dir, path)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => beside(&dir, path)?,
+            Err(e) => return Err(e),
+        };
+        let mut open: Option<(RelPath, Dir)> = None;
+        for (path, meta) in below.iter().filter(|(_, meta)| meta.kind == Entry::File) {
+            let folder = path.parent().unwrap_or_default();
+            if open.as_ref().is_none_or(|(path, _)| *path != folder) {
+                open = Some((folder.clone(), dir.dir(&folder)?));
+            }
+            let (Some((_, inside)), Some(name)) = (&open, path.file_name()) else { continue };
+            let name = RelPath::name(name).map_err(std::io::Error::other)?;
+            // A placeholder of a cloud drive is not to be touched for this.
+            if inside.is_placeholder(&name, meta)? || !inside.is_open(&name)? {
+                continue;
+            }
+            let holders = inside.holders(&name);
+            let own = std::process::id();
+            if !holders.is_empty() && holders.iter().all(|(pid, _)| *pid == own) {
+                continue;
+            }
+            let (pid, name) = holders.into_iter().find(|(pid, _)| *pid != own).unwrap_or_default();
+            return Ok(Some(Running { pid, name, holds: Some(root.join(path.as_path())) }));
+        }
+        Ok(None)
+    };
+    look().map_err(|e| Error::io("cannot tell whether the files are in use", &root.join(path.as_path()), e))
+}
+
+/// The file itself and what is named like it with something added.
+fn beside(dir: &Dir, path: &RelPath) -> std::io::Result<Vec<(RelPath, Meta)>> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
+    let name = name.as_encoded_bytes();
+    let all = match dir.dir(&folder) {
+        Ok(inside) => inside.list()?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let own = all.into_iter().filter(|e| e.name.as_encoded_bytes().starts_with(name));
+    own.map(|e| Ok((folder.join(&e.name).map_err(std::io::Error::other)?, e.meta))).collect()
+}
+
 fn unseen(e: &sysinfo::Error) -> Error {
     Error::new(Kind::Failed, "the running programs cannot be listed")
         .because(e.to_string())
@@ -147,9 +208,7 @@ pub fn stop(target: &Target, running: Vec<Running>, patience: Duration) -> Resul
     let pids: Vec<Pid> = running.iter().map(|r| Pid::from_u32(r.pid)).collect();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, ProcessRefreshKind::nothing());
     for pid in &pids {
-        if let Some(process) = system.process(*pid) {
-            process.kill_with(Signal::Term);
-        }
+        ending::ask(&system, *pid);
     }
     let deadline = Instant::now() + patience;
     loop {

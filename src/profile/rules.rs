@@ -30,29 +30,17 @@ impl RuleMatch<'_> {
     pub fn store_path(&self, path: &RelPath) -> RelPath {
         let mut out = RelPath::root();
         for (i, name) in path.components().take(self.store_depth).enumerate() {
-            let own = if i + 1 == self.store_depth { without(name, self.sidecar) } else { name };
+            let short = (i + 1 == self.store_depth)
+                .then(|| crate::fsys::without_ending(name, self.sidecar))
+                .flatten();
             // A component of a RelPath is always a valid name, and a sidecar's
             // name is longer than its ending.
-            if let Ok(next) = out.join(own) {
+            if let Ok(next) = out.join(short.as_deref().unwrap_or(name)) {
                 out = next;
             }
         }
         out
     }
-}
-
-fn without<'a>(name: &'a OsStr, ending: &str) -> &'a OsStr {
-    if let Some(text) = name.to_str() {
-        return OsStr::new(text.strip_suffix(ending).unwrap_or(text));
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::ffi::OsStrExt as _;
-        let bytes = name.as_bytes();
-        OsStr::from_bytes(bytes.strip_suffix(ending.as_bytes()).unwrap_or(bytes))
-    }
-    #[cfg(not(unix))]
-    name
 }
 
 /// What a pattern does to the rule that it is of.

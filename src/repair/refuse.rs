@@ -95,12 +95,7 @@ fn is_part(name: &std::ffi::OsStr) -> bool {
 
 /// The database that a sidecar of that name belongs to.
 fn database_of(name: &std::ffi::OsStr) -> Option<std::ffi::OsString> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let bytes = name.as_bytes();
-    endings().find_map(|suffix| {
-        let base = bytes.strip_suffix(suffix.as_bytes())?;
-        (!base.is_empty()).then(|| std::ffi::OsStr::from_bytes(base).to_owned())
-    })
+    endings().find_map(|suffix| crate::fsys::without_ending(name, suffix).filter(|base| !base.is_empty()))
 }
 
 fn is_leveldb_part(name: &std::ffi::OsStr) -> bool {

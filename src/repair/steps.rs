@@ -249,7 +249,6 @@ impl<'a> Hands<'a> {
                 }
             }
             let Some((_, source, dest)) = &open else { continue };
-            let name = Path::new(name);
             if let Err(e) = rename_new_in(source, name, dest, name) {
                 skip(skipped(item, refusal(e)?));
                 continue;

@@ -73,10 +73,10 @@ impl Open {
 
     /// An entry that could not be looked at: the listing lacks it.
     fn unknown(&mut self, path: &RelPath) {
-        self.close(path.depth() + 1);
         self.unknown.extend(path.parent());
-        // When it is a folder, it is its own listing that failed.
+        // When it is a folder, it is its own listing that failed, or ended.
         self.unknown.insert(path.clone());
+        self.close(path.depth() + 1);
     }
 
     /// The walk has left every folder whose entries lie at `depth` or deeper.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::fsys::{Dir, Space};
+
 /// A file system that targets lie on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Volume {
@@ -29,37 +31,43 @@ const LOW_INODES: u64 = 5_000;
 pub fn volumes<'a>(roots: impl Iterator<Item = &'a Path>) -> Vec<Volume> {
     let mut seen = BTreeMap::new();
     for root in roots {
-        let Ok(stat) = rustix::fs::stat(root) else { continue };
-        if let std::collections::btree_map::Entry::Vacant(slot) = seen.entry(stat.st_dev)
-            && let Ok(fs) = rustix::fs::statvfs(root)
+        // A device's own problems are looked for elsewhere.
+        if crate::fsys::is_remote(root) {
+            continue;
+        }
+        let Ok(dir) = Dir::open(root) else { continue };
+        let Ok(meta) = dir.meta() else { continue };
+        if let std::collections::btree_map::Entry::Vacant(slot) = seen.entry(meta.dev)
+            && let Ok(space) = dir.space()
         {
-            slot.insert(volume(root, &fs));
+            slot.insert(Volume::of(root, &space));
         }
     }
     seen.into_values().collect()
 }
 
-fn volume(path: &Path, fs: &rustix::fs::StatVfs) -> Volume {
-    let free_bytes = fs.f_bavail.saturating_mul(fs.f_frsize);
-    let free_inodes = (fs.f_files > 0).then_some(fs.f_favail);
-    let read_only = fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
-    let mut problems = Vec::new();
-    if read_only {
-        problems.push("mounted read-only: apps cannot save and nothing can be repaired".to_owned());
-    }
-    if free_bytes < LOW_BYTES {
-        let free = bytesize::ByteSize::b(free_bytes).display().iec();
-        problems.push(format!("only {free} free: apps fail to save below about 500 MiB"));
-    }
-    if free_inodes.is_some_and(|n| n < LOW_INODES) {
-        problems.push(format!("only {} more files can be made", free_inodes.unwrap_or(0)));
-    }
-    Volume {
-        path: path.to_path_buf(),
-        total_bytes: fs.f_blocks.saturating_mul(fs.f_frsize),
-        free_bytes,
-        free_inodes,
-        read_only,
-        problems,
+impl Volume {
+    /// Judges how much room there is.
+    #[must_use]
+    pub fn of(path: &Path, space: &Space) -> Self {
+        let mut problems = Vec::new();
+        if space.read_only {
+            problems.push("mounted read-only: apps cannot save and nothing can be repaired".to_owned());
+        }
+        if space.free < LOW_BYTES {
+            let free = bytesize::ByteSize::b(space.free).display().iec();
+            problems.push(format!("only {free} free: apps fail to save below about 500 MiB"));
+        }
+        if let Some(left) = space.free_files.filter(|n| *n < LOW_INODES) {
+            problems.push(format!("only {left} more files can be made"));
+        }
+        Self {
+            path: path.to_path_buf(),
+            total_bytes: space.total,
+            free_bytes: space.free,
+            free_inodes: space.free_files,
+            read_only: space.read_only,
+            problems,
+        }
     }
 }

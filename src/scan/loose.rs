@@ -58,7 +58,7 @@ fn open(path: &Path) -> std::io::Result<(Dir, RelPath)> {
     let path = std::path::absolute(path)?;
     if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
         // Links above the named file are the caller's own choice; the file itself is not followed.
-        let dir = Dir::open(&parent.canonicalize()?)?;
+        let dir = Dir::open(&crate::fsys::real_path(parent)?)?;
         let rel = RelPath::new(name).map_err(std::io::Error::other)?;
         dir.stat(&rel)?;
         return Ok((dir, rel));
@@ -104,7 +104,7 @@ fn look(
                         match registry::recognise(Subject { dir: &below, path: &w.path }) {
                             Ok(Some(kind)) => stores.borrow_mut().push((rel.join_rel(&w.path), kind)),
                             Ok(None) => out.other_files += 1,
-                            Err(e) => out.notes.push(note(&e, &w.path)),
+                            Err(e) => out.notes.push(note(&e, &rel.join_rel(&w.path))),
                         }
                     }
                     Ok(_) => {}

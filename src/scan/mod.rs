@@ -213,17 +213,22 @@ pub fn scan(
 ) -> Result<Scan, Cancelled> {
     let mut scanner = Scanner { options, baseline, control, effort: Effort::default() };
     let mut out = Scan::default();
-    let processes = match if live { Processes::look() } else { Ok(Processes::default()) } {
-        Ok(processes) => processes,
-        Err(e) => {
-            out.notes.push(e.to_string());
-            Processes::default()
+    // The list of processes takes a while of its own, so it is made meanwhile.
+    let processes = std::thread::scope(|scope| {
+        let looking = live.then(|| scope.spawn(Processes::look));
+        for target in targets {
+            control.safe_point()?;
+            out.targets.push(scanner.target(target)?);
         }
-    };
-    for target in targets {
-        control.safe_point()?;
-        let running = processes.holding(&target);
-        out.targets.push(scanner.target(target, running)?);
+        Ok(looking.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+    })?;
+    match processes.unwrap_or_else(|| Ok(Processes::default())) {
+        Ok(processes) => {
+            for scanned in &mut out.targets {
+                scanned.running = processes.holding(&scanned.target);
+            }
+        }
+        Err(e) => out.notes.push(e.to_string()),
     }
     out.effort = scanner.effort;
     let roots = out.targets.iter().flat_map(|t| t.target.roots.iter().map(|r| r.path.as_path()));
@@ -239,8 +244,8 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    fn target(&mut self, target: Target, running: Vec<Running>) -> Result<ScannedTarget, Cancelled> {
-        let mut out = ScannedTarget { target, running, stores: Vec::new(), notes: Vec::new() };
+    fn target(&mut self, target: Target) -> Result<ScannedTarget, Cancelled> {
+        let mut out = ScannedTarget { target, running: Vec::new(), stores: Vec::new(), notes: Vec::new() };
         for index in 0..out.target.roots.len() {
             let root = &out.target.roots[index];
             self.control.progress().item(&format!("{} ({})", out.target.app.name, root.id));
@@ -268,8 +273,7 @@ impl Scanner<'_> {
         let clock = Instant::now();
         let collected = collect::collect(dir, root, target, index, self.control)?;
         notes.extend(collected.notes);
-        let known = dir.with_listings(collected.listings);
-        let dir = known.as_ref().unwrap_or(dir);
+        let dir = &dir.with_listings(collected.listings);
         let mut stores = collected.stores;
         self.effort.walk_ms += millis(clock);
         self.effort.files += stores.iter().map(|s| s.files.len() as u64).sum::<u64>();

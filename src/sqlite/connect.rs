@@ -72,7 +72,7 @@ pub fn in_memory(control: &Control, time: Option<Duration>) -> rusqlite::Result<
 fn without_links(path: &Path) -> PathBuf {
     let resolved = path.parent().and_then(|p| {
         let parent = if p.as_os_str().is_empty() { Path::new(".") } else { p };
-        parent.canonicalize().ok()
+        crate::fsys::real_path(parent).ok()
     });
     match (resolved, path.file_name()) {
         (Some(parent), Some(name)) => parent.join(name),

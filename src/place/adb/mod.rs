@@ -5,22 +5,34 @@
 //! the bytes of names. Nothing that a device says is trusted: answers are
 //! bounded in size and time, names are data, hashes are hints.
 
+mod bytes;
 mod device;
 mod facts;
 mod files;
+mod kept;
 mod listing;
 mod mirror;
+mod parts;
+mod place;
+mod questions;
 mod quote;
+mod report;
 mod server;
 mod shell;
+mod sizes;
 mod sync;
 mod tier;
 
-pub use device::{Device, DevicePlace, DeviceReport};
+pub use device::Device;
 pub use facts::{AppFacts, Facts, app_facts, processes};
 pub use listing::{FORMAT, parse as parse_listing};
+pub use parts::cut as cut_parts;
+pub use place::DevicePlace;
+pub use questions::Wanted;
 pub use quote::quoted;
+pub use report::DeviceReport;
 pub use server::{Attached, Server, Tracker, ask, parse};
 pub use shell::{Output, Packets, Ran};
+pub use sizes::{Sizes, sizes};
 pub use sync::one as sync_file;
 pub use tier::{Reach, Tier};

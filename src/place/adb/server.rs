@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -174,7 +175,13 @@ impl Server {
 
     fn connect(&self) -> io::Result<Stream> {
         let stream = match &self.address {
+            #[cfg(unix)]
             Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
+            #[cfg(not(unix))]
+            Address::Unix(_) => {
+                let why = "sockets with a path are not supported on this system";
+                return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+            }
             Address::Tcp(text) => {
                 let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the address names no host");
                 let mut found = None;
@@ -240,6 +247,7 @@ pub(crate) fn is_timeout(e: &io::Error) -> bool {
 #[derive(Debug)]
 pub(crate) enum Stream {
     Tcp(TcpStream),
+    #[cfg(unix)]
     Unix(UnixStream),
 }
 
@@ -247,6 +255,7 @@ impl Stream {
     pub(crate) fn patience(&self, wait: Duration) -> io::Result<()> {
         match self {
             Self::Tcp(s) => s.set_read_timeout(Some(wait)).and_then(|()| s.set_write_timeout(Some(wait))),
+            #[cfg(unix)]
             Self::Unix(s) => s.set_read_timeout(Some(wait)).and_then(|()| s.set_write_timeout(Some(wait))),
         }
     }
@@ -255,6 +264,7 @@ impl Stream {
     pub(crate) fn again(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(s) => Self::Tcp(s.try_clone()?),
+            #[cfg(unix)]
             Self::Unix(s) => Self::Unix(s.try_clone()?),
         })
     }
@@ -263,6 +273,7 @@ impl Stream {
     pub(crate) fn shut(&self) {
         let _ = match self {
             Self::Tcp(s) => s.shutdown(std::net::Shutdown::Both),
+            #[cfg(unix)]
             Self::Unix(s) => s.shutdown(std::net::Shutdown::Both),
         };
     }
@@ -278,6 +289,7 @@ impl Read for Stream {
                 let _ = rustix::net::sockopt::set_tcp_quickack(&*s, true);
                 s.read(buf)
             }
+            #[cfg(unix)]
             Self::Unix(s) => s.read(buf),
         }
     }
@@ -287,6 +299,7 @@ impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(s) => s.write(buf),
+            #[cfg(unix)]
             Self::Unix(s) => s.write(buf),
         }
     }

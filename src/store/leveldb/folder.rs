@@ -131,9 +131,11 @@ impl Folder {
         matches!(fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)), Ok(Some(_)))
     }
 
-    /// Where the lock cannot be asked for, a changed file tells.
+    /// Whether another process has the lock open: on this system that is
+    /// what taking it comes to.
     #[cfg(not(unix))]
-    fn is_locked(&self, _subject: Subject<'_>) -> bool {
-        false
+    fn is_locked(&self, subject: Subject<'_>) -> bool {
+        let Some(lock) = &self.lock else { return false };
+        subject.dir.is_open(&subject.path.join_rel(&lock.rel)).unwrap_or(false)
     }
 }

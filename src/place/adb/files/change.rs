@@ -1,19 +1,20 @@
 //! Small changes: names, modes, times, and what is removed.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::super::bytes::bytes;
 use super::super::listing;
 use super::words::error_of;
-use super::{AT, AT_ONCE, ENTER, Files};
+use super::{AT, AT_ONCE, ENTER, Files, slices};
 use crate::fsys::{Doomed, Ident, Kind, Meta};
 
 impl Files {
     pub(super) fn give_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         let script = format!("{ENTER}e=$(chmod {mode:o} \"$1\" 2>&1) && echo ok || echo \"err $e\"");
-        self.change(path, &script, &[path.as_os_str().as_bytes()])
+        self.change(path, &script, &[&bytes(path)])
     }
 
     /// Sets times of folders, in nanoseconds since 1970.
@@ -32,22 +33,22 @@ impl Files {
                 let _ = write!(script, "set_one {a} {m} \"${{{}}}\"; ", n + 1);
             }
             script.push_str("echo ok");
-            let paths: Vec<&[u8]> = part.iter().map(|(path, ..)| path.as_os_str().as_bytes()).collect();
-            self.change(first, &script, &paths)?;
+            let paths: Vec<Cow<[u8]>> = part.iter().map(|(path, ..)| bytes(path)).collect();
+            self.change(first, &script, &slices(&paths))?;
         }
         Ok(())
     }
 
     pub(super) fn new_folder(&self, path: &Path, mode: u32) -> io::Result<()> {
         let script = format!("{ENTER}e=$(mkdir -m {mode:o} \"$1\" 2>&1) && echo ok || echo \"err $e\"");
-        self.change(path, &script, &[path.as_os_str().as_bytes()])
+        self.change(path, &script, &[&bytes(path)])
     }
 
     /// The folder must be empty.
     pub(super) fn remove_folder(&self, path: &Path) -> io::Result<()> {
         self.known().real.clear();
         let script = format!("{ENTER}e=$(rmdir \"./${{1##*/}}\" 2>&1) && echo ok || echo \"err $e\"");
-        self.change(path, &script, &[path.as_os_str().as_bytes()])
+        self.change(path, &script, &[&bytes(path)])
     }
 
     /// Removes a file or link that still is the one that is meant.
@@ -57,7 +58,7 @@ impl Files {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the same file any more"));
         }
         let script = format!("{ENTER}e=$(rm -f \"./${{1##*/}}\" 2>&1) && echo ok || echo \"err $e\"");
-        self.change(path, &script, &[path.as_os_str().as_bytes()])
+        self.change(path, &script, &[&bytes(path)])
     }
 
     /// Removes many, each if it still is what it was; says why one stays.
@@ -86,10 +87,10 @@ impl Files {
                             continue;
                         };
                         if folder != Some(above) {
-                            arguments.push([b"D", above.as_os_str().as_bytes()].concat());
+                            arguments.push([b"D".as_slice(), &bytes(above)].concat());
                             folder = Some(above);
                         }
-                        arguments.push([if one.dir { b"R" } else { b"F" }, name.as_bytes()].concat());
+                        arguments.push([if one.dir { b"R".as_slice() } else { b"F" }, &bytes(name)].concat());
                     }
                 }
             }
@@ -122,14 +123,14 @@ impl Files {
         for part in pairs.chunks(AT_ONCE / 2) {
             let Some((first, _)) = part.first() else { continue };
             let names = part.iter().flat_map(|(from, to)| [from, to]);
-            let names: Vec<&[u8]> = names.map(|p| p.as_os_str().as_bytes()).collect();
+            let names: Vec<Cow<[u8]>> = names.map(|p| bytes(p)).collect();
             {
                 let mut known = self.known();
                 if part.iter().any(|(from, _)| known.real.contains(from)) {
                     known.real.clear();
                 }
             }
-            self.change(first, &script, &names)?;
+            self.change(first, &script, &slices(&names))?;
         }
         Ok(())
     }

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use super::super::bytes::bytes;
 use super::super::listing::{self, FORMAT};
+use super::super::parts::unguessable;
 use super::super::quote::quoted;
 use super::super::shell::Input;
 use super::words::{bounded, error_of};
@@ -45,14 +46,14 @@ impl Files {
 
     fn write_some(&self, folder: &Path, new: &mut [NewFile], times: bool) -> io::Result<Vec<(Meta, Digest)>> {
         let reach = self.reach(folder)?.clone();
-        let mark = self.mark();
+        let mark = unguessable();
         // Nobody else can read them until they have their own mode.
         let mut script = b"export TZ=UTC0 LC_ALL=C; umask 077; d=".to_vec();
-        script.extend(quoted(folder.as_os_str().as_bytes()));
+        script.extend(quoted(&bytes(folder)));
         script.extend(b"; cd -P \"$d\" && [ \"$PWD\" = \"$d\" ] || exit 70; set --");
         for one in &*new {
             script.push(b' ');
-            script.extend(quoted(&[b"./", one.name.as_bytes()].concat()));
+            script.extend(quoted(&[b"./".as_slice(), &bytes(&one.name)].concat()));
         }
         let taken =
             "; for f; do [ -e \"$f\" ] || [ -L \"$f\" ] && { echo 'File exists' >&2; exit 75; }; done; ";
@@ -79,7 +80,7 @@ impl Files {
         let split = memchr::memmem::find(&said, mark.as_bytes()).unwrap_or(said.len());
         let (hashes, records) = said.split_at_checked(split).unwrap_or((&[], &[]));
         let mut hashes = hashes.split(|&b| b == b'\n');
-        let mut found = listing::parse(records, mark.as_bytes(), folder)?.into_iter();
+        let mut found = listing::parse(records, mark.as_bytes(), &[folder])?.into_iter();
         let mut out = Vec::with_capacity(written.len());
         for (one, (sha256, digest)) in new.iter().zip(written) {
             if !hashes.next().is_some_and(|line| line.starts_with(sha256.as_bytes())) {
@@ -105,7 +106,7 @@ impl Files {
     pub(super) fn give_attributes(&self, path: &Path, like: &Attributes, times: bool) -> io::Result<()> {
         let finish = self.finish(path, &[like], times)?;
         let script = format!("{ENTER}( {finish}) && echo ok || echo \"err code $?\"");
-        self.change(path, &script, &[path.as_os_str().as_bytes()])?;
+        self.change(path, &script, &[&bytes(path)])?;
         if self.is_layered(path) { Ok(()) } else { is_like(&self.stat_one(path)?, like, false) }
     }
 
@@ -203,7 +204,7 @@ impl<'a, 'n> Archive<'a, 'n> {
         if size > MAX_SIZE {
             return Err(io::Error::other("a file of 8 GiB or more cannot be sent"));
         }
-        let name = one.name.as_bytes();
+        let name = &*bytes(&one.name);
         let mut ready = Vec::new();
         if name.len() >= MAX_NAME {
             ready.extend(header(b"././@LongLink", name.len() as u64 + 1, b'L'));
@@ -315,7 +316,15 @@ mod tests {
 
     #[test]
     fn another_tar_unpacks_what_is_sent() {
-        let like = Attributes { mode: 0o600, uid: 0, gid: 0, mtime_ns: 0, atime_ns: 0, xattrs: Vec::new() };
+        let like = Attributes {
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+            flags: 0,
+            mtime_ns: 0,
+            atime_ns: 0,
+            xattrs: Vec::new(),
+        };
         let long = format!("{}\u{e9}'x", "n".repeat(200));
         let edge = "e".repeat(100);
         let contents = [
