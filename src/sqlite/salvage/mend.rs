@@ -170,7 +170,7 @@ fn commas(sql: &str, name: &str, fields: usize, tries: &mut usize) -> Vec<(Strin
         most -= 1;
     }
     let text: Vec<char> = sql.chars().collect();
-    let odd: Vec<usize> = (0..text.len()).filter(|i| text.get(*i).is_some_and(is_odd)).collect();
+    let odd: Vec<usize> = (0..text.len()).filter(|i| text.get(*i).is_some_and(|c| is_odd(*c))).collect();
     let places = if odd.is_empty() { (0..text.len()).collect() } else { odd };
     let mut out: Vec<(String, ddl::Table)> = Vec::new();
     let mut new = text.clone();
@@ -231,8 +231,8 @@ fn is_mixed(table: &ddl::Table) -> bool {
 }
 
 /// Whether a character cannot stand in a statement that a program wrote.
-fn is_odd(c: &char) -> bool {
-    !CHARS.contains(*c) && *c != '\t' && *c != '\r' && !c.is_alphanumeric()
+fn is_odd(c: char) -> bool {
+    !CHARS.contains(c) && c != '\t' && c != '\r' && !c.is_alphanumeric()
 }
 
 /// The least strange reading so far, and how strange it is.

@@ -267,8 +267,8 @@ fn rename(schema: &mut Schema, at: usize, name: &str) -> bool {
     if table.name != name {
         return false;
     }
-    object.name = name.to_owned();
-    object.table = name.to_owned();
+    name.clone_into(&mut object.name);
+    name.clone_into(&mut object.table);
     object.sql = Some(sql);
     if let Some(slot) = schema.tables.get_mut(at) {
         *slot = Some(table);
@@ -439,14 +439,14 @@ mod tests {
         assert!(
             weigh("msgs", &said, &fact(500, &[(500, 3)]), &all) > weigh("msgs", &said, &fact(500, &[]), &all)
         );
-        assert_eq!(weigh("msgs", &said, &fact(499, &[(499, 3)]), &all), 0.0);
+        assert!(weigh("msgs", &said, &fact(499, &[(499, 3)]), &all) <= 0.0);
         // A few rows are equal in number by chance.
         let few = Noted { rows: Some(3), ..Noted::default() };
-        assert_eq!(weigh("meta", &few, &fact(3, &[]), &all), 0.0);
+        assert!(weigh("meta", &few, &fact(3, &[]), &all) <= 0.0);
         let counted = Noted { last: Some(900), ..Noted::default() };
         assert!(weigh("events", &counted, &fact(70, &[]), &all) > 0.0);
         let before = Noted { last: Some(899), ..Noted::default() };
-        assert_eq!(weigh("events", &before, &fact(70, &[]), &all), 0.0);
+        assert!(weigh("events", &before, &fact(70, &[]), &all) <= 0.0);
     }
 
     #[test]
@@ -469,7 +469,7 @@ mod tests {
         for (name, own, other) in [("ft_content", &content, &sizes), ("ft_docsize", &sizes, &content)] {
             let said = all.get(name).unwrap();
             assert!(weigh(name, said, own, &all) > 0.0, "{name}");
-            assert_eq!(weigh(name, said, other, &all), 0.0, "{name}");
+            assert!(weigh(name, said, other, &all) <= 0.0, "{name}");
         }
     }
 
