@@ -258,7 +258,8 @@ fn output_is_utf_8_whatever_the_code_page() {
 /// A person's folders with several apps in them, each filled by a real browser.
 #[test]
 fn the_apps_of_a_person_are_found_repaired_and_undone() {
-    let Some(filled) = std::env::var_os("SHOPMEND_BROWSER_HOME").map(PathBuf::from) else {
+    let filled = std::env::var_os("SHOPMEND_BROWSER_HOME").filter(|home| !home.is_empty());
+    let Some(filled) = filled.map(PathBuf::from) else {
         return skipped("windows::the_apps_of_a_person", "SHOPMEND_BROWSER_HOME is not set");
     };
     let home = Tree::new();
@@ -326,4 +327,38 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(&path, &new).unwrap();
         }
     }
+}
+
+/// A console's own signal: Ctrl-Break, since Ctrl-C cannot be sent to one
+/// program alone; both end in the same handler.
+#[test]
+#[ignore = "needs a console: run apart by scripts/check-platforms windows"]
+#[allow(unsafe_code)]
+fn an_interrupted_run_stops_at_a_safe_point() {
+    use std::os::windows::process::CommandExt as _;
+    use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent};
+    use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
+    let shop = Shop::new();
+    for i in 0..3000 {
+        shop.home.file(format!(".cache/shop/cache/many/{i}.bin"), vec![1; 40_000]);
+    }
+    let shop = shop.aged();
+    let before = shop.home.snapshot();
+    let mut command = shop.run.command(shop.args(&["scan", "--rehash"]));
+    let mut child = command.creation_flags(CREATE_NEW_PROCESS_GROUP).spawn().unwrap();
+    let began = std::time::Instant::now();
+    let code = loop {
+        std::thread::sleep(std::time::Duration::from_millis(250));
+        // SAFETY: two numbers. Before the program listens, the signal ends it by itself.
+        if began.elapsed().as_millis() > 1500
+            && unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, child.id()) } == 0
+        {
+            panic!("no signal could be sent: {}", std::io::Error::last_os_error());
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+    };
+    assert_eq!(code, Some(i32::from(Exit::Interrupted.code())));
+    before.assert_same(&shop.home.snapshot());
 }
