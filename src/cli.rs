@@ -154,8 +154,17 @@ pub enum Command {
     /// Copy the stores into the vault without repairing anything
     Backup(Backup),
     /// Look after the backups
-    #[command(subcommand)]
-    Vault(Vault),
+    Vault {
+        /// The backups of an Android device, by the hardware's serial number, or by adb's while
+        /// it is attached; it need not be attached, but for putting back what it lost
+        #[arg(long, value_name = "SERIAL", global = true)]
+        device: Option<String>,
+        /// Use root on the device, where it has it, to put back what it lost
+        #[arg(long, requires = "device", global = true)]
+        root: bool,
+        #[command(subcommand)]
+        what: Vault,
+    },
     /// Bring back the rows of a damaged SQLite database into a new one
     Salvage {
         /// The damaged database; it is never written

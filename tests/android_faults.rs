@@ -149,7 +149,9 @@ impl Patient {
         match exit {
             Exit::Ok => self.is_as_before(name),
             Exit::RolledBack => {
-                let diff = self.changed_since(&repaired);
+                // What it says is done may be: the preferences come first.
+                let mut diff = self.changed_since(&repaired);
+                diff.retain(|line| !line.contains("shared_prefs") || !said.stdout.contains("done  "));
                 assert!(diff.is_empty(), "{name}: {diff:?}\n{said}");
             }
             Exit::Device | Exit::Failed => assert!(said.stdout.contains("lost") || !said.stderr.is_empty()),
@@ -177,7 +179,7 @@ fn cut_everywhere(scans: i64, repairs: i64, undos: i64) {
     let (repair, undo) = (patient.asks(&run, REPAIR), patient.asks(&run, &["undo"]));
     patient.is_as_before("without a fault");
     println!("a scan asks {scan} times, a repair {repair}, an undo {undo}");
-    for n in points(0, scan - 3, scans.min(scan - 2)) {
+    for n in points(0, scan - 1, scans.min(scan)) {
         patient.scan(&format!("scan, cut before {n}"), PATIENT, &|f| f.begin(n, Mid::Cut));
     }
     patient.is_as_before("scans");
@@ -283,7 +285,8 @@ fn a_device_that_is_not_ready_is_said_and_nothing_is_done() {
             assert!(said.stderr.contains(name) && said.stderr.contains(hint), "{name}: {said}");
         }
         let listed = run.call(["devices"]).expect(Exit::Device);
-        assert!(listed.stdout.contains(hint), "{name}: {listed}");
+        let said = listed.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(hint), "{name}: {listed}");
         faults.heal();
     }
     let run = patient.recovers(run);

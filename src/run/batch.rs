@@ -19,7 +19,7 @@ use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::fsys::printable;
-use crate::place::adb::{Attached, Device, Server};
+use crate::place::adb::{Attached, Device, Facts, Server};
 use crate::process::{ask_child, will_be_asked};
 
 /// How long a process that was asked to stop may take to reach a safe point.
@@ -259,14 +259,14 @@ impl Batch<'_> {
     }
 
     fn work(&self, adb: &Attached, line: &ProgressBar) -> Option<Record> {
-        let device = match Device::connect(&self.server, adb) {
-            Ok(device) => device,
+        let facts = match Device::identify(&self.server, adb) {
+            Ok(facts) => facts,
             Err(e) => {
                 let hint = e.hint_text().map(|h| format!("; {h}")).unwrap_or_default();
                 return Some(Record::failed(&adb.serial, adb, e.kind().exit(), format!("{e}{hint}")));
             }
         };
-        let serial = device.facts.serial.clone();
+        let serial = facts.serial.clone();
         let asked =
             self.wanted.all_devices || self.wanted.devices.iter().any(|d| *d == serial || *d == adb.serial);
         if !asked {
@@ -276,7 +276,7 @@ impl Batch<'_> {
             let why = format!("another attached device calls itself {serial} as well; do it by itself");
             return Some(Record::failed(&adb.serial, adb, Exit::Device, why));
         }
-        Some(self.turn(adb, line, device))
+        Some(self.turn(adb, line, facts))
     }
 
     fn taken(&self) -> MutexGuard<'_, BTreeMap<String, (String, bool)>> {
@@ -312,12 +312,12 @@ impl Batch<'_> {
         records.iter().any(|r| r.serial == serial && r.is_done())
     }
 
-    fn turn(&self, adb: &Attached, line: &ProgressBar, device: Device) -> Record {
-        let serial = device.facts.serial;
+    fn turn(&self, adb: &Attached, line: &ProgressBar, facts: Facts) -> Record {
+        let serial = facts.serial;
         if let Some(done) = self.earlier.get(&serial) {
             return Record { earlier: true, adb_serial: adb.serial.clone(), ..done.clone() };
         }
-        line.set_prefix(format!("{serial} {}", device.facts.model));
+        line.set_prefix(format!("{serial} {}", facts.model));
         line.set_message(match self.wanted.what {
             BatchWhat::Scan => "scanning",
             BatchWhat::Repair => "repairing",
@@ -326,7 +326,7 @@ impl Batch<'_> {
             Ok(record) => record,
             Err(e) => Record::failed(&serial, adb, Exit::Failed, e.to_string()),
         };
-        record.model = device.facts.model;
+        record.model = facts.model;
         record
     }
 

@@ -11,8 +11,10 @@ use super::Session;
 use crate::cli;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
+use crate::fsys::printable;
+use crate::lines::wrap;
 use crate::model::Platform;
-use crate::place::adb::{Attached, Device, DevicePlace, Facts, Server};
+use crate::place::adb::{Attached, Device, DevicePlace, Facts, Server, Wanted};
 use crate::profile::Profiles;
 use crate::vault::StateDir;
 
@@ -26,6 +28,9 @@ struct Line {
     /// `shell`, `run-as`, `root`.
     #[serde(skip_serializing_if = "Option::is_none")]
     tier: Option<&'static str>,
+    /// What Android itself counted of apps that are out of reach.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hints: Vec<String>,
     /// What keeps it from being used, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
@@ -39,14 +44,14 @@ pub(super) fn server() -> Result<Server> {
 pub(super) fn devices(session: &Session, format: &str, root: bool) -> Result<Exit> {
     let server = server()?;
     let found = server.devices()?;
-    let profiles = super::inspect::profiles(session, None, Vec::new())?;
+    let wanted = asked(&super::inspect::profiles(session, None, Vec::new())?, root);
     // One that hangs must not keep the others from being shown.
     let lines: Vec<Line> = std::thread::scope(|scope| {
         let asked: Vec<_> = found
             .iter()
             .map(|adb| {
-                let (server, profiles) = (&server, &profiles);
-                (adb, scope.spawn(move || look(server, profiles, adb, root)))
+                let (server, wanted) = (&server, &wanted);
+                (adb, scope.spawn(move || look(server, wanted, adb)))
             })
             .collect();
         asked
@@ -56,6 +61,7 @@ pub(super) fn devices(session: &Session, format: &str, root: bool) -> Result<Exi
                     adb: adb.clone(),
                     device: None,
                     tier: None,
+                    hints: Vec::new(),
                     problem: Some("it could not be asked".to_owned()),
                 })
             })
@@ -78,8 +84,11 @@ pub(super) fn devices(session: &Session, format: &str, root: bool) -> Result<Exi
             };
             let text = format!("{:<24} {:<14} {model:<16} {android:<22} {tier}", adb.serial, adb.state);
             let _ = writeln!(out, "{}", text.trim_end());
+            for hint in &line.hints {
+                wrap(&mut out, "    ", hint);
+            }
             if let Some(problem) = &line.problem {
-                let _ = writeln!(out, "    {problem}");
+                wrap(&mut out, "    ", problem);
             }
         }
         session.console.print(&out)?;
@@ -91,41 +100,26 @@ pub(super) fn devices(session: &Session, format: &str, root: bool) -> Result<Exi
     Err(Error::new(Kind::Device, what).hint("unlock the device and allow USB debugging for this computer"))
 }
 
-fn look(server: &Server, profiles: &Profiles, adb: &Attached, root: bool) -> Line {
-    let asked = Device::connect(server, adb).and_then(|device| {
-        let tier = if root && !device.facts.is_root {
-            match device.reach(true) {
-                Ok((tier, _)) => tier,
-                Err(e) if e.kind() == Kind::Refused => device.reach(false)?.0,
-                Err(e) => return Err(e),
-            }
-        } else {
-            device.reach(false)?.0
-        };
-        let mut tier = tier.as_str();
-        if tier == "shell" {
-            for (package, app) in device.apps(packages(profiles))? {
-                if app.debuggable && device.can_run_as(&package)? {
-                    tier = "run-as";
-                }
-            }
-        }
-        Ok((device, tier))
-    });
-    match asked {
-        Ok((device, tier)) => {
-            Line { adb: adb.clone(), device: Some(device.facts), tier: Some(tier), problem: None }
-        }
+fn look(server: &Server, wanted: &Wanted, adb: &Attached) -> Line {
+    let line = Line { adb: adb.clone(), device: None, tier: None, hints: Vec::new(), problem: None };
+    match Device::connect(server, adb, wanted) {
+        Ok(device) => Line {
+            tier: Some(device.tier().as_str()),
+            hints: device.hints(),
+            device: Some(device.facts().clone()),
+            ..line
+        },
         Err(e) => {
             let hint = e.hint_text().map(|h| format!("; {h}")).unwrap_or_default();
-            Line { adb: adb.clone(), device: None, tier: None, problem: Some(format!("{e}{hint}")) }
+            Line { problem: Some(format!("{e}{hint}")), ..line }
         }
     }
 }
 
-/// The packages that the profiles know on Android.
-fn packages(profiles: &Profiles) -> impl Iterator<Item = &str> {
-    profiles.apps().iter().filter(|a| a.platform == Platform::Android).map(|a| a.id.as_str())
+/// What is wanted of a device: the packages that the profiles know on Android.
+fn asked(profiles: &Profiles, root: bool) -> Wanted {
+    let all = profiles.apps().iter().filter(|a| a.platform == Platform::Android);
+    Wanted { packages: all.map(|a| a.id.clone()).collect(), root }
 }
 
 /// The device that the command line names, as a place, and where its records
@@ -138,10 +132,10 @@ pub(super) fn open(
     let Some(serial) = &wanted.serial else { return Ok(None) };
     let named = Some(serial.clone()).filter(|s| !s.is_empty());
     let named = named.or_else(|| std::env::var("ANDROID_SERIAL").ok().filter(|s| !s.is_empty()));
-    let device = Device::find(&server()?, named.as_deref())?;
-    let state = state_of(session, &device.facts.serial)?;
     let profiles = super::inspect::profiles(session, profiles, vec![Platform::Android])?;
-    let place = DevicePlace::open(device, wanted.root, packages(&profiles), state.path())?;
+    let device = Device::find(&server()?, named.as_deref(), &asked(&profiles, wanted.root))?;
+    let state = state_of(session, &device.facts().serial)?;
+    let place = DevicePlace::open(device, state.path())?;
     Ok(Some((place, state.path().to_path_buf())))
 }
 
@@ -150,4 +144,33 @@ pub(super) fn open(
 pub(super) fn state_of(session: &Session, serial: &str) -> Result<StateDir> {
     let all = session.state()?;
     StateDir::open(&all.path().join("devices").join(serial))
+}
+
+/// The records of a device that need not be attached; of one that is, also by
+/// adb's name for it.
+pub(super) fn records_of(session: &Session, serial: &str) -> Result<StateDir> {
+    let all = session.state()?.path().join("devices");
+    let known: Vec<String> = match std::fs::read_dir(&all) {
+        Ok(entries) => entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect(),
+        Err(_) => Vec::new(),
+    };
+    if known.iter().any(|k| k == serial) {
+        return StateDir::open(&all.join(serial));
+    }
+    let attached = || {
+        let server = server().ok()?;
+        let adb = server.devices().ok()?.into_iter().find(|a| a.serial == serial)?;
+        Device::identify(&server, &adb).ok().map(|facts| facts.serial)
+    };
+    match attached().filter(|number| known.contains(number)) {
+        Some(number) => StateDir::open(&all.join(number)),
+        None => {
+            Err(Error::new(Kind::Usage, format!("nothing is recorded of the device {}", printable(serial)))
+                .hint(if known.is_empty() {
+                    "no device was repaired or backed up with this state folder".to_owned()
+                } else {
+                    format!("recorded are: {}", known.join(", "))
+                }))
+        }
+    }
 }

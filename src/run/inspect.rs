@@ -13,14 +13,14 @@ use crate::fsys::{Dir, RelPath};
 use crate::guard::Guard;
 use crate::keep::Keep;
 use crate::model::{Class, Platform, Severity, StoreKind};
-use crate::place::adb::{DevicePlace, DeviceReport};
+use crate::place::adb::{self, DevicePlace, DeviceReport};
 use crate::place::{self, Filter, Place, locate};
 use crate::plan::{self, Choice, Plan, Skipped};
 use crate::process::{Processes, Running, open_elsewhere, stop};
 use crate::profile::{Extra, Profiles};
 use crate::repair;
 use crate::report::{self, Document, Phase};
-use crate::scan::{Baseline, Options, Scan};
+use crate::scan::{Baseline, Options, Scan, Volume};
 use crate::store::{self, Level, RebuildRequest, registry};
 use crate::vault::{LockedState, RunId, StateDir};
 
@@ -86,9 +86,13 @@ fn inspect(
     };
     let platforms = place.scopes().iter().map(|s| s.platform).collect();
     let profiles = profiles(session, wanted.profiles.as_deref(), platforms)?;
-    let located = locate(&profiles, place, &Filter { apps: wanted.apps.clone() })?;
     if let Some(device) = device {
         session.control.progress().stage("Listing", 0);
+        device.begin()?;
+    }
+    let located = locate(&profiles, place, &Filter { apps: wanted.apps.clone() })?;
+    if let Some(device) = device {
+        session.control.progress().stage("Fetching", 0);
         device.load(&located.targets, options.level == Level::Deep)?;
     }
     // Processes of this machine have nothing of another device open.
@@ -113,14 +117,17 @@ fn inspect(
 
 /// What only the device knows: what runs on it, and what was out of reach.
 fn on_device(device: &DevicePlace, scan: &mut Scan) -> Result<()> {
+    let processes = device.processes()?;
     for scanned in &mut scan.targets {
-        let running = device.running(&scanned.target.app.id)?;
+        let running = adb::processes(&processes, &scanned.target.app.id);
         scanned.running = running.into_iter().map(|(pid, name)| Running { pid, name, holds: None }).collect();
         if let Some(app) = device.report().apps.get(&scanned.target.app.id) {
             scanned.notes.extend(app.sentence());
         }
     }
     device.done()?;
+    scan.volumes.extend(device.room().map(|(path, space)| Volume::of(path, &space)));
+    scan.notes.extend(device.hints());
     let report = device.report();
     scan.notes.extend(report.not_checked.iter().map(|what| format!("not checked: {what}")));
     scan.notes.extend(report.by_hand.iter().map(|what| format!("by hand: {what}")));
@@ -272,7 +279,7 @@ fn ready(session: &Session, wanted: &cli::Where) -> Result<(LockedState, Option<
 }
 
 /// Answers whether a store may be touched now.
-fn down(device: Option<&DevicePlace>) -> impl Fn(&repair::Affected<'_>) -> Result<()> {
+pub(super) fn down(device: Option<&DevicePlace>) -> impl Fn(&repair::Affected<'_>) -> Result<()> {
     move |affected| match device {
         Some(device) => device.ensure_down(affected.app),
         None => still_down(affected),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::cli::{Cli, Command, Global, Schedule};
+use crate::cli::{Cli, Command, Global, OnDevice, Schedule};
 use crate::config::Config;
 use crate::console::{Bars, Console};
 use crate::control::Control;
@@ -167,7 +167,9 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
         Some(Command::Backup(wanted)) => inspect::backup(session, &wanted),
         Some(Command::Devices { root, format }) => devices::devices(session, &format, root),
         Some(Command::Batch(wanted)) => batch::batch(session, &wanted),
-        Some(Command::Vault(command)) => upkeep::vault(session, &command),
+        Some(Command::Vault { device, root, what }) => {
+            upkeep::vault(session, &what, device.map(|serial| OnDevice { serial: Some(serial), root }))
+        }
         Some(Command::Profile(command)) => profiles::profile(session, &command),
         Some(Command::Salvage { damaged, output, schema_from, no_doubtful, format }) => {
             salvage::salvage(session, &damaged, &output, schema_from.as_deref(), no_doubtful, &format)

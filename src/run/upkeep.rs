@@ -35,7 +35,7 @@ pub(super) fn undo(
         let state = session.locked_state()?;
         return undo_run(session, &state, run.as_ref(), &options);
     };
-    let down = |affected: &repair::Affected<'_>| place.ensure_down(affected.app);
+    let down = inspect::down(Some(&place));
     let state = session.in_order(vault::StateDir::open(&state)?, &down)?;
     let outcome = repair::undo(&state, run.as_ref(), &options, &down, &session.control)?;
     session.quiet_bars();
@@ -56,24 +56,24 @@ pub(super) fn undo_run(
     Ok(outcome.exit())
 }
 
-pub(super) fn vault(session: &Session, command: &cli::Vault) -> Result<Exit> {
+/// The vault's commands; `device` names the one whose backups they are about.
+pub(super) fn vault(session: &Session, command: &cli::Vault, device: Option<cli::OnDevice>) -> Result<Exit> {
+    let state = match &device {
+        Some(cli::OnDevice { serial: Some(serial), .. }) => super::devices::records_of(session, serial)?,
+        _ => session.state()?,
+    };
     match command {
-        cli::Vault::List { format } => list(session, format == "json"),
-        cli::Vault::Verify => verify(session),
+        cli::Vault::List { format } => list(session, &state, format == "json"),
+        cli::Vault::Verify => verify(session, &state),
         cli::Vault::Restore { run, store, to, allow_root } => {
             let run = run_id(run)?;
             if let Some(to) = to {
-                let state = session.state()?;
                 make_folder(to)?;
                 let done = vault::restore_to(&state, &run, store.as_deref(), to, &session.control)?;
                 return written(session, &done, to);
             }
-            let state = session.locked_state()?;
             let options = UndoOptions { store: store.clone(), allow_root: *allow_root };
-            let outcome = repair::restore(&state, &run, &options, &inspect::still_down, &session.control)?;
-            session.quiet_bars();
-            session.console.print(&report::outcome(&outcome, session.console.style))?;
-            Ok(outcome.exit())
+            restore(session, state, &run, &options, &device.unwrap_or_default())
         }
         cli::Vault::Prune { keep_last, older_than, max_size, dry_run } => {
             let rules = Retention {
@@ -82,16 +82,32 @@ pub(super) fn vault(session: &Session, command: &cli::Vault) -> Result<Exit> {
                 max_bytes: *max_size,
                 dry_run: *dry_run,
             };
-            prune(session, &rules)
+            prune(session, state, &rules)
         }
         cli::Vault::Export { run, dir } => {
             let run = run_id(run)?;
-            let state = session.state()?;
             make_folder(dir)?;
             let done = vault::export(&state, &run, dir, &session.control)?;
             written(session, &done, dir)
         }
     }
+}
+
+/// Puts back where it was what a run copied.
+fn restore(
+    session: &Session,
+    state: vault::StateDir,
+    run: &RunId,
+    options: &UndoOptions,
+    device: &cli::OnDevice,
+) -> Result<Exit> {
+    let place = super::devices::open(session, device, None)?.map(|(place, _)| place);
+    let down = inspect::down(place.as_ref());
+    let state = session.in_order(state, &down)?;
+    let outcome = repair::restore(&state, run, options, &down, &session.control)?;
+    session.quiet_bars();
+    session.console.print(&report::outcome(&outcome, session.console.style))?;
+    Ok(inspect::ended(outcome.exit(), place.as_ref()))
 }
 
 fn age(age: Age) -> Duration {
@@ -118,9 +134,8 @@ fn written(session: &Session, done: &vault::Exported, to: &std::path::Path) -> R
     Ok(Exit::Ok)
 }
 
-fn list(session: &Session, as_json: bool) -> Result<Exit> {
-    let state = session.state()?;
-    let runs = vault::list(&state)?;
+fn list(session: &Session, state: &vault::StateDir, as_json: bool) -> Result<Exit> {
+    let runs = vault::list(state)?;
     if as_json {
         let document = json!({
             "schema": 1,
@@ -164,9 +179,8 @@ fn list(session: &Session, as_json: bool) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn verify(session: &Session) -> Result<Exit> {
-    let state = session.state()?;
-    let found = vault::verify(&state, &session.control)?;
+fn verify(session: &Session, state: &vault::StateDir) -> Result<Exit> {
+    let found = vault::verify(state, &session.control)?;
     session.quiet_bars();
     let mut out = format!(
         "{} in {} verified, {} set aside as they were\n",
@@ -188,8 +202,8 @@ fn verify(session: &Session) -> Result<Exit> {
     Ok(if found.problems.is_empty() { Exit::Ok } else { Exit::Findings })
 }
 
-fn prune(session: &Session, rules: &Retention) -> Result<Exit> {
-    let state = session.locked_state()?;
+fn prune(session: &Session, state: vault::StateDir, rules: &Retention) -> Result<Exit> {
+    let state = session.in_order(state, &inspect::still_down)?;
     let done = repair::prune(&state, rules)?;
     let verb = if rules.dry_run { "would be freed" } else { "freed" };
     let mut out = format!("{} in {} {verb}\n", size(done.bytes), count(done.runs.len() as u64, "run"));

@@ -40,24 +40,34 @@ pub fn volumes<'a>(roots: impl Iterator<Item = &'a Path>) -> Vec<Volume> {
         if let std::collections::btree_map::Entry::Vacant(slot) = seen.entry(meta.dev)
             && let Ok(space) = dir.space()
         {
-            slot.insert(volume(root, space));
+            slot.insert(Volume::of(root, &space));
         }
     }
     seen.into_values().collect()
 }
 
-fn volume(path: &Path, space: Space) -> Volume {
-    let Space { free: free_bytes, total: total_bytes, free_files: free_inodes, read_only } = space;
-    let mut problems = Vec::new();
-    if read_only {
-        problems.push("mounted read-only: apps cannot save and nothing can be repaired".to_owned());
+impl Volume {
+    /// Judges how much room there is.
+    #[must_use]
+    pub fn of(path: &Path, space: &Space) -> Self {
+        let mut problems = Vec::new();
+        if space.read_only {
+            problems.push("mounted read-only: apps cannot save and nothing can be repaired".to_owned());
+        }
+        if space.free < LOW_BYTES {
+            let free = bytesize::ByteSize::b(space.free).display().iec();
+            problems.push(format!("only {free} free: apps fail to save below about 500 MiB"));
+        }
+        if let Some(left) = space.free_files.filter(|n| *n < LOW_INODES) {
+            problems.push(format!("only {left} more files can be made"));
+        }
+        Self {
+            path: path.to_path_buf(),
+            total_bytes: space.total,
+            free_bytes: space.free,
+            free_inodes: space.free_files,
+            read_only: space.read_only,
+            problems,
+        }
     }
-    if free_bytes < LOW_BYTES {
-        let free = bytesize::ByteSize::b(free_bytes).display().iec();
-        problems.push(format!("only {free} free: apps fail to save below about 500 MiB"));
-    }
-    if free_inodes.is_some_and(|n| n < LOW_INODES) {
-        problems.push(format!("only {} more files can be made", free_inodes.unwrap_or(0)));
-    }
-    Volume { path: path.to_path_buf(), total_bytes, free_bytes, free_inodes, read_only, problems }
 }

@@ -1,19 +1,9 @@
 //! What a device says of itself and of its apps.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde::Serialize;
 
 use super::listing;
-use crate::fsys::printable;
-
-/// Prints what [`Facts::parse`] reads.
-pub(crate) const SCRIPT: &[u8] = b"for p in ro.serialno ro.product.model ro.build.version.release \
-ro.build.version.sdk; do echo \"$p=$(getprop $p)\"; done; echo \"zone=$(date +%z)\"; echo \"uid=$(id -u)\"; \
-command -v su >/dev/null 2>&1 && echo su=yes; \
-s=$(cd -P /sdcard/Android/data 2>/dev/null && pwd -P) && echo \"shared=$s\"; \
-pm list users 2>/dev/null | while read -r l; do case $l in UserInfo*) echo \"user=$l\";; esac; done; \
-pm list packages --user 0 2>/dev/null; exit 0";
+use crate::fsys::{Space, printable};
 
 /// What a device says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -37,8 +27,6 @@ pub struct Facts {
     /// The apps' folder in the shared storage.
     #[serde(skip)]
     pub(crate) shared: Option<String>,
-    #[serde(skip)]
-    pub(crate) packages: BTreeSet<String>,
 }
 
 impl Facts {
@@ -47,12 +35,6 @@ impl Facts {
     pub fn parse(text: &[u8]) -> Self {
         let mut out = Self::default();
         for line in String::from_utf8_lossy(text).lines().take(20_000) {
-            if let Some(package) = line.strip_prefix("package:") {
-                if is_package(package) {
-                    out.packages.insert(package.to_owned());
-                }
-                continue;
-            }
             let Some((key, value)) = line.split_once('=') else { continue };
             let value = printable(value.trim());
             match key {
@@ -64,16 +46,19 @@ impl Facts {
                 "uid" => out.is_root = value == "0",
                 "su" => out.has_su = true,
                 "shared" => out.shared = Some(value),
-                // `UserInfo{10:Work profile:1030} running`
-                "user" => {
-                    let name = value.strip_prefix("UserInfo{").and_then(|v| v.split('}').next());
-                    out.other_users.extend(name.filter(|n| !n.starts_with("0:")).map(str::to_owned));
-                }
                 _ => {}
             }
         }
         out
     }
+}
+
+/// Reads `pm list users`, whose lines are `UserInfo{10:Work profile:1030} running`:
+/// all but the first user.
+pub(crate) fn other_users(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    let names = text.lines().take(1000).filter_map(|l| l.trim().strip_prefix("UserInfo{")?.split('}').next());
+    names.filter(|n| !n.starts_with("0:")).map(printable).collect()
 }
 
 /// A serial number as the name of a folder and of a place: other characters
@@ -83,7 +68,7 @@ pub(crate) fn plain(serial: &str) -> String {
     serial.chars().take(64).map(keep).collect()
 }
 
-fn is_package(name: &str) -> bool {
+pub(crate) fn is_package(name: &str) -> bool {
     name.len() < 256
         && name.contains('.')
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.')
@@ -134,23 +119,30 @@ pub fn app_facts(text: &[u8], zone: &str) -> AppFacts {
     out
 }
 
-/// What stands before the facts of each package.
-pub(crate) const ABOUT: &str = "== about";
+/// Whether `dumpsys package PACKAGE` found that package.
+pub(crate) fn is_about(text: &[u8], package: &str) -> bool {
+    memchr::memmem::find(text, format!("Package [{package}]").as_bytes()).is_some()
+}
 
-/// Cuts what several packages' facts were printed into, at [`ABOUT`].
-pub(crate) fn by_package(text: &[u8]) -> BTreeMap<String, &[u8]> {
-    let mut out = BTreeMap::new();
-    let mut rest = text;
-    while let Some(at) = memchr::memmem::find(rest, ABOUT.as_bytes()) {
-        let after = rest.get(at + ABOUT.len()..).unwrap_or_default();
-        let line = after.iter().position(|&b| b == b'\n').unwrap_or(after.len());
-        let (name, body) = after.split_at_checked(line).unwrap_or((after, &[]));
-        let end = memchr::memmem::find(body, ABOUT.as_bytes()).unwrap_or(body.len());
-        let (body, next) = body.split_at_checked(end).unwrap_or((body, &[]));
-        out.insert(String::from_utf8_lossy(name).trim().to_owned(), body);
-        rest = next;
+/// Reads `stat -f -c '%a %b %S %d %c'`.
+pub(crate) fn room(text: &[u8]) -> Option<Space> {
+    let text = String::from_utf8_lossy(text);
+    let numbers: Option<Vec<u64>> = text.split_whitespace().map(|w| w.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[free, total, block, free_files, files]) => Some(Space {
+            free: free.saturating_mul(block),
+            total: total.saturating_mul(block),
+            free_files: (files > 0).then_some(free_files),
+            read_only: false,
+        }),
+        _ => None,
     }
-    out
+}
+
+/// Whether it is what `ps` prints: a device that shows no process at all does
+/// not show them.
+pub(crate) fn is_process_list(text: &[u8]) -> bool {
+    text.split(|&b| b == b'\n').filter(|l| !l.is_empty()).count() >= 2
 }
 
 /// Reads `ps -A -o PID,NAME`: the processes of `package`, which are named like
@@ -177,12 +169,16 @@ mod tests {
 
     #[test]
     fn the_device_is_described() {
-        let text = b"ro.serialno=R58/../N\nro.product.model=SM-A515F\nro.build.version.sdk=33\nzone=+0700\nuid=2000\n\
-            user=UserInfo{0:Owner:c13} running\nuser=UserInfo{10:Work profile:1030}\npackage:com.zhiliaoapp.musically\npackage:../x\nsu=yes\n";
+        let text = b"ro.serialno=R58/../N\nro.product.model=SM-A515F\nro.build.version.sdk=33\nzone=+0700\nuid=2000\nsu=yes\n";
         let facts = Facts::parse(text);
         assert_eq!((facts.serial.as_str(), facts.sdk, facts.has_su), ("R58____N", 33, true));
-        assert_eq!(facts.other_users, ["10:Work profile:1030"]);
-        assert_eq!(facts.packages.len(), 1);
+        let users = b"Users:\n\tUserInfo{0:Owner:c13} running\n\tUserInfo{10:Work profile:1030}\n";
+        assert_eq!(other_users(users), ["10:Work profile:1030"]);
+        assert!(
+            is_about(b"  Package [com.x] (1):", "com.x")
+                && !is_about(b"Unable to find package: com.x", "com.x")
+        );
+        assert!(is_package("com.zhiliaoapp.musically") && !is_package("../x"));
     }
 
     #[test]
@@ -192,14 +188,6 @@ mod tests {
         assert_eq!(app.version.as_deref(), Some("38.1.2"));
         assert_eq!(app.updated_ns, listing::time(b"2026-11-01 00:00:00 +0000"));
         assert!(app.debuggable && app.installed_ns < app.updated_ns);
-    }
-
-    #[test]
-    fn the_facts_of_several_packages_are_kept_apart() {
-        let text = b"noise\n== about a.b\nversionName=1\n== about c.d\nversionName=2\n";
-        let about = by_package(text);
-        assert_eq!(about.len(), 2);
-        assert_eq!(app_facts(about["c.d"], "+0000").version.as_deref(), Some("2"));
     }
 
     #[test]
@@ -214,7 +202,7 @@ mod tests {
         fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let facts = Facts::parse(&bytes);
             prop_assert!(!facts.serial.contains('/'));
-            let _ = by_package(&[ABOUT.as_bytes(), &bytes].concat());
+            let _ = (room(&bytes), other_users(&bytes), is_about(&bytes, "a.b"));
             let _ = (app_facts(&bytes, "+0000"), processes(&bytes, "a.b"));
         }
     }

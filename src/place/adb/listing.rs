@@ -20,16 +20,20 @@ const MAX_PATH: usize = 4096;
 /// Set in every device number, so that it is none of this machine's.
 const ELSEWHERE: u64 = 1 << 63;
 
-/// Reads records; all paths must be `root` or lie below it.
+/// Reads records; all paths must be one of `roots` or lie below one.
 ///
 /// # Errors
 /// `InvalidData` for what no honest device prints: a path elsewhere, with
 /// `..` in it or longer than any, a record that is cut short, numbers that
 /// are none.
-pub fn parse(text: &[u8], mark: &[u8], root: &Path) -> io::Result<Vec<(PathBuf, Meta)>> {
+pub fn parse(text: &[u8], mark: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
     let mut out = Vec::new();
     let mut rest = text;
-    let Some(first) = find(rest, mark) else {
+    if mark.is_empty() {
+        return Err(lie("it is no listing"));
+    }
+    let finder = memchr::memmem::Finder::new(mark);
+    let Some(first) = finder.find(rest) else {
         return if rest.is_empty() { Ok(out) } else { Err(lie("it is no listing")) };
     };
     if first != 0 {
@@ -37,11 +41,11 @@ pub fn parse(text: &[u8], mark: &[u8], root: &Path) -> io::Result<Vec<(PathBuf, 
     }
     while !rest.is_empty() {
         let body = rest.get(mark.len()..).unwrap_or_default();
-        let end = find(body, mark).unwrap_or(body.len());
+        let end = finder.find(body).unwrap_or(body.len());
         let (record, next) = body.split_at_checked(end).unwrap_or((body, &[]));
         let record = record.strip_suffix(b"\n").ok_or_else(|| lie("a record is cut short"))?;
         let (path, meta) = one(record)?;
-        if !is_plain_below(&path, root) {
+        if !roots.iter().any(|root| is_plain_below(&path, root)) {
             return Err(lie("it names a path outside of what was asked for"));
         }
         out.push((path, meta));
@@ -51,13 +55,6 @@ pub fn parse(text: &[u8], mark: &[u8], root: &Path) -> io::Result<Vec<(PathBuf, 
         rest = next;
     }
     Ok(out)
-}
-
-fn find(text: &[u8], mark: &[u8]) -> Option<usize> {
-    if mark.is_empty() {
-        return None;
-    }
-    text.windows(mark.len()).position(|w| w == mark)
 }
 
 fn lie(what: &str) -> io::Error {
@@ -159,7 +156,7 @@ mod tests {
     #[test]
     fn names_of_any_bytes_come_through() {
         let odd: &[u8] = b"/data/x/a\nb|c \xff'";
-        let found = parse(&listing(&[b"/data/x", odd]), MARK, Path::new("/data/x")).unwrap();
+        let found = parse(&listing(&[b"/data/x", odd]), MARK, &[Path::new("/data/x")]).unwrap();
         assert_eq!(found[1].0.as_os_str().as_bytes(), odd);
         let meta = found[1].1;
         assert_eq!((meta.kind, meta.mode, meta.size, meta.allocated), (Kind::File, 0o644, 1234, 4096));
@@ -187,18 +184,18 @@ mod tests {
             &long,
             &deep,
         ] {
-            assert!(parse(&listing(&[b"/data/x", bad]), MARK, Path::new("/data/x")).is_err(), "{bad:?}");
+            assert!(parse(&listing(&[b"/data/x", bad]), MARK, &[Path::new("/data/x")]).is_err(), "{bad:?}");
         }
-        assert!(parse(b"hello", MARK, Path::new("/")).is_err());
+        assert!(parse(b"hello", MARK, &[Path::new("/")]).is_err());
         let cut = listing(&[b"/data/x/file"]);
-        assert!(parse(&cut[..cut.len() - 1], MARK, Path::new("/data/x")).is_err());
+        assert!(parse(&cut[..cut.len() - 1], MARK, &[Path::new("/data/x")]).is_err());
     }
 
     proptest! {
         #[test]
         fn any_bytes_end_in_a_result(bytes in prop::collection::vec(any::<u8>(), 0..200), glue in any::<bool>()) {
             let text = if glue { [MARK, GOOD.as_bytes(), &bytes, b"\n"].concat() } else { bytes };
-            if let Ok(all) = parse(&text, MARK, Path::new("/data")) {
+            if let Ok(all) = parse(&text, MARK, &[Path::new("/data")]) {
                 prop_assert!(all.iter().all(|(p, _)| p.starts_with("/data")));
             }
             let _ = time(&text);

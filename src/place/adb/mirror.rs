@@ -48,14 +48,6 @@ impl Mirror {
         Ok(Self { folder, files: HashMap::new(), bytes: 0, number: 0 })
     }
 
-    /// Bytes that nobody else can guess: the folder's random name.
-    pub(crate) fn secret(&self) -> Vec<u8> {
-        let mut out = self.folder.path().as_os_str().as_encoded_bytes().to_vec();
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        out.extend(now.as_nanos().to_le_bytes());
-        out
-    }
-
     /// Refuses what would not fit.
     pub(crate) fn has_room(&self, size: u64) -> io::Result<()> {
         let free = Dir::open(self.folder.path()).and_then(|d| d.space()).map_or(u64::MAX, |s| s.free);
@@ -110,6 +102,11 @@ impl Mirror {
         Ok(Some(file))
     }
 
+    /// Where a content lies.
+    pub(crate) fn path(&self, of: &Path) -> Option<&Path> {
+        self.files.get(of).map(|(path, _)| path.as_path())
+    }
+
     /// How a content begins.
     pub(crate) fn head(&self, of: &Path) -> Option<Vec<u8>> {
         let (path, _) = self.files.get(of)?;
@@ -128,7 +125,8 @@ impl Mirror {
     }
 }
 
-fn time(ns: i128) -> Option<SystemTime> {
+/// A time of a file, where this machine can express it.
+pub(super) fn time(ns: i128) -> Option<SystemTime> {
     let size = |ns: i128| u64::try_from(ns).ok().map(Duration::from_nanos);
     if ns >= 0 {
         SystemTime::UNIX_EPOCH.checked_add(size(ns)?)
@@ -146,7 +144,7 @@ pub(crate) struct Heads {
 }
 
 /// What [`Heads::save`] writes before everything else.
-const MAGIC: &[u8; 8] = b"heads 1\n";
+const MAGIC: &[u8; 8] = b"heads 2\n";
 /// More files than any device has.
 const MAX_HEADS: usize = 1_000_000;
 
@@ -184,31 +182,32 @@ impl Heads {
     }
 
     pub(crate) fn get(&self, path: &Path, meta: &Meta) -> Option<&[u8]> {
-        let key = Self::key(path, meta);
+        let key = key(path, meta);
         self.used.get(&key).or_else(|| self.known.get(&key)).map(Vec::as_slice)
     }
 
     pub(crate) fn set(&mut self, path: &Path, meta: &Meta, head: &[u8]) {
-        self.used.insert(Self::key(path, meta), head.to_vec());
+        self.used.insert(key(path, meta), head.to_vec());
     }
 
     /// Counts a known one as met.
     pub(crate) fn keep(&mut self, path: &Path, meta: &Meta) {
-        let key = Self::key(path, meta);
+        let key = key(path, meta);
         if let Some(head) = self.known.get(&key).cloned() {
             self.used.entry(key).or_insert(head);
         }
     }
+}
 
-    fn key(path: &Path, meta: &Meta) -> [u8; 16] {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&bytes(path));
-        hasher.update(&[0]);
-        hasher.update(&meta.size.to_le_bytes());
-        hasher.update(&meta.mtime_ns.to_le_bytes());
-        hasher.update(&meta.ino.to_le_bytes());
-        let mut out = [0; 16];
-        out.copy_from_slice(hasher.finalize().as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]));
-        out
+/// Stands for an unchanged file of the device.
+pub(super) fn key(path: &Path, meta: &Meta) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes(path));
+    hasher.update(&[0]);
+    for number in [i128::from(meta.size), meta.mtime_ns, meta.ctime_ns, i128::from(meta.ino)] {
+        hasher.update(&number.to_le_bytes());
     }
+    let mut out = [0; 16];
+    out.copy_from_slice(hasher.finalize().as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]));
+    out
 }

@@ -30,6 +30,14 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Whether there may be more that it complained about than is kept.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.stderr.len() >= MAX_STDERR
+    }
+}
+
+impl Ran {
     /// The first line of what it complained about.
     #[must_use]
     pub fn complaint(&self) -> String {
@@ -205,9 +213,14 @@ fn cut_off(e: io::Error) -> io::Error {
 
 /// What a command reads.
 pub(crate) enum Input<'a> {
+    /// Its standard input is empty: not even that has to be sent.
+    Nothing,
     Bytes(&'a [u8]),
     From(&'a mut (dyn Read + Send)),
 }
+
+/// What a command begins with that reads nothing.
+const NO_INPUT: &[u8] = b"exec </dev/null; ";
 
 /// Runs one command to its end.
 ///
@@ -222,7 +235,8 @@ pub(crate) fn run(
     sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     limit: Duration,
 ) -> io::Result<Ran> {
-    let service = [b"shell,v2,raw:", command].concat();
+    let nothing: &[u8] = if matches!(input, Input::Nothing) { NO_INPUT } else { b"" };
+    let service = [b"shell,v2,raw:", nothing, command].concat();
     let stream = server.open(serial, &service)?;
     let end = Instant::now() + limit;
     let mut tick = || {
@@ -232,6 +246,9 @@ pub(crate) fn run(
             Err(io::Error::new(io::ErrorKind::TimedOut, "it took too long"))
         }
     };
+    if matches!(input, Input::Nothing) {
+        return Packets::new(stream).run(sink, &mut tick);
+    }
     let mut writer = stream.again()?;
     let small = matches!(&input, Input::Bytes(b) if b.len() <= 4096);
     if small {
@@ -258,6 +275,7 @@ pub(crate) fn run(
 fn write(to: &mut Stream, input: Input) -> io::Result<()> {
     let mut last = Vec::new();
     match input {
+        Input::Nothing => return Ok(()),
         Input::Bytes(bytes) => {
             for part in bytes.chunks(32 * 1024) {
                 to.write_all(&last)?;

@@ -1,4 +1,4 @@
-//! What this computer may do on a device: probed, never assumed.
+//! What this computer may do on a device, and commands as whoever may.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -61,9 +61,8 @@ impl Tier {
     }
 }
 
-/// How long a small question may take; a dialog on the phone may have to be
-/// answered first.
-const DIALOG: Duration = Duration::from_secs(45);
+/// How long a small question may take.
+const QUESTION: Duration = Duration::from_secs(45);
 /// More than any answer to a small question.
 const MAX_ANSWER: usize = 4 << 20;
 
@@ -76,7 +75,6 @@ pub(crate) fn output(
     serial: &str,
     reach: &Reach,
     command: &[u8],
-    stdin: &[u8],
     limit: Duration,
 ) -> io::Result<Output> {
     let mut stdout = Vec::new();
@@ -87,52 +85,36 @@ pub(crate) fn output(
         stdout.extend(part);
         Ok(())
     };
-    let ran = shell::run(server, serial, &reach.wrap(command), Input::Bytes(stdin), &mut sink, limit)?;
+    let ran = shell::run(server, serial, &reach.wrap(command), Input::Nothing, &mut sink, limit)?;
     Ok(Output { ran, stdout })
 }
 
-/// How root is reached, if it is, where adb's own user is not root already:
-/// asked for only when a person wants it.
+/// Has adb's daemon itself start anew as root, where it may: on builds for
+/// developers. Whether it has.
 ///
 /// # Errors
 /// The connection's.
-pub(crate) fn root(server: &Server, serial: &str) -> io::Result<Option<Reach>> {
-    let is_root = |reach: &Reach| -> io::Result<bool> {
-        let said = output(server, serial, reach, b"id -u", b"", DIALOG)?;
-        Ok(said.ran.code == 0 && said.stdout.trim_ascii() == b"0")
-    };
-    for reach in [Reach::SuCommand, Reach::SuUser] {
-        if is_root(&reach)? {
-            return Ok(Some(reach));
-        }
-    }
-    // The daemon itself as root: it starts anew, and says so.
+pub(crate) fn restarts_as_root(server: &Server, serial: &str) -> io::Result<bool> {
     let mut answer = Vec::new();
     {
         let mut stream = server.open(serial, b"root:")?;
         let _ = io::Read::read_to_end(&mut io::Read::take(&mut stream, 4096), &mut answer);
     }
     if !String::from_utf8_lossy(&answer).contains("restarting") {
-        return Ok(None);
+        return Ok(false);
     }
+    let is_root = || {
+        let said = output(server, serial, &Reach::Plain, b"id -u", QUESTION)?;
+        io::Result::Ok(said.ran.code == 0 && said.stdout.trim_ascii() == b"0")
+    };
     let end = Instant::now() + server.patience;
     while Instant::now() < end {
         std::thread::sleep(Duration::from_millis(100));
-        if is_root(&Reach::Plain).unwrap_or(false) {
-            return Ok(Some(Reach::Plain));
+        if is_root().unwrap_or(false) {
+            return Ok(true);
         }
     }
-    Ok(None)
-}
-
-/// Whether an app lets itself be debugged, so that `run-as` works for it.
-///
-/// # Errors
-/// The connection's.
-pub(crate) fn run_as(server: &Server, serial: &str, package: &str) -> io::Result<bool> {
-    let reach = Reach::RunAs(package.to_owned());
-    let said = output(server, serial, &reach, b"id -u", b"", DIALOG)?;
-    Ok(said.ran.code == 0 && said.stdout.trim_ascii().iter().all(u8::is_ascii_digit))
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use shopmend::place::adb;
 
 fuzz_target!(|data: &[u8]| {
     let Some((which, data)) = data.split_first() else { return };
-    match which % 6 {
+    match which % 8 {
         0 => drop(adb::parse(data)),
         1 => {
-            if let Ok(all) = adb::parse_listing(data, b"@m@", Path::new("/data/x")) {
+            if let Ok(all) = adb::parse_listing(data, b"@m@", &[Path::new("/data/x")]) {
                 assert!(all.iter().all(|(path, _)| path.starts_with("/data/x")));
             }
         }
@@ -27,6 +27,12 @@ fuzz_target!(|data: &[u8]| {
         }
         3 => drop(adb::sync_file(&mut &data[..], &mut |_| Ok(()))),
         4 => assert!(!adb::Facts::parse(data).serial.contains('/')),
+        5 => {
+            if let Ok(parts) = adb::cut_parts(data, b"@w@") {
+                assert!(parts.values().map(|p| p.stdout.len() + p.ran.stderr.len()).sum::<usize>() <= data.len());
+            }
+        }
+        6 => assert!(adb::sizes(data).keys().all(|package| !package.contains('/'))),
         _ => drop((adb::app_facts(data, "+0700"), adb::processes(data, "com.x"))),
     }
 });

@@ -98,7 +98,8 @@ fn shell_v2(shared: &Arc<Shared>, text: &[u8], wire: &mut Wire) -> io::Result<()
     }
     let status = child.wait()?;
     // What root does goes past that layer.
-    if !text.starts_with(b"su ") && !shared.is_root.load(Ordering::SeqCst) {
+    let as_whom = text.strip_prefix(b"exec </dev/null; ").unwrap_or(text);
+    if !as_whom.starts_with(b"su ") && !shared.is_root.load(Ordering::SeqCst) {
         own_shared(&shared.root, &mut shared.owned.lock().unwrap());
     }
     let complaints = complaints.join().unwrap_or_default();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::bytes::bytes;
+use super::super::parts::unguessable;
 use super::super::sync;
 use super::super::tier::Reach;
 use super::{Files, Known, MOMENT, SLOWEST, slices};
@@ -24,13 +25,13 @@ impl Files {
 
     /// Copies contents here through the shell; see [`Remote::fetch`].
     fn fetch_by_shell(&self, reach: &Reach, files: &[(PathBuf, Meta)]) -> io::Result<()> {
-        let mark = self.mark();
+        let mark = unguessable();
         // A file that a link leads to is no file of the plan.
         let script = format!(
             "o=; for f; do d=${{f%/*}}; if [ \"$d\" != \"$o\" ]; then o=$d; \
              cd -P \"$d\" 2>/dev/null && [ \"$PWD\" = \"$d\" ] && ok=1 || ok=; fi; \
              if [ -n \"$ok\" ] && [ -f \"$f\" ] && [ ! -L \"$f\" ]; then cat \"$f\" 2>/dev/null; else false; fi; \
-             printf '{mark}%d\\n' $?; done"
+             print -r -- \"{mark}$?\"; done"
         );
         let arguments: Vec<_> = files.iter().map(|(p, _)| bytes(p)).collect();
         let total: u64 = files.iter().map(|(_, m)| m.size).sum();
@@ -114,9 +115,17 @@ impl Files {
 
     /// The content as it is here, brought here first if need be.
     pub(super) fn copy_of(&self, path: &Path) -> io::Result<File> {
+        let by_itself = self.known().keeps && !self.is_here(path);
+        let alone = by_itself.then(|| self.stat(path)).transpose()?.filter(|m| m.kind == Kind::File);
+        if let Some(file) = alone.and_then(|meta| self.known().kept.get(path, &meta)) {
+            return Ok(file);
+        }
         self.bring(&[path.to_path_buf()])?;
         {
             let mut known = self.known();
+            if let Some(meta) = alone {
+                known.keep(path, &meta);
+            }
             let keeps = known.keeps;
             if let Some(file) = known.mirror.open(path, keeps)? {
                 return Ok(file);
@@ -160,7 +169,7 @@ impl Files {
             }
         }
         for (reach, files) in by_reach {
-            for part in files.chunks(500) {
+            for part in files.chunks(2000) {
                 if reach == Reach::Plain {
                     self.fetch_by_sync(part)?;
                 } else {
@@ -173,6 +182,14 @@ impl Files {
 }
 
 impl Known {
+    /// Keeps a content for the next scan that was read by itself.
+    fn keep(&mut self, path: &Path, meta: &Meta) {
+        if let Some(from) = self.mirror.path(path) {
+            // Without it the next scan reads it again.
+            let _ = self.kept.put(path, meta, from);
+        }
+    }
+
     /// Remembers how a file begins that is here now.
     fn learn(&mut self, path: &Path, meta: &Meta) {
         if let Some(head) = self.mirror.head(path) {

@@ -5,14 +5,42 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::bytes::bytes;
+use super::super::facts;
 use super::super::listing::{self, FORMAT};
+use super::super::parts::unguessable;
 use super::super::tier::Reach;
 use super::words::{bounded, complaint_about, error_of};
-use super::{AT_ONCE, ENTER, Files, GO, LISTING, MAX_LISTING, slices};
+use super::{AT_ONCE, ENTER, Files, Known, LISTING, MAX_LISTING, slices};
 use crate::fsys::{Entry, Kind, Listed, Meta, RelPath, Remote as _, Space};
 
 /// What a listing found, and what it could not look into.
 type Found = (Vec<(PathBuf, Meta)>, Vec<(PathBuf, io::Error)>);
+
+/// The same for several trees.
+struct Trees {
+    found: Vec<(PathBuf, Meta)>,
+    closed: Vec<(PathBuf, io::Error)>,
+    /// Of each tree, whether no link leads to the folder that it is in, and
+    /// why that folder cannot be entered.
+    above: Vec<Result<(), io::ErrorKind>>,
+}
+
+/// Lists trees: first, on standard error after a mark, which of them lie in real
+/// folders, and why one does not.
+macro_rules! list_trees {
+    ($mark:expr, $depth:expr) => {
+        format!(
+            "i=0; k=; o=; for f; do d=${{f%/*}}; d=${{d:-/}}; if [ \"$d\" != \"$o\" ]; then o=$d; \
+             cd -P \"$d\" 2>/dev/null && [ \"$PWD\" = \"$d\" ] && w= || \
+             w=$(cd \"$d\" 2>&1 && print 'a link: Too many levels of symbolic links'); fi; \
+             if [ -z \"$w\" ]; then a[${{#a[*]}}]=$f; k=$f; else print -ru2 -- \"{mark}$i $w\"; fi; i=$((i+1)); done; \
+             [ -n \"$k\" ] || exit 0; for f in \"${{a[@]}}\"; do cd -P \"$f\" 2>/dev/null && break; done; \
+             find \"${{a[@]}}\" -xdev {depth} -exec stat -c '{mark}{FORMAT}' {{}} +",
+            mark = $mark,
+            depth = $depth,
+        )
+    };
+}
 
 impl Files {
     /// Everything that was preloaded below a folder.
@@ -26,24 +54,15 @@ impl Files {
         out
     }
 
-    /// Remembers the names in a folder until the next change.
-    pub(crate) fn preload_names(&self, path: &Path) -> io::Result<()> {
-        let (found, _) = self.find(path, "-maxdepth 1")?;
-        let names = found.into_iter().skip(1).filter_map(|(p, meta)| Some((p.file_name()?.to_owned(), meta)));
-        let names = names.collect();
-        self.known().folders.insert(path.to_path_buf(), names);
-        Ok(())
-    }
-
     /// What is known of one entry now; no link leads to it.
     pub(super) fn stat_one(&self, path: &Path) -> io::Result<Meta> {
-        let mark = self.mark();
+        let mark = unguessable();
         let script = format!("{ENTER}stat -c '{mark}{FORMAT}' \"$1\"");
         let said = self.call(self.reach(path)?, &script, &[&bytes(path)])?;
         if !said.starts_with(mark.as_bytes()) {
             return Err(error_of(&String::from_utf8_lossy(&said)));
         }
-        let found = listing::parse(&said, mark.as_bytes(), path)?;
+        let found = listing::parse(&said, mark.as_bytes(), &[path])?;
         found.first().map(|(_, meta)| *meta).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -53,7 +72,7 @@ impl Files {
     /// # Errors
     /// Also when one of them cannot be looked at.
     pub(super) fn stat_many(&self, reach: &Reach, paths: &[&Path]) -> io::Result<HashMap<PathBuf, Meta>> {
-        let (mark, end) = (self.mark(), self.mark());
+        let (mark, end) = (unguessable(), unguessable());
         // First what is there, then, after a mark, what was complained about.
         let script = format!(
             "o=; for f; do d=${{f%/*}}; d=${{d:-/}}; if [ \"$d\" != \"$o\" ]; then o=$d; \
@@ -78,7 +97,7 @@ impl Files {
                 }
             }
             let asked: HashSet<&Path> = part.iter().copied().collect();
-            for (path, meta) in listing::parse(found, mark.as_bytes(), Path::new("/"))? {
+            for (path, meta) in listing::parse(found, mark.as_bytes(), &[Path::new("/")])? {
                 if !asked.contains(path.as_path()) {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
@@ -103,7 +122,8 @@ impl Files {
             };
             let mut known = self.known();
             for path in part {
-                known.seen.insert(path.to_path_buf(), found.get(path).copied());
+                let seen = found.get(path).copied().ok_or(io::ErrorKind::NotFound);
+                known.seen.insert(path.to_path_buf(), seen);
             }
         }
         Ok(())
@@ -140,52 +160,74 @@ impl Files {
         Ok(())
     }
 
-    /// Lists with `find`: the folder itself first; what could not be read
-    /// comes with the system's words.
+    /// Lists one tree with `find`: the folder itself first; what could not be
+    /// read comes with the system's words.
     fn find(&self, path: &Path, depth: &str) -> io::Result<Found> {
-        let mark = self.mark();
-        // From inside: it needs a folder of its own that it can read.
-        let script = format!("d=$1; {GO}find \"$d\" -xdev {depth} -exec stat -c '{mark}{FORMAT}' {{}} +");
-        let mut text = Vec::new();
-        let name = &*bytes(path);
-        let ran =
-            self.run(self.reach(path)?, &script, &[name], &mut bounded(&mut text, MAX_LISTING), LISTING)?;
-        let mut found = listing::parse(&text, mark.as_bytes(), path)?;
-        found.sort_by(|a, b| a.0.cmp(&b.0));
-        match found.first() {
-            Some((first, meta)) if first == path => {
-                if meta.kind == Kind::Link {
-                    return Err(crate::fsys::link_refusal());
-                }
-                if meta.kind != Kind::Dir {
-                    return Err(io::ErrorKind::NotADirectory.into());
-                }
-            }
-            _ => return Err(error_of(&ran.complaint())),
+        let trees = self.find_all(self.reach(path)?, &[path], depth)?;
+        if let Some(Err(kind)) = trees.above.first() {
+            return Err(again(*kind));
         }
+        match trees.found.first() {
+            Some((first, meta)) if first == path => match meta.kind {
+                Kind::Dir => Ok((trees.found, trees.closed)),
+                Kind::Link => Err(crate::fsys::link_refusal()),
+                Kind::File | Kind::Other => Err(io::ErrorKind::NotADirectory.into()),
+            },
+            _ => Err(trees.closed.into_iter().next().map_or(io::ErrorKind::NotFound.into(), |(_, why)| why)),
+        }
+    }
+
+    /// Lists several trees in one stream.
+    fn find_all(&self, reach: &Reach, roots: &[&Path], depth: &str) -> io::Result<Trees> {
+        let mark = unguessable();
+        // From inside one: it needs a folder of its own that it can read.
+        let script = list_trees!(mark, depth);
+        let mut text = Vec::new();
+        let names: Vec<_> = roots.iter().map(|r| bytes(*r)).collect();
+        let ran = self.run(reach, &script, &slices(&names), &mut bounded(&mut text, MAX_LISTING), LISTING)?;
+        let mut found = listing::parse(&text, mark.as_bytes(), roots)?;
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut above = vec![Ok(()); roots.len()];
         let mut closed = Vec::new();
+        let mut complaints = 0;
         for line in ran.stderr.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
-            let (at, why) = complaint_about(line, path);
-            if why.kind() != io::ErrorKind::NotFound {
-                closed.push((at, why));
+            if let Some(line) = line.strip_prefix(mark.as_bytes()) {
+                let text = String::from_utf8_lossy(line);
+                let (at, why) = text.split_once(' ').unwrap_or((&text, ""));
+                if let Some(slot) = at.parse().ok().and_then(|n: usize| above.get_mut(n)) {
+                    *slot = Err(error_of(why).kind());
+                }
+                continue;
             }
+            complaints += 1;
+            let (at, why) = complaint_about(line, roots);
+            if why.kind() != io::ErrorKind::NotFound {
+                match at {
+                    Some(at) => closed.push((at, why)),
+                    None => closed.extend(roots.iter().map(|r| (r.to_path_buf(), again(why.kind())))),
+                }
+            }
+        }
+        // What an ended or silent one did not list is unknown.
+        if ran.code >= 126 || ran.is_cut() || (ran.code != 0 && complaints == 0) {
+            return Err(io::Error::other(format!("the device ended a listing early: {}", ran.complaint())));
         }
         // A folder inside that is of another file system is as a closed one.
-        let device = found.first().map(|(_, m)| m.dev);
-        closed.extend(
-            found
-                .iter()
-                .filter(|(_, m)| m.kind == Kind::Dir && Some(m.dev) != device)
-                .map(|(p, _)| (p.clone(), io::ErrorKind::CrossesDevices.into())),
-        );
-        Ok((found, closed))
+        for root in roots {
+            let Ok(at) = found.binary_search_by(|(p, _)| p.as_path().cmp(root)) else { continue };
+            let below = found.iter().skip(at).take_while(|(p, _)| p.starts_with(root));
+            let device = found.get(at).map(|(_, m)| m.dev);
+            let crossed = below.filter(|(_, m)| m.kind == Kind::Dir && Some(m.dev) != device);
+            closed.extend(crossed.map(|(p, _)| (p.clone(), io::ErrorKind::CrossesDevices.into())));
+        }
+        Ok(Trees { found, closed, above })
     }
 
     /// From what was preloaded, where it was.
     pub(super) fn remembered(&self, path: &Path) -> Option<io::Result<Meta>> {
         let known = self.known();
         if let Some(seen) = known.seen.get(path) {
-            return Some(seen.ok_or_else(|| io::ErrorKind::NotFound.into()));
+            return Some(seen.map_err(Into::into));
         }
         let folder = known.folders.get(path.parent()?)?;
         Some(folder.get(path.file_name()?).copied().ok_or_else(|| io::ErrorKind::NotFound.into()))
@@ -251,35 +293,72 @@ impl Files {
     /// Lists a tree and remembers it until the next change.
     pub(super) fn list_all(&self, path: &Path) -> io::Result<()> {
         let (found, closed) = self.find(path, "")?;
-        let mut known = self.known();
-        known.closed.extend(closed.into_iter().map(|(p, e)| (p, e.kind())));
-        for (p, meta) in found {
-            if meta.kind == Kind::Dir {
-                known.folders.entry(p.clone()).or_default();
+        self.known().remember(&[path], found, closed);
+        Ok(())
+    }
+
+    /// Lists trees, as few streams as there are ways to reach them, and
+    /// remembers them until the next change: also which are not there. Of one
+    /// that could not be looked at nothing is known afterwards.
+    pub(crate) fn list_trees(&self, roots: &[PathBuf]) -> io::Result<()> {
+        for (reach, part) in self.by_reach(roots.iter().map(PathBuf::as_path))? {
+            let trees = self.find_all(reach, &part, "")?;
+            let mut known = self.known();
+            for (root, above) in part.iter().zip(&trees.above) {
+                let Some(folder) = root.parent() else { continue };
+                match above {
+                    Ok(()) => {
+                        known.real.insert(folder.to_path_buf());
+                        let found = trees.found.binary_search_by(|(p, _)| p.as_path().cmp(root));
+                        let meta = found.ok().and_then(|at| trees.found.get(at)).map(|(_, m)| *m);
+                        let refused = trees.closed.iter().find(|(p, _)| p == root).map(|(_, e)| e.kind());
+                        let seen = meta.ok_or(refused.unwrap_or(io::ErrorKind::NotFound));
+                        known.seen.insert(root.to_path_buf(), seen);
+                    }
+                    Err(kind @ (io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)) => {
+                        known.seen.insert(folder.to_path_buf(), Err(*kind));
+                        known.seen.insert(root.to_path_buf(), Err(*kind));
+                    }
+                    Err(_) => {}
+                }
             }
-            if p == path {
-                continue;
-            }
-            let (Some(folder), Some(name)) = (p.parent(), p.file_name()) else { continue };
-            known.folders.entry(folder.to_path_buf()).or_default().insert(name.to_owned(), meta);
+            known.remember(&part, trees.found, trees.closed);
         }
         Ok(())
+    }
+
+    /// Whether a tree was listed since everything was forgotten.
+    pub(crate) fn is_listed(&self, root: &Path) -> bool {
+        self.known().folders.contains_key(root)
     }
 
     /// How much room the file system of a path has.
     pub(super) fn room(&self, path: &Path) -> io::Result<Space> {
         let script = "stat -f -c '%a %b %S %d %c' \"$1\"";
         let said = self.call(self.reach(path)?, script, &[&bytes(path)])?;
-        let numbers: Option<Vec<u64>> =
-            String::from_utf8_lossy(&said).split_whitespace().map(|w| w.parse().ok()).collect();
-        match numbers.as_deref() {
-            Some(&[free, total, block, free_files, files]) => Ok(Space {
-                free: free.saturating_mul(block),
-                total: total.saturating_mul(block),
-                free_files: (files > 0).then_some(free_files),
-                read_only: false,
-            }),
-            _ => Err(error_of(&String::from_utf8_lossy(&said))),
+        facts::room(&said).ok_or_else(|| error_of(&String::from_utf8_lossy(&said)))
+    }
+}
+
+impl Known {
+    /// Remembers trees that were listed.
+    fn remember(&mut self, roots: &[&Path], found: Vec<(PathBuf, Meta)>, closed: Vec<(PathBuf, io::Error)>) {
+        self.closed.extend(closed.into_iter().map(|(p, e)| (p, e.kind())));
+        for (p, meta) in found {
+            if meta.kind == Kind::Dir {
+                self.folders.entry(p.clone()).or_default();
+            }
+            if roots.contains(&p.as_path()) {
+                continue;
+            }
+            let (Some(folder), Some(name)) = (p.parent(), p.file_name()) else { continue };
+            self.folders.entry(folder.to_path_buf()).or_default().insert(name.to_owned(), meta);
         }
     }
+}
+
+/// An error of that kind; the one that links give has a number of its own.
+fn again(kind: io::ErrorKind) -> io::Error {
+    let link = crate::fsys::link_refusal();
+    if kind == link.kind() { link } else { kind.into() }
 }

@@ -19,7 +19,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::facts;
+use super::kept::Kept;
 use super::mirror::{Heads, Mirror};
+use super::parts::unguessable;
 use super::quote::quoted;
 use super::server::{Server, is_timeout};
 use super::shell::{self, Input, Ran};
@@ -27,7 +30,7 @@ use super::tier::Reach;
 use crate::fsys::{
     Attributes, Digest, Doomed, Entry, Ident, Kind, Listed, Meta, NewFile, Remote, Space, printable,
 };
-use words::{error_of, lines_of};
+use words::error_of;
 
 /// How long any single small change may take.
 const MOMENT: Duration = Duration::from_mins(1);
@@ -38,6 +41,8 @@ const MAX_LISTING: usize = 512 << 20;
 /// The slowest transfer that is waited for, in bytes a second.
 const SLOWEST: u64 = 100_000;
 
+/// Longer commands may not fit into one request, which is 64 KiB at most.
+const MAX_COMMAND: usize = 32 * 1024;
 /// How many paths go into one request.
 const AT_ONCE: usize = 400;
 
@@ -49,8 +54,7 @@ macro_rules! go {
          { cd \"$d\" && echo 'a link: Too many levels of symbolic links' >&2; exit 1; }; "
     };
 }
-const GO: &str = go!();
-/// The same for the folder of `$1`.
+/// Goes to the folder of `$1`, through no link.
 const ENTER: &str = concat!("d=${1%/*}; d=${d:-/}; ", go!());
 /// `at PATH` does the same for one of several paths.
 const AT: &str = concat!("at() { d=${1%/*}; d=${d:-/}; ", go!(), "}; ");
@@ -71,13 +75,14 @@ pub(crate) struct Files {
 struct Known {
     mirror: Mirror,
     heads: Heads,
+    kept: Kept,
     /// Whole folders as they were listed, until the next change.
     folders: HashMap<PathBuf, BTreeMap<OsString, Meta>>,
     /// Folders that could not be listed.
     closed: HashMap<PathBuf, io::ErrorKind>,
-    /// Entries that were looked at ahead, until the next change; `None` for
-    /// what is not there.
-    seen: HashMap<PathBuf, Option<Meta>>,
+    /// Entries that were looked at ahead, until the next change, or why they
+    /// cannot be.
+    seen: HashMap<PathBuf, Result<Meta, io::ErrorKind>>,
     /// Real folders that no link leads to. What is done in one finds out by
     /// itself if it is none any more.
     real: HashSet<PathBuf>,
@@ -87,7 +92,6 @@ struct Known {
     dirty: bool,
     /// Why the device is not asked any more.
     lost: Option<String>,
-    marks: u64,
 }
 
 /// Arguments of a command.
@@ -102,10 +106,12 @@ impl Files {
         reach: Vec<(PathBuf, Reach)>,
         mirror: Mirror,
         heads: Heads,
+        kept: Kept,
     ) -> Self {
         let known = Known {
             mirror,
             heads,
+            kept,
             folders: HashMap::new(),
             closed: HashMap::new(),
             seen: HashMap::new(),
@@ -113,7 +119,6 @@ impl Files {
             keeps: true,
             dirty: false,
             lost: None,
-            marks: 0,
         };
         Self { server, serial, reach, known: Mutex::new(known), shells: Mutex::default() }
     }
@@ -123,9 +128,12 @@ impl Files {
         self.known().lost.clone()
     }
 
-    /// Keeps what is known of the beginnings of files for the next scan.
-    pub(crate) fn save_heads(&self, to: &Path) -> io::Result<()> {
-        self.known().heads.save(to)
+    /// Keeps for the next scan what is known of the beginnings of files, and
+    /// the small ones that this scan read.
+    pub(crate) fn save(&self, heads: &Path) -> io::Result<()> {
+        let known = self.known();
+        known.kept.tidy()?;
+        known.heads.save(heads)
     }
 
     /// A scan begins: contents stay here once they are read.
@@ -134,14 +142,19 @@ impl Files {
         self.known().keeps = true;
     }
 
-    /// The processes of a package.
-    pub(crate) fn running(&self, package: &str) -> io::Result<Vec<(u32, String)>> {
+    /// What runs on the device, as `ps` prints it.
+    pub(crate) fn processes(&self) -> io::Result<Vec<u8>> {
         let said = self.call(&self.shell_reach(), "ps -A -o PID,NAME", &[])?;
-        if lines_of(&said) < 2 {
+        if !facts::is_process_list(&said) {
             let why = printable(&String::from_utf8_lossy(&said));
             return Err(io::Error::other(format!("the device does not list its processes: {why}")));
         }
-        Ok(super::facts::processes(&said, package))
+        Ok(said)
+    }
+
+    /// The processes of a package.
+    pub(crate) fn running(&self, package: &str) -> io::Result<Vec<(u32, String)>> {
+        Ok(facts::processes(&self.processes()?, package))
     }
 
     /// Who runs what needs no app's rights: root where there is one.
@@ -168,16 +181,6 @@ impl Files {
         !rooted && self.reach(path).is_ok_and(|r| *r == Reach::Plain)
     }
 
-    /// A mark that no name and no content can hold by chance.
-    fn mark(&self) -> String {
-        let mut known = self.known();
-        known.marks += 1;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&known.marks.to_le_bytes());
-        hasher.update(&known.mirror.secret());
-        format!("@{}@", &hasher.finalize().to_hex()[..24])
-    }
-
     /// Runs a script with these arguments.
     fn run(
         &self,
@@ -187,16 +190,19 @@ impl Files {
         sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
         limit: Duration,
     ) -> io::Result<Ran> {
-        let script = format!("export TZ=UTC0 LC_ALL=C; {script}");
-        let command = [b"xargs -0 sh -c ".as_slice(), &quoted(script.as_bytes()), b" sh"].concat();
-        let mut list = Vec::new();
-        for argument in arguments {
-            if argument.contains(&0) {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path has a NUL in it"));
-            }
-            list.extend(*argument);
-            list.push(0);
+        if arguments.iter().any(|a| a.contains(&0)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path has a NUL in it"));
         }
+        let script = format!("export TZ=UTC0 LC_ALL=C; {script}");
+        // A few go with the command; any number fits on standard input, for
+        // two more processes on the device.
+        let words = arguments.iter().flat_map(|a| [b" ".as_slice(), &quoted(a)].concat());
+        let command = [b"set --".as_slice(), &words.collect::<Vec<u8>>(), b"; ", script.as_bytes()].concat();
+        if reach.wrap(&command).len() <= MAX_COMMAND {
+            return self.raw(reach, &command, Input::Nothing, sink, limit);
+        }
+        let command = [b"xargs -0 sh -c ".as_slice(), &quoted(script.as_bytes()), b" sh"].concat();
+        let list = arguments.iter().flat_map(|a| [a, b"\0".as_slice()].concat()).collect::<Vec<u8>>();
         self.raw(reach, &command, Input::Bytes(&list), sink, limit)
     }
 
@@ -249,7 +255,7 @@ impl Files {
         }
         text.extend(b"; ");
         text.extend(script.as_bytes());
-        let secret = self.mark();
+        let secret = unguessable();
         let mut shells = self.shells.lock().unwrap_or_else(PoisonError::into_inner);
         let mut once = || {
             if !shells.iter().any(|(r, _)| r == reach) {
@@ -295,7 +301,7 @@ impl Remote for Files {
         let meta = self.stat_one(path)?;
         // Folders are asked about again and again on the way to what is in them.
         if meta.kind == Kind::Dir {
-            self.known().seen.insert(path.to_path_buf(), Some(meta));
+            self.known().seen.insert(path.to_path_buf(), Ok(meta));
         }
         Ok(meta)
     }

@@ -7,11 +7,6 @@ use super::super::bytes::name;
 use super::super::listing;
 use crate::fsys::printable;
 
-/// How many lines there are.
-pub(super) fn lines_of(text: &[u8]) -> usize {
-    text.split(|&b| b == b'\n').filter(|l| !l.is_empty()).count()
-}
-
 /// Collects output up to a bound.
 pub(super) fn bounded(out: &mut Vec<u8>, most: usize) -> impl FnMut(&[u8]) -> io::Result<()> + '_ {
     move |part| {
@@ -23,9 +18,9 @@ pub(super) fn bounded(out: &mut Vec<u8>, most: usize) -> impl FnMut(&[u8]) -> io
     }
 }
 
-/// A line such as `find: '/data/x': Permission denied`: which path it is about,
-/// the top where that cannot be told.
-pub(super) fn complaint_about(line: &[u8], top: &Path) -> (PathBuf, io::Error) {
+/// A line such as `find: '/data/x': Permission denied`: which path below one of
+/// the roots it is about, where that can be told.
+pub(super) fn complaint_about(line: &[u8], roots: &[&Path]) -> (Option<PathBuf>, io::Error) {
     let text = String::from_utf8_lossy(line);
     let why = error_of(&printable(&text));
     let path = line
@@ -35,8 +30,8 @@ pub(super) fn complaint_about(line: &[u8], top: &Path) -> (PathBuf, io::Error) {
         .and_then(|(from, to)| line.get(from..to))
         .map(|p| p.strip_suffix(b"'").unwrap_or(p))
         .map(|p| PathBuf::from(name(p)))
-        .filter(|p| listing::is_plain_below(p, top));
-    (path.unwrap_or_else(|| top.to_path_buf()), why)
+        .filter(|p| roots.iter().any(|root| listing::is_plain_below(p, root)));
+    (path, why)
 }
 
 /// The error that Android's tools name in the C locale.
@@ -69,12 +64,16 @@ mod tests {
 
     #[test]
     fn complaints_name_their_folder() {
-        let top = Path::new("/data/x");
-        let (at, why) = complaint_about(b"find: '/data/x/no': Permission denied", top);
-        assert_eq!((at.as_path(), why.kind()), (Path::new("/data/x/no"), io::ErrorKind::PermissionDenied));
-        let (at, _) = complaint_about(b"find: /data/x/no: Permission denied", top);
-        assert_eq!(at, Path::new("/data/x/no"));
-        assert_eq!(complaint_about(b"find: '/etc/../x': Permission denied", top).0, top);
-        assert_eq!(complaint_about(b"\xff nonsense", top).0, top);
+        let roots = [Path::new("/data/w"), Path::new("/data/x")];
+        let about = |line: &[u8]| complaint_about(line, &roots);
+        let (at, why) = about(b"find: '/data/x/no': Permission denied");
+        assert_eq!(
+            (at.as_deref(), why.kind()),
+            (Some(Path::new("/data/x/no")), io::ErrorKind::PermissionDenied)
+        );
+        let (at, _) = about(b"find: /data/x/no: Permission denied");
+        assert_eq!(at.as_deref(), Some(Path::new("/data/x/no")));
+        assert_eq!(about(b"find: '/etc/../x': Permission denied").0, None);
+        assert_eq!(about(b"\xff nonsense").0, None);
     }
 }

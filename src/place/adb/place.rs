@@ -1,0 +1,299 @@
+//! The files of an Android device as a place.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::device::{Device, unanswered};
+use super::files::Files;
+use super::kept::Kept;
+use super::mirror::{Heads, Mirror};
+use super::report::DeviceReport;
+use super::tier::{Reach, Tier, output};
+use crate::error::{Error, Kind, Result};
+use crate::fsys::{Mounted, RelPath, Space, mount, split_remote};
+use crate::model::{Class, Platform};
+use crate::place::{BaseFolder, Note, Place, Scope, Target};
+
+/// How long stopping an app may take.
+const QUESTION: Duration = Duration::from_secs(90);
+/// How long an app may take to be gone after it was stopped.
+const GONE: Duration = Duration::from_secs(10);
+
+/// A device as a place.
+#[derive(Debug)]
+pub struct DevicePlace {
+    device: Device,
+    files: Arc<Files>,
+    mounted: Mounted,
+    scopes: Vec<Scope>,
+    report: DeviceReport,
+    heads: PathBuf,
+    /// Where an app's folders may be, on the device.
+    candidates: Vec<PathBuf>,
+    /// What ran when the device was asked what it is.
+    processes: Mutex<Option<Vec<u8>>>,
+}
+
+impl DevicePlace {
+    /// Makes a device a place, as far as it is in reach. Contents are kept in
+    /// `state` while they are looked at.
+    ///
+    /// # Errors
+    /// Kind `Refused` when root is wanted and there is none; `Io` when there
+    /// is no room here.
+    pub fn open(device: Device, state: &Path) -> Result<Self> {
+        let root = device.root()?;
+        let is_root = root.is_some();
+        let answers = &device.answers;
+        let facts = &answers.facts;
+        let is_plain =
+            |s: &String| super::listing::is_plain_below(Path::new(s), Path::new("/")) && s.len() > 1;
+        let mut reach = Vec::new();
+        let mut scope = Scope::new(Platform::Android, Path::new(&format!("adb:{}", facts.serial)));
+        scope.user = Some("0".to_owned());
+        scope.updates = answers.apps.iter().filter_map(|(id, a)| Some((id.clone(), a.updated_ns?))).collect();
+        let mut folders: Vec<(&'static str, PathBuf, Option<&String>)> = Vec::new();
+        if let Some(as_root) = root {
+            reach.push((PathBuf::from("/"), as_root));
+            folders.push(("DATA", "/data/data".into(), None));
+            folders.push(("DATA_DE", "/data/user_de/0".into(), None));
+        } else {
+            reach.push((PathBuf::from("/data/data"), Reach::Plain));
+            for package in &answers.run_as {
+                reach.push((Path::new("/data/data").join(package), Reach::RunAs(package.clone())));
+                folders.push(("DATA", "/data/data".into(), Some(package)));
+            }
+        }
+        if let Some(shared) = facts.shared.clone().filter(is_plain) {
+            // What the shell reaches through the storage's own layer, root sees beneath it.
+            let shared = if is_root { "/data/media/0/Android/data".to_owned() } else { shared };
+            if !is_root {
+                reach.push((PathBuf::from(&shared), Reach::Plain));
+            }
+            folders.push(("EXTERNAL", shared.into(), None));
+        }
+        let mut candidates = Vec::new();
+        for (_, path, only) in &folders {
+            match only {
+                Some(package) => candidates.push(path.join(package)),
+                None => candidates.extend(device.wanted.packages.iter().map(|p| path.join(p))),
+            }
+        }
+        let heads = state.join("heads");
+        let mirror = Mirror::new(state).map_err(|e| Error::io("cannot make a private folder", state, e))?;
+        let kept = Kept::new(state.join("kept"));
+        let (server, serial) = (device.server.clone(), device.adb.serial.clone());
+        let files = Arc::new(Files::new(server, serial, reach, mirror, Heads::load(&heads), kept));
+        let mounted = mount(&facts.serial, files.clone());
+        for (name, path, only) in folders {
+            let base = BaseFolder { only: only.map(Into::into), ..BaseFolder::found(mounted.path(&path)) };
+            scope.base(name, base);
+        }
+        let report = DeviceReport::of(&device);
+        let processes = Mutex::new(Some(answers.processes.clone()));
+        Ok(Self { files, mounted, scopes: vec![scope], report, heads, candidates, processes, device })
+    }
+
+    /// Begins a look at it: lists everything that may belong to an app, each
+    /// way to reach it in one stream.
+    ///
+    /// # Errors
+    /// Kind `Device` when the device does not answer or what it lists cannot
+    /// be believed.
+    pub fn begin(&self) -> Result<()> {
+        self.files.begin();
+        self.files.list_trees(&self.candidates).map_err(|e| self.unseen(&e))
+    }
+
+    fn unseen(&self, e: &io::Error) -> Error {
+        Error::new(Kind::Device, format!("the files on {} cannot be looked at", self.device.adb.serial))
+            .because(e.to_string())
+            .hint("check the cable and try again")
+    }
+
+    /// Brings here what a check will need of the targets: everything but
+    /// caches, unless `deep` wants those too.
+    ///
+    /// # Errors
+    /// As [`DevicePlace::begin`].
+    pub fn load(&self, targets: &[Target], deep: bool) -> Result<()> {
+        let roots: Vec<_> = targets
+            .iter()
+            .flat_map(|t| &t.roots)
+            .filter_map(|root| Some((root, split_remote(&root.path)?.1)))
+            .collect();
+        let missing: Vec<PathBuf> =
+            roots.iter().filter(|(_, on)| !self.files.is_listed(on)).map(|(_, on)| on.clone()).collect();
+        self.files.list_trees(&missing).map_err(|e| self.unseen(&e))?;
+        let mut wanted = Vec::new();
+        for (root, on) in &roots {
+            for (path, meta) in self.files.loaded(on) {
+                let Some(rel) = path.strip_prefix(on).ok().and_then(|r| RelPath::new(r).ok()) else {
+                    continue;
+                };
+                if meta.kind != crate::fsys::Kind::File {
+                    continue;
+                }
+                let cache = root.rules.find(&rel, false).is_some_and(|f| f.rule.class == Class::Cache);
+                if deep || !cache {
+                    wanted.push((path, meta));
+                }
+            }
+        }
+        let unknown = self.files.unknown(wanted);
+        crate::fsys::Remote::fetch(self.files.as_ref(), &unknown).map_err(|e| self.unseen(&e))
+    }
+
+    /// After a scan: remembers what an unchanged file need not be read for, and
+    /// whether the device was there all the time.
+    ///
+    /// # Errors
+    /// Kind `Device` when it was lost meanwhile.
+    pub fn done(&self) -> Result<()> {
+        if let Some(why) = self.files.lost() {
+            return Err(Error::new(Kind::Device, format!("the device {} was lost", self.device.adb.serial))
+                .because(why)
+                .hint("attach it again and run the same command: it goes on where it was"));
+        }
+        // Without it the next scan reads a little more.
+        let _ = self.files.save(&self.heads);
+        Ok(())
+    }
+
+    /// Why the device is not asked any more, once it was lost.
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        self.files.lost()
+    }
+
+    /// Its name among records: the hardware's serial number.
+    #[must_use]
+    pub fn serial(&self) -> &str {
+        &self.device.facts().serial
+    }
+
+    /// What is in reach on it.
+    #[must_use]
+    pub fn tier(&self) -> Tier {
+        self.device.tier()
+    }
+
+    /// What the report says of it.
+    #[must_use]
+    pub fn report(&self) -> &DeviceReport {
+        &self.report
+    }
+
+    /// How much room there is for apps' data, and where.
+    #[must_use]
+    pub fn room(&self) -> Option<(&Path, Space)> {
+        Some((Path::new("/data"), self.device.answers.room?))
+    }
+
+    /// See [`Device::hints`].
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        self.device.hints()
+    }
+
+    /// Those of the asked-for apps that are installed.
+    pub fn installed(&self) -> impl Iterator<Item = &str> {
+        self.report.apps.keys().map(String::as_str)
+    }
+
+    /// What runs on it, as `ps` prints it: the first time as it was when the
+    /// device was asked what it is, since a scan only tells of it.
+    ///
+    /// # Errors
+    /// Kind `Device` when the device does not show it.
+    pub fn processes(&self) -> Result<Vec<u8>> {
+        let before = self.processes.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match before.filter(|text| super::facts::is_process_list(text)) {
+            Some(text) => Ok(text),
+            None => self.files.processes().map_err(|e| unanswered(&self.device.adb.serial, &e)),
+        }
+    }
+
+    /// The processes of an app, now.
+    ///
+    /// # Errors
+    /// Kind `Device` when the device does not show them.
+    pub fn running(&self, package: &str) -> Result<Vec<(u32, String)>> {
+        self.files.running(package).map_err(|e| unanswered(&self.device.adb.serial, &e))
+    }
+
+    /// Stops an app, and waits until nothing of it runs any more.
+    ///
+    /// # Errors
+    /// Kind `AppRunning` when something of it still does, `Device` when the
+    /// device does not answer.
+    pub fn stop(&self, package: &str) -> Result<()> {
+        let command =
+            [b"am force-stop --user 0 ".as_slice(), &super::quote::quoted(package.as_bytes())].concat();
+        let fail = |e: io::Error| unanswered(&self.device.adb.serial, &e);
+        let as_whom = self.files.shell_reach();
+        let said = output(&self.device.server, &self.device.adb.serial, &as_whom, &command, QUESTION);
+        let ran = said.map_err(fail)?.ran;
+        let end = Instant::now() + GONE;
+        loop {
+            let left = self.running(package)?;
+            let Some((pid, name)) = left.first() else { return Ok(()) };
+            if Instant::now() >= end {
+                let why = if ran.code == 0 { String::new() } else { format!(": {}", ran.complaint()) };
+                return Err(Error::new(
+                    Kind::AppRunning,
+                    format!("{name} (process {pid}) still runs on the device{why}; nothing was changed"),
+                )
+                .hint("close it on the phone and try again"));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Makes sure that nothing of an app runs: stops what does.
+    ///
+    /// # Errors
+    /// As [`DevicePlace::stop`].
+    pub fn ensure_down(&self, package: &str) -> Result<()> {
+        if self.running(package)?.is_empty() { Ok(()) } else { self.stop(package) }
+    }
+
+    /// Whether there are apps whose private data is out of reach.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.tier() != Tier::Root && self.report.apps.keys().any(|p| !self.device.answers.run_as.contains(p))
+    }
+
+    /// Where a path of the device is reached from here.
+    #[must_use]
+    pub fn path(&self, on_device: &Path) -> PathBuf {
+        self.mounted.path(on_device)
+    }
+}
+
+impl Place for DevicePlace {
+    fn live(&self) -> bool {
+        true
+    }
+
+    fn name(&self) -> String {
+        let facts = self.device.facts();
+        format!(
+            "{} {} (Android {}, {} access)",
+            facts.model,
+            facts.serial,
+            facts.release,
+            self.tier().as_str()
+        )
+    }
+
+    fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
+    fn notes(&self) -> &[Note] {
+        &[]
+    }
+}

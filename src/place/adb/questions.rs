@@ -1,0 +1,231 @@
+//! What a device is asked before anything else: what it is, what is installed,
+//! what is in reach, what runs. All of it in one trip, since a trip costs more
+//! than most of the questions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+use super::facts::{self, AppFacts, Facts, app_facts};
+use super::parts::{self, cut, prelude};
+use super::quote::quoted;
+use super::server::Server;
+use super::shell::Output;
+use super::sizes::{Sizes, sizes};
+use super::tier::{self, Reach, output};
+use crate::fsys::Space;
+
+/// How long all of it may take; a question of the root manager on the phone
+/// may have to be answered first.
+const QUESTIONS: Duration = Duration::from_mins(2);
+
+/// What is wanted of a device.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// The apps that are asked about.
+    pub packages: Vec<String>,
+    /// Whether root is to be tried.
+    pub root: bool,
+}
+
+/// What the shell may do in these apps' folders of the shared storage; each is
+/// asked for by itself, since devices differ in all three.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Shared {
+    /// Whether the folder that holds them can be listed.
+    pub list: bool,
+    /// Whether one of them is there.
+    pub there: bool,
+    /// Whether all that are there can be read.
+    pub read: bool,
+    /// Whether something can be removed from all that are there.
+    pub write: bool,
+}
+
+/// What it answered.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answers {
+    pub facts: Facts,
+    /// How root is reached, if it is: also when adb itself is root.
+    pub root: Option<Reach>,
+    /// The apps that are installed.
+    pub apps: BTreeMap<String, AppFacts>,
+    /// Those that `run-as` works for.
+    pub run_as: BTreeSet<String>,
+    pub shared: Shared,
+    /// How much room there is for apps' data.
+    pub room: Option<Space>,
+    /// What `ps` printed.
+    pub processes: Vec<u8>,
+    /// Asked for only where nothing better is in reach.
+    pub sizes: BTreeMap<String, Sizes>,
+}
+
+/// What it is, and nothing else.
+///
+/// # Errors
+/// The connection's; `InvalidData` when it does not say.
+pub(super) fn identify(server: &Server, serial: &str) -> io::Result<Facts> {
+    let word = parts::unguessable();
+    let script = format!("{}{WHO}p who who", prelude(&word));
+    let said = output(server, serial, &Reach::Plain, script.as_bytes(), QUESTIONS)?;
+    facts_of(&cut(&said.stdout, word.as_bytes())?)
+}
+
+/// Asks everything.
+///
+/// # Errors
+/// As [`identify`].
+pub(super) fn ask(server: &Server, serial: &str, wanted: &Wanted) -> io::Result<Answers> {
+    let word = parts::unguessable();
+    let script = script(&word, wanted);
+    let said = output(server, serial, &Reach::Plain, &script, QUESTIONS)?;
+    let mut answers = answers(&cut(&said.stdout, word.as_bytes())?)?;
+    if wanted.root && answers.root.is_none() && tier::restarts_as_root(server, serial)? {
+        answers.root = Some(Reach::Plain);
+    }
+    Ok(answers)
+}
+
+/// Defines `who`; sets `u` to adb's own user and `s` to the apps' folder in the
+/// shared storage.
+const WHO: &str = "export LC_ALL=C; u=$(id -u); s=$(cd -P /sdcard/Android/data 2>/dev/null && pwd -P); \
+    who() { for k in ro.serialno ro.product.model ro.build.version.release ro.build.version.sdk; do \
+    print -r -- \"$k=$(getprop $k)\"; done; print -r -- \"zone=$(date +%z)\"; print -r -- \"uid=$u\"; \
+    command -v su >/dev/null 2>&1 && print su=yes; [ -z \"$s\" ] || print -r -- \"shared=$s\"; }; ";
+
+/// Sets `r` to how root is reached; nothing when it is not.
+const TRY_ROOT: &str = "if [ \"$u\" = 0 ]; then r=plain; \
+    elif o=$(su -c 'id -u' 2>/dev/null) && [ \"$o\" = 0 ]; then r=su-c; \
+    elif o=$(su 0 id -u 2>/dev/null) && [ \"$o\" = 0 ]; then r=su-0; fi; ";
+
+/// Defines what is asked of the shared storage.
+const SHARED: &str = "top() { ls \"$s\" >/dev/null; }; \
+    one() { q=$s/$1; [ -n \"$s\" ] && [ -d \"$q\" ] || return 1; [ -r \"$q\" ] && [ -x \"$q\" ] && print read; \
+    [ -d \"$q/cache\" ] && q=$q/cache; [ -w \"$q\" ] && print write; return 0; }; ";
+
+/// Lists what is installed into `l`; nothing when the device does not tell, as
+/// some with a work profile do not.
+const INSTALLED: &str =
+    "l=$(pm list packages --user 0 2>/dev/null); case $l in *package:*) ;; *) l=;; esac; ";
+
+fn script(word: &str, wanted: &Wanted) -> Vec<u8> {
+    let mut out = prelude(word).into_bytes();
+    out.extend(WHO.as_bytes());
+    out.extend(b"p who who; r=; ");
+    if wanted.root {
+        out.extend(TRY_ROOT.as_bytes());
+    } else {
+        out.extend(b"[ \"$u\" = 0 ] && r=plain; ");
+    }
+    out.extend(b"p root print -r -- \"$r\"; p users pm list users; ");
+    out.extend(SHARED.as_bytes());
+    out.extend(INSTALLED.as_bytes());
+    out.extend(b"for a in");
+    for package in &wanted.packages {
+        out.push(b' ');
+        out.extend(quoted(package.as_bytes()));
+    }
+    // Each package stands on a line of its own.
+    out.extend(
+        b"; do w=maybe; if [ -n \"$l\" ]; then w=about; case \"\n$l\n\" in *\"\npackage:$a\n\"*) ;; *) continue;; esac; fi; \
+          p \"$w $a\" dumpsys package \"$a\"; \
+          [ -n \"$r\" ] || { p \"as $a\" run-as \"$a\" id -u; p \"shared $a\" one \"$a\"; }; done; \
+          p room stat -f -c '%a %b %S %d %c' /data; p ps ps -A -o PID,NAME; [ -n \"$r\" ] || { p top top; p sizes dumpsys diskstats; }; exit 0",
+    );
+    out
+}
+
+fn facts_of(parts: &BTreeMap<String, Output>) -> io::Result<Facts> {
+    let who = parts.get("who").ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok(Facts::parse(&who.stdout))
+}
+
+fn answers(parts: &BTreeMap<String, Output>) -> io::Result<Answers> {
+    let good = |name: &str| parts.get(name).filter(|p| p.ran.code == 0);
+    let text = |name: &str| good(name).map(|p| p.stdout.as_slice()).unwrap_or_default();
+    let mut out = Answers { facts: facts_of(parts)?, ..Answers::default() };
+    out.facts.other_users = facts::other_users(text("users"));
+    out.root = match text("root").trim_ascii() {
+        b"plain" => Some(Reach::Plain),
+        b"su-c" => Some(Reach::SuCommand),
+        b"su-0" => Some(Reach::SuUser),
+        _ => None,
+    };
+    out.shared = Shared { list: good("top").is_some(), there: false, read: true, write: true };
+    for (name, part) in parts {
+        let Some((what, package)) = name.split_once(' ') else { continue };
+        match what {
+            "about" => {
+                out.apps.insert(package.to_owned(), app_facts(&part.stdout, &out.facts.zone));
+            }
+            "maybe" if facts::is_about(&part.stdout, package) => {
+                out.apps.insert(package.to_owned(), app_facts(&part.stdout, &out.facts.zone));
+            }
+            "as" if part.ran.code == 0 && part.stdout.trim_ascii().iter().all(u8::is_ascii_digit) => {
+                out.run_as.insert(package.to_owned());
+            }
+            "shared" if part.ran.code == 0 => {
+                let says = |word: &[u8]| part.stdout.split(|&b| b == b'\n').any(|l| l == word);
+                out.shared.there = true;
+                out.shared.read &= says(b"read");
+                out.shared.write &= says(b"write");
+            }
+            _ => {}
+        }
+    }
+    out.room = facts::room(text("room"));
+    out.processes = text("ps").to_vec();
+    out.sizes = sizes(text("sizes"));
+    out.sizes.retain(|package, _| out.apps.contains_key(package));
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(name: &str, stdout: &str, code: u8) -> String {
+        format!("{stdout}@w@{name}={code}\n@w@\n")
+    }
+
+    fn read(all: &[String]) -> io::Result<Answers> {
+        answers(&cut(all.concat().as_bytes(), b"@w@").unwrap())
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        let who = part("who", "ro.serialno=A1\nro.build.version.sdk=33\nzone=+0000\nuid=2000\n", 0);
+        let all = [
+            who.clone(),
+            part("root", "\n", 0),
+            part("users", "Users:\n\tUserInfo{0:Owner:c13} running\n\tUserInfo{10:Work:1030}\n", 0),
+            part("about com.a", "versionName=1\n", 0),
+            part("maybe com.b", "Unable to find package: com.b\n", 0),
+            part("maybe com.c", "  Package [com.c] (abc):\nversionName=3\n", 0),
+            part("as com.a", "10123\n", 0),
+            part("as com.c", "", 1),
+            part("shared com.a", "read\nwrite\n", 0),
+            part("shared com.c", "read\n", 0),
+            part("top", "", 0),
+            part("room", "10 20 4096 5 6\n", 0),
+            part("ps", "PID NAME\n1 init\n", 0),
+            part(
+                "sizes",
+                "Package Names: [\"com.a\"]\nApp Sizes: [1]\nApp Data Sizes: [2]\nCache Sizes: [3]\n",
+                0,
+            ),
+        ];
+        let found = read(&all).unwrap();
+        assert_eq!(found.facts.other_users, ["10:Work:1030"]);
+        assert_eq!(found.apps.keys().collect::<Vec<_>>(), ["com.a", "com.c"]);
+        assert_eq!(found.run_as.iter().collect::<Vec<_>>(), ["com.a"]);
+        assert_eq!(found.shared, Shared { list: true, there: true, read: true, write: false });
+        assert_eq!((found.root, found.sizes["com.a"].cache), (None, 3));
+        assert_eq!(found.room.map(|r| (r.free, r.free_files)), Some((40960, Some(5))));
+        assert!(found.processes.starts_with(b"PID"));
+        assert_eq!(read(&[who, part("root", "su-c\n", 0)]).unwrap().root, Some(Reach::SuCommand));
+        // One that does not say what it is gets no folder among the records.
+        assert!(read(&[part("root", "plain\n", 0)]).is_err());
+    }
+}

@@ -1,0 +1,98 @@
+//! What a report says of a device: what could be looked at, what not, and what
+//! a person can do about it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::device::Device;
+use super::facts::{AppFacts, Facts};
+use super::sizes::Sizes;
+use super::tier::Tier;
+
+/// What the report says of a device.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeviceReport {
+    /// What adb calls it.
+    pub adb_serial: String,
+    #[serde(flatten)]
+    pub facts: Facts,
+    pub tier: Tier,
+    /// What this tier could look at.
+    pub checked: Vec<String>,
+    /// What it could not, and what would.
+    pub not_checked: Vec<String>,
+    /// What a person can do on the phone instead.
+    pub by_hand: Vec<String>,
+    /// By package.
+    pub apps: BTreeMap<String, AppFacts>,
+    /// What Android itself counted, by package, where no better is in reach: it
+    /// may be days old.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sizes: BTreeMap<String, Sizes>,
+}
+
+impl DeviceReport {
+    pub(super) fn of(device: &Device) -> Self {
+        let answers = &device.answers;
+        let tier = device.tier();
+        let (mut checked, mut not_checked, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
+        if tier == Tier::Root {
+            checked.push("private data and shared storage of every known app, user 0".to_owned());
+        } else {
+            let closed = answers.apps.keys().filter(|p| !answers.run_as.contains(*p));
+            let closed: Vec<&str> = closed.map(String::as_str).collect();
+            for package in &answers.run_as {
+                checked.push(format!("private data of {package}, which lets itself be debugged"));
+            }
+            let shared = answers.shared;
+            if shared.there && shared.read {
+                let write = if shared.write { "may be cleared" } else { "may only be read" };
+                checked.push(format!("the apps' folders in the shared storage ({write})"));
+            } else if shared.there {
+                not_checked.push(
+                    "the apps' folders in the shared storage: this device does not let adb read them"
+                        .to_owned(),
+                );
+            } else if shared.list {
+                checked.push("the shared storage (these apps keep nothing in it)".to_owned());
+            } else {
+                not_checked.push("the shared storage: this device does not let adb look into it".to_owned());
+            }
+            if !closed.is_empty() {
+                not_checked.push(format!(
+                    "databases, messages, drafts, preferences and private caches of {}: only root reaches them \
+                     (--root on a rooted device)",
+                    closed.join(", ")
+                ));
+                by_hand.push(
+                    "in TikTok: Profile > menu > Settings and privacy > Free up space > Clear (cache)"
+                        .to_owned(),
+                );
+                by_hand.push(
+                    "in Android: Settings > Apps > the app > Storage > Clear cache; never \"Clear data\", which \
+                     deletes drafts and logs out"
+                        .to_owned(),
+                );
+            }
+        }
+        for user in &answers.facts.other_users {
+            not_checked.push(format!("user {user}: only the first user is looked at"));
+        }
+        if device.adb.serial.contains(':') {
+            by_hand.push(
+                "the device is connected over the network: use a cable where others share it".to_owned(),
+            );
+        }
+        Self {
+            adb_serial: device.adb.serial.clone(),
+            facts: answers.facts.clone(),
+            tier,
+            checked,
+            not_checked,
+            by_hand,
+            apps: answers.apps.clone(),
+            sizes: answers.sizes.clone(),
+        }
+    }
+}
