@@ -244,7 +244,8 @@ fn resolved(tree: &Tree, platform: Platform) -> String {
     let mut done: BTreeSet<&str> = BTreeSet::new();
     for target in located.targets.iter().filter(|t| done.insert(&t.app.id)) {
         let app = &target.app;
-        writeln!(out, "{} ({}), run by {}", app.name, app.id, app.processes.join(", ")).unwrap();
+        let processes = if app.processes.is_empty() { "-".to_owned() } else { app.processes.join(", ") };
+        writeln!(out, "{} ({}), processes: {processes}", app.name, app.id).unwrap();
         let all: Vec<_> = located.targets.iter().filter(|t| t.app.id == app.id).collect();
         let device =
             |path: &Path| on_device(platform, path.strip_prefix(&tree.dir).unwrap().to_str().unwrap());

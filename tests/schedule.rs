@@ -105,16 +105,14 @@ fn systemd_understands_the_units() {
             "systemd-analyze is missing (package systemd)",
         );
     }
-    let run = Run::new();
     let tree = Tree::new();
-    tree.dir("state 100% of $HOME \"x\" \\").dir("runtime");
-    let state = tree.at("state 100% of $HOME \"x\" \\").display().to_string();
+    tree.dir("runtime");
+    let run = Run::new().state(tree.at("state 100% of $HOME \"x\" \\"));
     for interval in ["--daily", "--weekly", "--monthly"] {
         let folder = tree.at(&interval[2..]);
         std::fs::create_dir(&folder).unwrap();
         let to = folder.display().to_string();
-        let words = ["--state-dir", &state, "schedule", "print", interval, "--for", "systemd", "--to", &to];
-        run.call(words).expect(Exit::Ok);
+        run.call(["schedule", "print", interval, "--for", "systemd", "--to", &to]).expect(Exit::Ok);
         let verify = |folder: &std::path::Path| {
             let mut command = Command::new("systemd-analyze");
             command.args(["--user", "verify"]).env("XDG_RUNTIME_DIR", tree.at("runtime"));
