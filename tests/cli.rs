@@ -96,6 +96,7 @@ fn exit_10_while_another_run_holds_the_lock() {
 }
 
 #[test]
+#[cfg(unix)]
 fn exit_11_while_a_process_has_the_files_open() {
     let shop = Shop::new().aged();
     let before = shop.home.snapshot();
@@ -116,6 +117,7 @@ fn exit_11_while_a_process_has_the_files_open() {
 }
 
 #[test]
+#[cfg(unix)]
 fn stop_app_asks_the_app_to_end_and_then_repairs() {
     let shop = Shop::new().aged();
     let mut holder = std::process::Command::new("sleep")
@@ -229,6 +231,7 @@ fn exit_64_for_a_wrong_command_line() {
 }
 
 #[test]
+#[cfg(unix)]
 fn exit_130_when_interrupted() {
     let shop = Shop::new();
     for i in 0..4000 {

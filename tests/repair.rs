@@ -77,6 +77,7 @@ fn the_guard_has_the_last_word() {
 }
 
 #[test]
+#[cfg(unix)]
 fn links_in_the_way_are_not_followed() {
     let tree = target();
     let root = tree.at("app");
@@ -101,6 +102,7 @@ fn links_in_the_way_are_not_followed() {
 }
 
 #[test]
+#[cfg(unix)]
 fn links_in_a_cache_stay_and_keep_the_folder_from_going_whole() {
     let tree = target();
     let root = tree.at("app");

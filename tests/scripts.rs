@@ -156,7 +156,7 @@ fn every_script_has_a_usage() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() || path.extension().is_some_and(|e| e == "ps1" || e == "toml") {
+        if path.is_dir() || path.extension().is_some_and(|e| e == "ps1" || e == "cmd" || e == "toml") {
             continue;
         }
         let out = Command::new(&path).arg("-h").output().unwrap();

@@ -104,7 +104,7 @@ fn look(
                         match registry::recognise(Subject { dir: &below, path: &w.path }) {
                             Ok(Some(kind)) => stores.borrow_mut().push((rel.join_rel(&w.path), kind)),
                             Ok(None) => out.other_files += 1,
-                            Err(e) => out.notes.push(note(&e, &w.path)),
+                            Err(e) => out.notes.push(note(&e, &rel.join_rel(&w.path))),
                         }
                     }
                     Ok(_) => {}

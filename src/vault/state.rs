@@ -17,6 +17,10 @@ const MARKER_TEXT: &str = "shopmend state 1\n\
     Backups, journals and undo data of shopmend. `shopmend vault list` shows what is in here;\n\
     runs/*/RESTORE.txt says how to put things back by hand. Do not delete it while you want to undo.\n";
 
+/// The log of the script that readies a device for an update, which is written
+/// here before there is any state.
+const CLEANUP_LOG: &str = "pre-update-cleanup.log";
+
 /// The folder that backups, journals and the baseline live in; private to
 /// this user.
 #[derive(Debug)]
@@ -122,7 +126,8 @@ impl StateDir {
         }
         let marker = rel(MARKER)?;
         if !self.dir.exists(&marker)? {
-            if !made && !self.dir.list()?.is_empty() {
+            let foreign = |e: &crate::fsys::Entry| !e.name.to_string_lossy().starts_with(CLEANUP_LOG);
+            if !made && self.dir.list()?.iter().any(foreign) {
                 return Err(Claim::Refused("the folder for the state is full of other things".into()));
             }
             match self.dir.create_file(&marker, 0o600) {
@@ -304,9 +309,7 @@ pub(super) fn rel(path: impl AsRef<Path>) -> io::Result<RelPath> {
 /// Makes the folder and what is missing above it, private to this user; says
 /// whether the folder itself is new.
 fn make_all(path: &Path) -> io::Result<bool> {
-    let mut builder = std::fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let builder = private_folders();
     let mut made = false;
     let mut at = PathBuf::new();
     for part in path.components() {
@@ -323,6 +326,16 @@ fn make_all(path: &Path) -> io::Result<bool> {
         }
     }
     Ok(made)
+}
+
+/// Makes folders that only this user may enter; on Windows that is what a
+/// folder inherits below the user's own.
+fn private_folders() -> std::fs::DirBuilder {
+    #[allow(unused_mut)]
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
 }
 
 /// Makes the way to a new state folder durable: each folder above it may be as
@@ -371,6 +384,14 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_was_there_first_does_not_matter() {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::write(tmp.path().join("pre-update-cleanup.log"), "start").unwrap();
+        std::fs::write(tmp.path().join("pre-update-cleanup.log.1"), "older").unwrap();
+        StateDir::open(tmp.path()).unwrap();
+    }
+
+    #[test]
     fn one_holds_the_lock_and_is_named() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().canonicalize().unwrap().join("state");
@@ -410,6 +431,8 @@ mod tests {
         let some = |name: &str| (name == "HOME").then(|| OsString::from("/home/ann"));
         let path = StateDir::default_path(Platform::Linux, &some).unwrap();
         assert_eq!(path, Path::new("/home/ann/.local/state/shopmend"));
+        let path = StateDir::default_path(Platform::Macos, &some).unwrap();
+        assert_eq!(path, Path::new("/home/ann/Library/Application Support/shopmend"));
         let empty = |_: &str| Some(OsString::new());
         assert!(StateDir::default_path(Platform::Linux, &empty).is_err());
     }

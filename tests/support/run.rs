@@ -24,7 +24,7 @@ impl Run {
     /// An empty home and an empty state folder.
     pub fn new() -> Self {
         let tmp = tempfile::Builder::new().prefix("shopmend-run-").tempdir().unwrap();
-        let base = tmp.path().canonicalize().unwrap();
+        let base = shopmend::fsys::real_path(tmp.path()).unwrap();
         let (home, state) = (base.join("home"), base.join("state"));
         std::fs::create_dir(&home).unwrap();
         Self { tmp, home, state, env: Vec::new(), stdin: Vec::new() }
@@ -84,6 +84,14 @@ impl Run {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shopmend"));
         command.env_clear().current_dir(self.tmp.path()).arg("--state-dir").arg(&self.state).args(args);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &self.home);
+        if cfg!(windows) {
+            // The same folders of the home as on Linux, so that one tree serves both.
+            command.env("USERPROFILE", &self.home);
+            command.env("LOCALAPPDATA", self.home.join(".cache")).env("APPDATA", self.home.join(".config"));
+            for name in ["SystemRoot", "SystemDrive", "TEMP", "TMP"] {
+                command.env(name, std::env::var_os(name).unwrap_or_default());
+            }
+        }
         for (name, value) in &self.env {
             match value {
                 Some(value) => command.env(name, value),

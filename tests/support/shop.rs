@@ -74,6 +74,16 @@ matches = ["drafts/a"]
 not-matches = ["cache/a"]
 "#;
 
+/// The profile for the system that the tests run on; see [`Run`] for where its
+/// base folder is.
+pub fn profile() -> String {
+    if cfg!(windows) {
+        PROFILE.replace("\"linux\"", "\"windows\"").replace("{XDG_CACHE_HOME}", "{LOCALAPPDATA}")
+    } else {
+        PROFILE.to_owned()
+    }
+}
+
 /// A home with the app in it, old enough that all of its cache is stale.
 pub struct Shop {
     /// The home.
@@ -110,7 +120,7 @@ impl Shop {
     /// The app's profile for a home that is already there.
     pub fn over(home: Tree) -> Self {
         let profiles = Tree::new();
-        profiles.file("shop.toml", PROFILE);
+        profiles.file("shop.toml", profile());
         let run = Run::new().home(home.path());
         Self { home, run, profiles }
     }

@@ -4,12 +4,17 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+
+#[cfg(unix)]
+#[path = "tree/unix.rs"]
+mod sys;
+#[cfg(windows)]
+#[path = "tree/windows.rs"]
+mod sys;
 
 /// A temporary folder that is filled step by step; removed at the end.
 pub struct Tree {
@@ -26,7 +31,7 @@ impl Tree {
     /// An empty folder below `base`, for example on another file system.
     pub fn under(base: &Path) -> Self {
         let tmp = tempfile::Builder::new().prefix("shopmend-test-").tempdir_in(base).unwrap();
-        let root = tmp.path().canonicalize().unwrap();
+        let root = sys::real(tmp.path());
         Self { tmp, root }
     }
 
@@ -54,14 +59,14 @@ impl Tree {
         self
     }
 
-    /// Writes a file whose name is any bytes.
+    /// Writes a file whose name is any bytes; on Windows what comes nearest.
     pub fn file_named(&self, dir: impl AsRef<Path>, name: &[u8], content: impl AsRef<[u8]>) -> &Self {
-        self.file(dir.as_ref().join(OsStr::from_bytes(name)), content)
+        self.file(dir.as_ref().join(sys::name(name)), content)
     }
 
-    /// Makes a symbolic link.
+    /// Makes a symbolic link; none on Windows, where that takes a privilege.
     pub fn link(&self, rel: impl AsRef<Path>, target: impl AsRef<Path>) -> &Self {
-        symlink(target, self.at(rel)).unwrap();
+        sys::link(target.as_ref(), &self.at(rel));
         self
     }
 
@@ -71,24 +76,22 @@ impl Tree {
         self
     }
 
-    /// Makes a FIFO.
+    /// Makes a FIFO; none on Windows.
     pub fn fifo(&self, rel: impl AsRef<Path>) -> &Self {
-        // Not every system lets it be made by a call that is at hand.
-        let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(self.at(rel)).status();
-        assert!(made.unwrap().success());
+        sys::fifo(&self.at(rel));
         self
     }
 
-    /// Sets permission bits.
+    /// Sets permission bits; on Windows those that take writing away.
     pub fn mode(&self, rel: impl AsRef<Path>, mode: u32) -> &Self {
-        fs::set_permissions(self.at(rel), fs::Permissions::from_mode(mode)).unwrap();
+        sys::set_mode(&self.at(rel), mode);
         self
     }
 
     /// Sets the modification time, in nanoseconds since 1970. Do it last for
     /// folders: anything made inside changes their time again.
     pub fn mtime(&self, rel: impl AsRef<Path>, ns: u64) -> &Self {
-        set_mtime(&self.at(rel), ns);
+        sys::set_mtime(&self.at(rel), ns);
         self
     }
 
@@ -101,7 +104,7 @@ impl Tree {
         all.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
         for (i, path) in all.iter().enumerate() {
             if !path.symlink_metadata().unwrap().is_symlink() {
-                set_mtime(path, 1_500_000_000_123_456_789 + i as u64 * 1_000_000_001);
+                sys::set_mtime(path, 1_500_000_000_123_456_789 + i as u64 * 1_000_000_001);
             }
         }
         self
@@ -124,13 +127,6 @@ impl Default for Tree {
     }
 }
 
-fn set_mtime(path: &Path, ns: u64) {
-    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
-    let time = Timespec { tv_sec: (ns / 1_000_000_000) as _, tv_nsec: (ns % 1_000_000_000) as _ };
-    let times = Timestamps { last_access: time, last_modification: time };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
-}
-
 /// Everything that a repair followed by an undo must bring back.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -145,6 +141,7 @@ pub struct Node {
     pub content: Vec<u8>,
     /// Nanoseconds since 1970; 0 for a link.
     pub mtime_ns: i128,
+    /// Permission bits, on Windows file attributes.
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -167,28 +164,25 @@ impl Snapshot {
             } else if kind.is_dir() {
                 ("folder", Vec::new())
             } else if kind.is_symlink() {
-                ("link", fs::read_link(path).unwrap().as_os_str().as_bytes().to_vec())
-            } else if kind.is_fifo() {
+                ("link", fs::read_link(path).unwrap().as_os_str().as_encoded_bytes().to_vec())
+            } else if sys::is_fifo(kind) {
                 ("fifo", Vec::new())
             } else {
                 ("other", Vec::new())
             };
-            let mtime_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-            let same_as = if kind == "file" && meta.nlink() > 1 {
-                let first = first.entry((meta.dev(), meta.ino())).or_insert_with(|| rel.clone());
-                Some(first.clone())
-            } else {
-                None
-            };
+            let is_file = kind == "file";
+            let facts = sys::facts(path, meta);
+            let same_as = (is_file && facts.links > 1)
+                .then(|| first.entry(facts.ident).or_insert_with(|| rel.clone()).clone());
             let node = Node {
                 kind,
                 content,
-                mtime_ns: if kind == "link" { 0 } else { mtime_ns },
-                mode: meta.mode() & 0o7777,
-                uid: meta.uid(),
-                gid: meta.gid(),
+                mtime_ns: if kind == "link" { 0 } else { facts.mtime_ns },
+                mode: facts.mode,
+                uid: facts.owner.0,
+                gid: facts.owner.1,
                 same_as,
-                xattrs: if kind == "file" || kind == "folder" { xattrs(path) } else { Vec::new() },
+                xattrs: if is_file || kind == "folder" { facts.xattrs } else { Vec::new() },
             };
             nodes.insert(rel, node);
         };
@@ -226,13 +220,13 @@ impl Snapshot {
         let mut out = Vec::new();
         for (path, was) in &self.nodes {
             match now.nodes.get(path) {
-                None => out.push(format!("{}: is gone", path.display())),
-                Some(is) if is != was => out.push(format!("{}: {}", path.display(), was.difference(is))),
+                None => out.push(format!("{}: is gone", spelled(path))),
+                Some(is) if is != was => out.push(format!("{}: {}", spelled(path), was.difference(is))),
                 Some(_) => {}
             }
         }
         for path in now.nodes.keys().filter(|p| !self.nodes.contains_key(*p)) {
-            out.push(format!("{}: is new", path.display()));
+            out.push(format!("{}: is new", spelled(path)));
         }
         out
     }
@@ -294,17 +288,18 @@ fn walk(dir: &Path, each: &mut dyn FnMut(&Path, &fs::Metadata)) {
     }
 }
 
-fn xattrs(path: &Path) -> Vec<(OsString, Vec<u8>)> {
-    let mut names = vec![0; 65536];
-    let Ok(n) = rustix::fs::llistxattr(path, names.as_mut_slice()) else { return Vec::new() };
-    let mut out = Vec::new();
-    for name in names[..n].split(|&b| b == 0).filter(|n| !n.is_empty()) {
-        let mut value = vec![0; 65536];
-        if let Ok(n) = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), value.as_mut_slice()) {
-            value.truncate(n);
-            out.push((OsStr::from_bytes(name).to_owned(), value));
-        }
-    }
-    out.sort();
-    out
+/// What only the system's own calls tell of a file or folder.
+struct Facts {
+    mtime_ns: i128,
+    mode: u32,
+    owner: (u32, u32),
+    links: u64,
+    ident: (u64, u64),
+    xattrs: Vec<(OsString, Vec<u8>)>,
+}
+
+/// A path as a test spells it.
+fn spelled(path: &Path) -> String {
+    let text = path.display().to_string();
+    if cfg!(windows) { text.replace('\\', "/") } else { text }
 }

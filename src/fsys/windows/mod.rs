@@ -62,26 +62,40 @@ fn ask_dir() -> Ask {
 pub(super) fn open_dir(path: &Path) -> io::Result<Handle> {
     let name = whole_name(path)?;
     // The top of a drive is no entry of anything.
-    real_dir(None, &name, path.file_name().is_some())
+    if path.file_name().is_some() && is_link(nt::attributes_of_name(&name)?) {
+        return Err(link_refusal());
+    }
+    real_dir(None, &name)
 }
 
 /// Opens a folder right in another one.
 pub(super) fn enter(dir: &Handle, name: &OsStr) -> io::Result<Handle> {
-    real_dir(Some(dir.as_handle()), &wide(name), true)
-}
-
-/// Opens a folder unless it is a link. The handle tells; the name is asked as
-/// well, since where links are made on another system, as by Wine and by some
-/// servers, opening one follows it and only the name says so.
-fn real_dir(at: Option<BorrowedHandle<'_>>, name: &[u16], by_name: bool) -> io::Result<Handle> {
-    if by_name && nt::attributes_by_name(at, name)? & fs::FILE_ATTRIBUTE_REPARSE_POINT != 0 {
+    let name = wide(name);
+    if is_hidden_link(dir, &name)? {
         return Err(link_refusal());
     }
+    real_dir(Some(dir.as_handle()), &name)
+}
+
+/// Opens a folder unless it is a link.
+fn real_dir(at: Option<BorrowedHandle<'_>>, name: &[u16]) -> io::Result<Handle> {
     let handle = patiently(&READ_WAITS, || nt::open(at, name, ask_dir()))?;
-    if nt::facts(handle.as_handle())?.by_handle.dwFileAttributes & fs::FILE_ATTRIBUTE_REPARSE_POINT != 0 {
+    if is_link(nt::facts(handle.as_handle())?.by_handle.dwFileAttributes) {
         return Err(link_refusal());
     }
     Ok(handle)
+}
+
+fn is_link(attributes: u32) -> bool {
+    attributes & fs::FILE_ATTRIBUTE_REPARSE_POINT != 0
+}
+
+/// Whether a name is one of Wine's folder links: it follows them even when
+/// asked not to, and only the listing shows them. Its users' folders have
+/// links into the real home.
+fn is_hidden_link(dir: &Handle, name: &[u16]) -> io::Result<bool> {
+    Ok(nt::is_wine()
+        && is_link(nt::attributes_in_listing(again(dir, fs::FILE_LIST_DIRECTORY)?.as_handle(), name)?))
 }
 
 /// Opens a folder below another one; every way onto another volume is a link.
@@ -136,11 +150,9 @@ pub(super) fn meta_of(open: impl AsHandle) -> io::Result<Meta> {
 /// What is known of an entry of a folder, a link not followed.
 pub(super) fn meta_at(dir: &Handle, name: &OsStr) -> io::Result<Meta> {
     let name = wide(name);
-    let by_name = nt::attributes_by_name(Some(dir.as_handle()), &name)?;
     let open = nt::open(Some(dir.as_handle()), &name, ask(fs::FILE_READ_ATTRIBUTES, 0))?;
     let mut meta = meta_of(&open)?;
-    // See `real_dir`.
-    if by_name & fs::FILE_ATTRIBUTE_REPARSE_POINT != 0 && meta.kind == Kind::Dir {
+    if meta.kind == Kind::Dir && is_hidden_link(dir, &name)? {
         meta.kind = Kind::Link;
     }
     Ok(meta)

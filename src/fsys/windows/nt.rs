@@ -68,13 +68,55 @@ pub(super) fn open(at: Option<BorrowedHandle<'_>>, name: &[u16], ask: Ask) -> io
     })
 }
 
-/// The attributes of an entry by its name alone, a link not followed.
-pub(super) fn attributes_by_name(at: Option<BorrowedHandle<'_>>, name: &[u16]) -> io::Result<u32> {
-    with_name(at, name, |attributes| {
+/// The attributes of what a whole name stands for, a link not followed.
+pub(super) fn attributes_of_name(name: &[u16]) -> io::Result<u32> {
+    with_name(None, name, |attributes| {
         let mut info = wdk::FILE_NETWORK_OPEN_INFORMATION::default();
         // SAFETY: as in `open`; `info` is a local variable of the right type.
         check(unsafe { wdk::NtQueryFullAttributesFile(attributes, &raw mut info) })?;
         Ok(info.FileAttributes)
+    })
+}
+
+/// The attributes with which a folder lists a name; the handle must be of this
+/// question's own, since it remembers the name.
+pub(super) fn attributes_in_listing(dir: BorrowedHandle<'_>, name: &[u16]) -> io::Result<u32> {
+    let mut buffer = vec![0u64; 256];
+    let length = u16::try_from(name.len() * 2).map_err(|_| io::ErrorKind::InvalidFilename)?;
+    let text = UNICODE_STRING { Length: length, MaximumLength: length, Buffer: name.as_ptr().cast_mut() };
+    let mut said = IO_STATUS_BLOCK::default();
+    // SAFETY: the handle is open; the name and the buffer live until the call
+    // returns, and the system writes at most the length that is told.
+    check(unsafe {
+        wdk::NtQueryDirectoryFile(
+            dir.as_raw_handle(),
+            null_mut(),
+            None,
+            null(),
+            &raw mut said,
+            buffer.as_mut_ptr().cast::<c_void>(),
+            size_of_val(buffer.as_slice()) as u32,
+            wdk::FileIdBothDirectoryInformation,
+            true,
+            &raw const text,
+            true,
+        )
+    })?;
+    let (listed, _) = entry(&buffer, 0).ok_or(io::ErrorKind::InvalidData)?;
+    Ok(listed.attributes)
+}
+
+/// Whether this is Wine: its own mark, which Windows does not have.
+pub(super) fn is_wine() -> bool {
+    use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+    static TOLD: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *TOLD.get_or_init(|| {
+        let ntdll: Vec<u16> = "ntdll.dll\0".encode_utf16().collect();
+        // SAFETY: both names end with a zero; `ntdll.dll` is in every process.
+        unsafe {
+            let module = GetModuleHandleW(ntdll.as_ptr());
+            !module.is_null() && GetProcAddress(module, c"wine_get_version".as_ptr().cast()).is_some()
+        }
     })
 }
 
