@@ -87,7 +87,7 @@ fn is_plain(path: &Path) -> bool {
 fn is_below(path: &[u8], root: &[u8]) -> bool {
     let Some(rest) = path.strip_prefix(root) else { return false };
     (rest.is_empty() || root == b"/" || rest.first() == Some(&b'/'))
-        && rest.iter().filter(|&&b| b == b'/').count() <= MAX_DEPTH
+        && memchr::memchr_iter(b'/', rest).count() <= MAX_DEPTH
 }
 
 fn one(record: &[u8]) -> io::Result<(&[u8], Meta)> {
