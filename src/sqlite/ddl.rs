@@ -11,6 +11,7 @@
 //! "WITHOUT ROWID"), datatype3.html.
 
 mod expr;
+mod keys;
 mod lex;
 mod parse;
 

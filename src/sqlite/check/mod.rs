@@ -24,6 +24,7 @@ mod narrow;
 mod order;
 mod pages;
 mod pass;
+mod plan;
 mod private;
 mod report;
 pub(crate) mod rows;
@@ -100,7 +101,7 @@ fn examine(
     let roots = [schema::schema_tree()];
     map.walk(&view, &report, &roots, 0, control, &read_error)?;
     let rows = schema::read_rows(&view, &map, &report).map_err(read_error)?;
-    let schema = schema::build(&view, rows, &report);
+    let schema = plan::build(&view, rows, &report);
     for tree in 1..schema.trees.len() {
         map.walk(&view, &report, &schema.trees, tree, control, &read_error)?;
     }

@@ -376,13 +376,27 @@ pub fn recover(
             }
         }
     }
+    // A leaf cell never begins with two zeros; a branch's begins with a page number.
+    let mut begins = |at: usize, slots: &mut Vec<Slot>| {
+        let zeros = page.get(at..at + 2).is_none_or(|b| b == [0, 0]);
+        if zeros && kind.is_leaf() { None } else { judge(at, slots) }
+    };
     if head.is_some() {
         misses += missed_since;
-    } else if pointed.len() < 2 + 3 * misses && sure.len() * 2 < pointed.len() + misses {
-        // A few hits by chance are no pointer array.
-        pointed.clear();
-        lowest = limit;
-        bad_starts.clear();
+    } else {
+        let few = pointed.len() < 2 + 3 * misses && sure.len() * 2 < pointed.len() + misses;
+        // On a full page even a random number may lead to a cell; then most are not led to.
+        let chance = |n: usize, begins: &mut Judge<'_>, slots: &mut Vec<Slot>| {
+            let mut cover = vec![false; limit];
+            cover.iter_mut().take(array_end).for_each(|c| *c = true);
+            carve(page, &cover, limit, begins, slots).len() > 4 * n
+        };
+        if few || (1..4).contains(&pointed.len()) && chance(pointed.len(), &mut begins, &mut slots) {
+            // A few hits by chance are no pointer array.
+            pointed.clear();
+            lowest = limit;
+            bad_starts.clear();
+        }
     }
     if kind.is_table() {
         let (kept, dropped) = ascending(&pointed);
@@ -437,7 +451,7 @@ pub fn recover(
         None => usize::MAX,
     };
     if wanted > 0 {
-        let mut found = carve(page, &cover, limit, &mut |at, slots| judge(at, slots), &mut slots);
+        let mut found = carve(page, &cover, limit, &mut begins, &mut slots);
         if found.len() > wanted {
             // More cells than the header speaks of: some are remains. Those that
             // lie where a broken pointer led, or between others, come first.
@@ -600,9 +614,7 @@ fn carve_gap(
             cell: false,
             firm: false,
         });
-        if (page.get(at).copied().unwrap_or(0) != 0 || page.get(at + 1).copied().unwrap_or(0) != 0)
-            && let Some((cell, trust)) = judge(at, slots).filter(|(c, _)| c.end() <= to)
-        {
+        if let Some((cell, trust)) = judge(at, slots).filter(|(c, _)| c.end() <= to) {
             let next = steps.get(i + cell.size as usize).copied().unwrap_or_default();
             // What an index bears out counts above all, what it denies little.
             let weight = match trust {

@@ -181,3 +181,24 @@ fn a_schema_of_a_hundred_thousand_rows_is_read() {
     // All name the same root; only one table has its rows.
     assert_eq!(mem.rows.len(), 3);
 }
+
+#[test]
+fn thousands_of_hurt_statements_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false).unwrap();
+    db.execute_batch(
+        "PRAGMA synchronous=OFF; CREATE TABLE t(a TEXT, b INT, c); INSERT INTO t VALUES('x',2,3),('y',2,3);
+         PRAGMA writable_schema=ON;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<4000)
+         INSERT INTO sqlite_schema SELECT 'table', 'u'||i, 'u'||i, 2,
+             iif(i % 2, 'CREATE TABLE u'||i||'((((((((((a INT, b TEXT', 'CREATE TABLE u'||i||'(a TEXTz b WORD, c)')
+         FROM n",
+    )
+    .unwrap();
+    drop(db);
+    let (mem, _) = salvage(std::fs::read(path).unwrap(), None, None);
+    assert!(mem.schema.len() >= 2000, "{}", mem.schema.len());
+    assert_eq!(mem.rows.len(), 2);
+}

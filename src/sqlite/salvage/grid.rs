@@ -17,6 +17,17 @@ const RUN: usize = 4;
 /// How many pages are tried under each shift before all are.
 const WINDOW: u32 = 48;
 
+/// How many pages before a break are doubted at most.
+const MOST_NEAR: u32 = 4096;
+
+/// Where a break lies: right before page `at`, or as well before any page from
+/// `from` on, for what stands between makes as much sense on either side of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Break {
+    at: u32,
+    from: u32,
+}
+
 /// Looks for a break and mends the grid. Returns what was found, in plain words.
 ///
 /// # Errors
@@ -43,7 +54,7 @@ pub fn resync(
     if told.is_some() || senseless_run(scan) {
         tries.extend(phases(pages, scan).into_iter().flat_map(|p| [p, p - size]));
     }
-    let mut best: Option<(i64, i64, u32)> = None;
+    let mut best: Option<(i64, i64, Break)> = None;
     let mut seen = Vec::new();
     for d in tries {
         if d == 0 || seen.contains(&d) {
@@ -52,7 +63,8 @@ pub fn resync(
         seen.push(d);
         control.safe_point()?;
         let (gain, at) = if d % size == 0 {
-            whole_pages(pages, scan, d / size)
+            let (gain, at) = whole_pages(pages, scan, d / size);
+            (gain, Break { at, from: at })
         } else {
             by_sense(pages, scan, d, control)?
         };
@@ -64,15 +76,16 @@ pub fn resync(
             break;
         }
     }
-    let Some((gain, d, at)) = best else { return Ok(None) };
+    let Some((gain, d, Break { at, from })) = best else { return Ok(None) };
     if gain < 6 {
         return Ok(None);
     }
     let torn = torn_page(pages, scan, d, at);
     if torn.is_none() {
-        // Whichever page holds the break, it is no tree page that can be judged.
-        let odd = |p: &u32| *p > 0 && !is_sound(scan, *p);
-        pages.near_break.extend((at.saturating_sub(2)..=at + 1).filter(odd));
+        // Whichever page holds the break, it cannot be judged: no page of a
+        // tree, or one of which a long value hides it.
+        let from = from.max(at.saturating_sub(MOST_NEAR)).min(at.saturating_sub(2));
+        pages.near_break.extend(from.max(1)..=at + 1);
     }
     let at = torn.unwrap_or(at);
     let offset = base as i64 + i64::from(at - 1) * size + d;
@@ -164,13 +177,15 @@ impl Look {
 
 /// For a shift that is no whole number of pages: where the sense changes over,
 /// and how much sense is gained.
-fn by_sense(pages: &Pages, scan: &Scan, shift: i64, control: &Control) -> Result<(i64, u32), Cancelled> {
+fn by_sense(pages: &Pages, scan: &Scan, shift: i64, control: &Control) -> Result<(i64, Break), Cancelled> {
     let mut look = Look::default();
     let most = pages.count + 1;
     // Sense of a page: a sound page counts four, a believable page number at its start one.
     let sense = |sound: bool, first: u32| if sound { 4 } else { i64::from(first <= most) };
     let mut gain = 0;
-    let mut best = (0, 0);
+    let mut best = (0, Break::default());
+    // Whether nothing since the best place says that the break is not further ahead.
+    let mut open = false;
     // From the end: what is gained when the break lies right before this page.
     for page in (2..=pages.count).rev() {
         if page % 1024 == 0 {
@@ -190,7 +205,12 @@ fn by_sense(pages: &Pages, scan: &Scan, shift: i64, control: &Control) -> Result
         };
         gain += now - was;
         if gain > best.0 {
-            best = (gain, page);
+            best = (gain, Break { at: page, from: page });
+            open = true;
+        } else if open && gain + 1 >= best.0 {
+            best.1.from = page;
+        } else {
+            open = false;
         }
     }
     Ok(best)

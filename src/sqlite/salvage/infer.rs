@@ -1,6 +1,6 @@
 //! Tables whose schema row is lost and that nothing else describes: their
 //! pages still form trees. Each such tree becomes a table of its own, named
-//! after its root page, with columns `c0` to `cN`. Trees without rowids are
+//! after its root page unless `names` knows better, with columns `c0` to `cN`. Trees without rowids are
 //! tables, too, unless their records are the entries of an index over another.
 
 use std::collections::HashSet;
@@ -25,7 +25,7 @@ const MAX_LONE: usize = 64;
 /// Most tables that are inferred.
 const MAX_TABLES: usize = 2000;
 /// Most trees without rowids that are looked at: each is compared with the others.
-const MAX_KEYED: usize = 100;
+pub(super) const MAX_KEYED: usize = 100;
 
 /// Makes tables of the trees that no table of the schema has; their pages
 /// leave `homeless`.

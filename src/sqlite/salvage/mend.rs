@@ -80,16 +80,46 @@ const MAX_LEN: usize = 8 << 10;
 /// Most attempts for one statement.
 const MAX_TRIES: usize = 20_000;
 
+/// How many attempts all statements of a file may take together.
+#[derive(Debug)]
+pub struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(10 * MAX_TRIES)
+    }
+}
+
+impl Budget {
+    /// Runs `mend` with a count of its attempts, which it ends beyond [`MAX_TRIES`].
+    fn spend<T>(&mut self, mend: impl FnOnce(&mut usize) -> T) -> T {
+        let from = MAX_TRIES.saturating_sub(self.0);
+        let mut tries = from;
+        let out = mend(&mut tries);
+        self.0 = self.0.saturating_sub(tries - from);
+        out
+    }
+}
+
 /// A statement near `sql` that can be read and names what its row names:
 /// whole words put right first, then single characters, near the place where
 /// the parser gave up. `None` when nothing near can be read.
 #[must_use]
-pub fn statement(sql: &str, kind: ObjectKind, name: &str, table: &str) -> Option<String> {
+pub fn statement(
+    sql: &str,
+    kind: ObjectKind,
+    name: &str,
+    table: &str,
+    budget: &mut Budget,
+) -> Option<String> {
+    budget.spend(|tries| near(sql, kind, name, table, tries))
+}
+
+fn near(sql: &str, kind: ObjectKind, name: &str, table: &str, tries: &mut usize) -> Option<String> {
     if sql.len() > MAX_LEN {
         return None;
     }
     let good = |text: &str| fits(text, kind, name, table).then(|| strangeness(text));
-    let mut tries = 0;
     let mut current: Vec<char> = sql.chars().collect();
     // A run of hurt bytes may take more than one step: each step must move the
     // parser's complaint further into the text.
@@ -101,16 +131,14 @@ pub fn statement(sql: &str, kind: ObjectKind, name: &str, table: &str) -> Option
             Err(DdlError::Syntax { at, .. }) => char_index(&text, at),
         };
         let mut best: Best = None;
-        if words(&current, at, &mut tries, &good, &mut best)
-            || single(&current, at, &mut tries, &good, &mut best)
-        {
+        if words(&current, at, tries, &good, &mut best) || single(&current, at, tries, &good, &mut best) {
             return best.map(|(_, text)| text);
         }
         if let Some((_, text)) = best {
             return Some(text);
         }
         // No single step mends it: take the word change that gets the parser furthest.
-        let (further, to) = furthest(&current, at, &mut tries)?;
+        let (further, to) = furthest(&current, at, tries)?;
         if to <= at {
             return None;
         }
@@ -118,6 +146,93 @@ pub fn statement(sql: &str, kind: ObjectKind, name: &str, table: &str) -> Option
     }
     let text: String = current.iter().collect();
     good(&text).is_some().then_some(text)
+}
+
+/// Readings of a table's statement after which its rows have `fields` fields,
+/// each one character away from `sql`, whose own columns are more or fewer: a
+/// hurt comma makes one column of two, a comma in the place of a letter two of
+/// one. Those in which the least is strange, and less than before unless the
+/// rows are wider; where a character cannot stand in a statement, only it is
+/// taken for the hurt one.
+#[must_use]
+pub fn with_fields(sql: &str, name: &str, fields: usize, budget: &mut Budget) -> Vec<(String, ddl::Table)> {
+    budget.spend(|tries| commas(sql, name, fields, tries))
+}
+
+fn commas(sql: &str, name: &str, fields: usize, tries: &mut usize) -> Vec<(String, ddl::Table)> {
+    let Ok(Statement::Table(now)) = ddl::parse(sql) else { return Vec::new() };
+    let columns = now.record_layout().len();
+    let mut most = strangeness(sql);
+    if sql.len() > MAX_LEN || columns == fields || (columns > fields && most == 0) {
+        return Vec::new();
+    }
+    if columns > fields {
+        most -= 1;
+    }
+    let text: Vec<char> = sql.chars().collect();
+    let odd: Vec<usize> = (0..text.len()).filter(|i| text.get(*i).is_some_and(|c| is_odd(*c))).collect();
+    let places = if odd.is_empty() { (0..text.len()).collect() } else { odd };
+    let mut out: Vec<(String, ddl::Table)> = Vec::new();
+    let mut new = text.clone();
+    for i in places {
+        let Some(old) = text.get(i).copied() else { continue };
+        if columns > fields && old != ',' {
+            continue;
+        }
+        for c in CHARS.chars().filter(|c| *c != old && (columns > fields || *c == ',')) {
+            *tries += 1;
+            if *tries > MAX_TRIES {
+                return out;
+            }
+            if let Some(slot) = new.get_mut(i) {
+                *slot = c;
+            }
+            let made: String = new.iter().collect();
+            let Ok(Statement::Table(table)) = ddl::parse(&made) else { continue };
+            let strange = strangeness(&made);
+            let fits = table.name.eq_ignore_ascii_case(name)
+                && table.record_layout().len() == fields
+                && known_types(&table)
+                && strange <= most;
+            if !fits {
+                continue;
+            }
+            if strange < most {
+                most = strange;
+                out.clear();
+            }
+            // Types are one in any case of letters; the case that a word has stays.
+            let known = out.iter_mut().find(|(_, t)| in_one_case(t) == in_one_case(&table));
+            match known {
+                Some(known) if is_mixed(&known.1) && !is_mixed(&table) => *known = (made, table),
+                Some(_) => {}
+                None => out.push((made, table)),
+            }
+        }
+        if let Some(slot) = new.get_mut(i) {
+            *slot = old;
+        }
+    }
+    out
+}
+
+/// A table whose types are all in upper case.
+fn in_one_case(table: &ddl::Table) -> ddl::Table {
+    let mut out = table.clone();
+    out.columns.iter_mut().for_each(|c| c.declared_type.make_ascii_uppercase());
+    out
+}
+
+/// Whether a type of the table has letters of both cases in one word.
+fn is_mixed(table: &ddl::Table) -> bool {
+    let both =
+        |w: &str| w.bytes().any(|b| b.is_ascii_lowercase()) && w.bytes().any(|b| b.is_ascii_uppercase());
+    table.columns.iter().any(|c| c.declared_type.split_whitespace().any(both))
+}
+
+/// Whether a character cannot stand in a statement that a program wrote.
+fn is_odd(c: char) -> bool {
+    !CHARS.contains(c) && c != '\t' && c != '\r' && !c.is_alphanumeric()
 }
 
 /// The least strange reading so far, and how strange it is.
@@ -206,9 +321,14 @@ fn fits(text: &str, kind: ObjectKind, name: &str, table: &str) -> bool {
     }
 }
 
-/// A mended table whose constraint word became part of a type is no mend.
+/// A mended table whose constraint word became part of a type is no mend, nor
+/// is one that SQLite would refuse.
 fn known_types(table: &ddl::Table) -> bool {
-    table.columns.iter().all(|c| c.declared_type.split_whitespace().count() <= 3)
+    let strict = ["INT", "INTEGER", "REAL", "TEXT", "BLOB", "ANY"];
+    table.columns.iter().all(|c| {
+        c.declared_type.split_whitespace().count() <= 3
+            && (!table.strict || strict.iter().any(|t| t.eq_ignore_ascii_case(&c.declared_type)))
+    })
         // SQLite lets only a rowid count up.
         && (!table.autoincrement || table.rowid_alias.is_some())
 }
@@ -358,12 +478,51 @@ mod tests {
             [("CREATE", "CRE\u{1}TE"), ("TABLE", "TABME"), ("PRIMARY", "PRIM\u{fffd}RY"), ("(id", "hid")]
         {
             let hurt = SQL.replacen(from, to, 1);
-            let mended = statement(&hurt, ObjectKind::Table, "msgs", "msgs");
+            let mended = statement(&hurt, ObjectKind::Table, "msgs", "msgs", &mut Budget::default());
             let parsed = mended.as_deref().map(ddl::parse);
             let Some(Ok(Statement::Table(t))) = parsed else { panic!("{hurt}: {mended:?}") };
             assert_eq!(t.columns.len(), 3, "{mended:?}");
         }
-        assert_eq!(statement("nothing of the kind", ObjectKind::Table, "t", "t"), None);
+        assert_eq!(
+            statement("nothing of the kind", ObjectKind::Table, "t", "t", &mut Budget::default()),
+            None
+        );
+    }
+
+    #[test]
+    fn columns_that_became_one_are_parted_again() {
+        let read = |hurt: &str, fields| -> Vec<String> {
+            with_fields(hurt, "typed", fields, &mut Budget::default())
+                .into_iter()
+                .map(|(sql, _)| sql)
+                .collect()
+        };
+        let sound = "CREATE TABLE typed(a INTEGER NOT NULL, b TEXT, c REAL, d ANY) STRICT";
+        for hurt in ["REAL\u{202c} d", "REALz d", "REAL  d"] {
+            let hurt = sound.replacen("REAL, d", hurt, 1);
+            let out = read(&hurt, 4);
+            assert_eq!(out.len(), 1, "{hurt}: {out:?}");
+            let Ok(Statement::Table(t)) = ddl::parse(&out[0]) else { panic!("{out:?}") };
+            let types: Vec<&str> = t.columns.iter().map(|c| c.declared_type.as_str()).collect();
+            assert_eq!(types, ["INTEGER", "TEXT", "REAL", "ANY"]);
+        }
+        assert_eq!(read(&sound.replacen("b TEXT", "b T,XT", 1), 4), [sound]);
+        assert_eq!(read(sound, 3), [] as [String; 0], "rows from before a column are short");
+        assert_eq!(read(sound, 4), [] as [String; 0]);
+    }
+
+    #[test]
+    fn attempts_come_to_an_end_over_all_statements() {
+        let mut budget = Budget::default();
+        let hurt = SQL.replacen("TABLE", "TABME", 1);
+        let mend = |budget: &mut Budget| statement(&hurt, ObjectKind::Table, "msgs", "msgs", budget);
+        assert!(mend(&mut budget).is_some());
+        let hopeless = "CREATE TABLE msgs(((((((((((((a INT".repeat(3);
+        for _ in 0..200 {
+            assert_eq!(statement(&hopeless, ObjectKind::Table, "msgs", "msgs", &mut budget), None);
+        }
+        assert_eq!(budget.0, 0);
+        assert_eq!(mend(&mut budget), None);
     }
 
     #[test]
@@ -379,7 +538,7 @@ mod tests {
             let mut hurt = SQL.as_bytes().to_vec();
             hurt[at] = byte;
             let hurt = String::from_utf8(hurt).unwrap();
-            let _ = statement(&hurt, ObjectKind::Table, "msgs", "msgs");
+            let _ = statement(&hurt, ObjectKind::Table, "msgs", "msgs", &mut Budget::default());
         }
     }
 }

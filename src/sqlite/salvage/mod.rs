@@ -9,9 +9,9 @@
 //! | where the file begins, page size, reserve | `probe` |
 //! | pages by number, logs laid over them, shifted grids | `pages`, `logs`, `grid` |
 //! | what each page is by itself | `scan` |
-//! | the schema, and its mending | `schema`, `mend` |
+//! | the schema, and its mending | `schema`, `mend`, `refit` |
 //! | which pages each tree reaches, and which of these are not its own | `tree`, `verify`, `stranger` |
-//! | trees and pages that lost their root, their parent or their whole schema | `forest`, `adopt`, `place`, `infer` |
+//! | trees and pages that lost their root, their parent or their whole schema | `forest`, `adopt`, `place`, `infer`, `names` |
 //! | rows out of cells | `cells`, `chain`, `rows`, `table` |
 //! | what indexes say of rows | `witness` |
 
@@ -23,9 +23,11 @@ pub mod grid;
 pub mod infer;
 pub mod logs;
 pub mod mend;
+mod names;
 pub mod pages;
 pub mod place;
 pub mod probe;
+mod refit;
 pub mod rows;
 pub mod scan;
 pub mod schema;
@@ -39,6 +41,8 @@ pub mod witness;
 
 #[cfg(test)]
 mod crafted;
+#[cfg(test)]
+mod hints;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -339,6 +343,7 @@ impl Salvager {
         let (rows, encoding, incomplete) = schema::read_rows(&self.pages, &mut scan);
         let mut schema = schema::build(rows, &self.options.schema_from, self.pages.count, incomplete);
         schema.encoding = encoding;
+        refit::refit(&self.pages, &scan, &mut schema);
         self.report.schema_incomplete = schema.incomplete;
         self.report.notes.append(&mut schema.notes);
         let mut trees = schema.trees();
@@ -392,6 +397,10 @@ impl Salvager {
                 &mut trees,
                 control,
             )?;
+            let known = schema.encoding.or(header.and_then(|h| h.text_encoding()));
+            let encoding = known.or_else(|| self.guess_encoding(&scan)).unwrap_or(Encoding::Utf8);
+            names::name(&self.pages, &scan, &chains, &free, &mut schema, &trees, encoding, control)?;
+            self.report.notes.append(&mut schema.notes);
         }
         let live = |p: u32| scan.info(p).owner != NOBODY;
         let mut chains = Chains::new(&scan, &live);

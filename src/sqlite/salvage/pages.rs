@@ -60,7 +60,8 @@ pub struct Pages {
     pub overlay: HashMap<u32, Overlay>,
     /// Pages of which only an older version is left.
     pub stale: HashSet<u32>,
-    /// Pages near which bytes are missing or too many.
+    /// Pages near which bytes are missing or too many; of those that add up
+    /// only long values are in question.
     pub near_break: HashSet<u32>,
     /// Pages that were put together from parts.
     pub patches: HashMap<u32, Vec<u8>>,

@@ -97,9 +97,17 @@ pub fn place(
         }
     }
     if open {
-        for &top in branches.iter().filter(|p| !children.contains(p)) {
-            control.safe_point()?;
-            placer.branch(evidence, scan, trees, top);
+        // Those that one tree alone can take first: they leave the others less choice.
+        let mut left: Vec<u32> = branches.iter().filter(|p| !children.contains(p)).copied().collect();
+        for only in [true, true, false] {
+            let mut next = Vec::new();
+            for top in left {
+                control.safe_point()?;
+                if !placer.branch(evidence, scan, trees, top, only) {
+                    next.push(top);
+                }
+            }
+            left = next;
         }
     }
 
@@ -125,21 +133,33 @@ pub fn place(
                 let asked = matches!(scan.info(page).kind, PageKind::Sound(_)) == sound;
                 if idle && asked && evidence.free.contains(&page) == free && is_leaf(scan, page) {
                     control.safe_point()?;
-                    placer.leaf(evidence, scan, trees, page, true);
+                    placer.leaf(evidence, scan, trees, page, Ask::BorneOut);
                 }
             }
         }
     }
-    // Sound leaves first: they leave the others the room that is theirs.
+    // Sound leaves first: they leave the others the room that is theirs. Last
+    // those that several trees could have as well.
     let mut left = Vec::new();
     for sound in [true, false] {
+        let mut tied = Vec::new();
         for page in 2..=pages.count {
             let kind = scan.info(page).kind;
             if matches!(kind, PageKind::Sound(_)) != sound || !is_leaf(scan, page) || !lone(scan, page) {
                 continue;
             }
             control.safe_point()?;
-            if !(open && placer.leaf(evidence, scan, trees, page, false)) && kind != PageKind::Unknown {
+            match if open { placer.leaf(evidence, scan, trees, page, Ask::Alone) } else { Placed::Nowhere } {
+                Placed::There => {}
+                Placed::Tied => tied.push(page),
+                Placed::Nowhere if kind != PageKind::Unknown => left.push(page),
+                Placed::Nowhere => {}
+            }
+        }
+        for page in tied {
+            control.safe_point()?;
+            let placed = placer.leaf(evidence, scan, trees, page, Ask::Best);
+            if placed != Placed::There && scan.info(page).kind != PageKind::Unknown {
                 left.push(page);
             }
         }
@@ -162,6 +182,26 @@ pub fn order(scan: &Scan, tree: &mut Tree) {
     tree.leaves.sort_by_key(key);
 }
 
+/// Which tree may have a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    /// One of which an index says that it misses these very rows.
+    BorneOut,
+    /// The one that fits clearly best.
+    Alone,
+    /// The best, if others fit as well: a guess.
+    Best,
+}
+
+/// What became of a leaf.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    There,
+    /// Several trees could have it as well.
+    Tied,
+    Nowhere,
+}
+
 #[derive(Default)]
 struct Placer {
     buf: Vec<u8>,
@@ -176,10 +216,18 @@ struct Placer {
 }
 
 impl Placer {
-    /// Places the branch below an unreached interior page.
-    fn branch(&mut self, evidence: &Evidence<'_>, scan: &mut Scan, trees: &mut [Tree], top: u32) {
+    /// Places the branch below an unreached interior page; with `only`, when
+    /// no second tree can take it as well. `false` when it is left.
+    fn branch(
+        &mut self,
+        evidence: &Evidence<'_>,
+        scan: &mut Scan,
+        trees: &mut [Tree],
+        top: u32,
+        only: bool,
+    ) -> bool {
         let pages = evidence.pages;
-        let Some(PageKind::Sound(kind)) = Some(scan.info(top).kind) else { return };
+        let PageKind::Sound(kind) = scan.info(top).kind else { return false };
         // Some leaves of the branch, to see what it holds.
         let mut some = Vec::new();
         let mut stack = vec![top];
@@ -222,7 +270,13 @@ impl Placer {
         let mut borne_out: HashMap<usize, Agreement> = HashMap::new();
         for &page in &some {
             for fit in self.fits(evidence, scan, trees, page, false) {
-                if trees.get(fit.tree).is_some_and(|t| !t.holes.is_empty()) {
+                let spans = self.spans.get(fit.tree);
+                let can_take = |t: &Tree| {
+                    !t.holes.is_empty()
+                        && (t.shape.kind != TreeKind::Rowid
+                            || spans.is_some_and(|s| has_room(s, t, fit.first, fit.last)))
+                };
+                if trees.get(fit.tree).is_some_and(can_take) {
                     let vote = votes.entry(fit.tree).or_default();
                     vote.0 += 1;
                     vote.1 += fit.usual * 16 / fit.records.max(1);
@@ -243,14 +297,18 @@ impl Placer {
             borne_out.get(t).is_none_or(|a| !a.complete || a.asked == 0 || a.agree * 4 >= a.asked)
         });
         let by_map = evidence.parents.get(&top).and_then(|p| root_or_owner(scan, trees, *p));
+        votes.retain(|_, (n, _, _)| *n * 10 >= some.len() * 9);
         let best = votes
             .iter()
-            .filter(|(_, (n, _, _))| n * 10 >= some.len() * 9)
             .map(|(t, (n, usual, l))| (*t, usual / (*n).max(1), *l / (*n).max(1) as f64))
             .max_by(|a, b| a.1.cmp(&b.1).then(a.2.total_cmp(&b.2)).then(b.0.cmp(&a.0)))
             .map(|(t, _, _)| t);
-        let Some(number) = sure.or(by_map.filter(|t| votes.contains_key(t))).or(best) else { return };
-        let Some(tree) = trees.get_mut(number) else { return };
+        let told = sure.or(by_map.filter(|t| votes.contains_key(t)));
+        if only && told.is_none() && votes.len() > 1 {
+            return false;
+        }
+        let Some(number) = told.or(best) else { return false };
+        let Some(tree) = trees.get_mut(number) else { return false };
         let range = tree
             .holes
             .iter()
@@ -262,18 +320,19 @@ impl Placer {
         if let Some(spans) = self.spans.get_mut(number) {
             *spans = taken(scan, tree);
         }
+        true
     }
 
-    /// Places one leaf page; only where an index bears it out, when told.
-    /// `false` when no tree will have it.
+    /// Places one leaf page in the tree that can have it.
     fn leaf(
         &mut self,
         evidence: &Evidence<'_>,
         scan: &mut Scan,
         trees: &mut [Tree],
         page: u32,
-        borne_out: bool,
-    ) -> bool {
+        ask: Ask,
+    ) -> Placed {
+        let borne_out = ask == Ask::BorneOut;
         let by_map = evidence.parents.get(&page).and_then(|p| root_or_owner(scan, trees, *p));
         let mut fits = self.fits(evidence, scan, trees, page, true);
         let print = scan.info(page).print;
@@ -294,7 +353,7 @@ impl Placer {
             // What the schema merely lets through is no sign that it belongs there.
             fits.retain(|f| !f.denied() && (f.alike * 2 >= f.records || by_map == Some(f.tree)));
         }
-        let Some(best) = fits.first().copied() else { return false };
+        let Some(best) = fits.first().copied() else { return Placed::Nowhere };
         let close = |f: &Fit| {
             f.usual == best.usual && f.records == best.records && f.likelihood > best.likelihood - 2.0
         };
@@ -306,8 +365,11 @@ impl Placer {
             }
             None => best,
         };
+        if ties > 0 && ask == Ask::Alone {
+            return Placed::Tied;
+        }
         let pages = evidence.pages;
-        let Some(tree) = trees.get_mut(chosen.tree) else { return false };
+        let Some(tree) = trees.get_mut(chosen.tree) else { return Placed::Nowhere };
         let is_free = evidence.free.contains(&page);
         let how = if ties > 0 || is_free || (!evidence.free_whole && by_map.is_none() && !borne_out) {
             How::Guessed
@@ -339,7 +401,7 @@ impl Placer {
                 info.cells = u16::try_from(chosen.records).unwrap_or(u16::MAX);
             }
         }
-        true
+        Placed::There
     }
 
     /// The cells of a page as those of `tree`, into `self.cells`.

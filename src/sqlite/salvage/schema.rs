@@ -154,8 +154,9 @@ pub fn read_rows(pages: &Pages, scan: &mut Scan) -> (Vec<SchemaRow>, Option<Enco
 pub fn build(rows: Vec<SchemaRow>, given: &[SchemaObject], max_page: u32, incomplete: bool) -> Schema {
     let mut schema = Schema { incomplete, ..Schema::default() };
     let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut budget = mend::Budget::default();
     for row in rows {
-        let Some(object) = object_of(&row, max_page, &mut schema.notes) else {
+        let Some(object) = object_of(&row, max_page, &mut schema.notes, &mut budget) else {
             schema.incomplete = true;
             continue;
         };
@@ -274,7 +275,12 @@ impl Schema {
 
 /// The schema object that a row stands for, its hurt parts mended where one
 /// reading is left; `None` when nothing of it can be used.
-fn object_of(row: &SchemaRow, max_page: u32, notes: &mut Vec<String>) -> Option<SchemaObject> {
+fn object_of(
+    row: &SchemaRow,
+    max_page: u32,
+    notes: &mut Vec<String>,
+    budget: &mut mend::Budget,
+) -> Option<SchemaObject> {
     let kind_of = |word: &str| match word {
         "table" => Some(ObjectKind::Table),
         "index" => Some(ObjectKind::Index),
@@ -292,7 +298,7 @@ fn object_of(row: &SchemaRow, max_page: u32, notes: &mut Vec<String>) -> Option<
     let mut sql = row.sql.clone();
     if let Some(text) = &row.sql
         && ddl::parse(text).is_err()
-        && let Some(mended) = mend::statement(text, kind, &row.name, &row.table)
+        && let Some(mended) = mend::statement(text, kind, &row.name, &row.table, budget)
     {
         notes.push(format!("the statement of {} was mended", row.name));
         sql = Some(mended);

@@ -13,6 +13,9 @@ use crate::sqlite::format::Encoding;
 use crate::sqlite::record::{self, ValueRef};
 use crate::sqlite::salvaged::{Doubt, Orphan, PlacedBy, Row, Sink, Value};
 
+/// A little less than a sector, for pages with reserved bytes.
+const SECTOR_LIKE: u32 = 512 - 255;
+
 /// Everything that is at hand while one table is read.
 struct Desk<'a> {
     tree: &'a Tree,
@@ -205,7 +208,9 @@ impl Desk<'_> {
                 };
                 doubts.push(whole(reason));
             }
-            if let Some(why) = unvouched {
+            // On a page that adds up, a break hides only in a value that fills a sector.
+            let hides = !sound || !pages.near_break.contains(&leaf.page) || found.cell.size >= SECTOR_LIKE;
+            if let Some(why) = unvouched.filter(|_| hides) {
                 doubts.push(whole(why.into()));
             }
             let last = reader.slots.len().checked_sub(1);

@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::cells::{Cell, recover, strict};
+use super::cells::{Cell, Found, recover, strict};
 use super::pages::Pages;
 use super::scan::{NOBODY, PageKind, Scan};
 use super::shape::{Shape, TreeKind};
-use crate::sqlite::record::Slot;
+use crate::sqlite::record::{self, Slot};
 
 /// A range of keys, both ends exclusive at the bottom and inclusive at the
 /// top, as interior cells have it; `None` is open.
@@ -114,6 +114,8 @@ struct Step {
 #[derive(Default)]
 pub struct Walker {
     buf: Vec<u8>,
+    /// A page below the one that is read.
+    below: Vec<u8>,
     cells: Vec<Cell>,
     slots: Vec<Slot>,
 }
@@ -190,6 +192,56 @@ impl Walker {
         recover(&self.buf, head_at, pages.usable(), kind, &mut fits).cells.len()
     }
 
+    /// Of cells that may be a branch's, in key order: those that the keys on
+    /// the page below do not contradict. What no pointer leads to counts only
+    /// where another cell is borne out.
+    fn believed(
+        &mut self,
+        pages: &Pages,
+        scan: &Scan,
+        tree: &Tree,
+        range: Range,
+        cells: &[Found],
+    ) -> (Vec<Cell>, bool) {
+        let mut verdicts = Vec::with_capacity(cells.len());
+        let mut above = range.above;
+        for found in cells {
+            let keys = Range { above, up_to: Some(found.cell.rowid) };
+            let verdict = self.bears_out(pages, scan, tree, keys, found.cell.child);
+            if verdict == Some(true) {
+                above = keys.up_to;
+            }
+            verdicts.push(verdict);
+        }
+        let proven = verdicts.contains(&Some(true));
+        let keep = |(f, v): &(&Found, Option<bool>)| v.unwrap_or(f.pointed || proven);
+        (cells.iter().zip(verdicts).filter(keep).map(|(f, _)| f.cell).collect(), proven)
+    }
+
+    /// Whether `child` is a leaf of the tree's rows with such keys; `None` when it does not tell.
+    fn bears_out(
+        &mut self,
+        pages: &Pages,
+        scan: &Scan,
+        tree: &Tree,
+        keys: Range,
+        child: u32,
+    ) -> Option<bool> {
+        let info = scan.info(child);
+        if info.kind != PageKind::Sound(tree.shape.kind.leaf()) || info.cells == 0 {
+            return None;
+        }
+        if !keys.holds(info.first) || !keys.holds(info.last) {
+            return Some(false);
+        }
+        pages.read(child, &mut self.below);
+        strict(&self.below, Pages::head_at(child), pages.usable(), &mut self.cells, &mut self.slots)?;
+        let (below, slots) = (&self.below, &mut self.slots);
+        Some(self.cells.iter().all(|c| {
+            record::decode(c.local_bytes(below), c.payload, slots).is_err() || tree.shape.lawful(slots)
+        }))
+    }
+
     /// Claims an interior page and puts its children on the stack, rightmost
     /// first. `false` when it cannot be one.
     fn interior(
@@ -227,6 +279,7 @@ impl Walker {
             };
             let range = step.range;
             let shape = &tree.shape;
+            let typed = matches!(scan.info(step.page).kind, PageKind::Flawed(t) if t == kind);
             let mut fits = |c: &Cell, slots: &[Slot]| {
                 let good = c.child > 1
                     && c.child <= count
@@ -237,13 +290,19 @@ impl Walker {
                 good.into()
             };
             let seen = recover(&self.buf, head_at, usable, kind, &mut fits);
-            let typed = matches!(scan.info(step.page).kind, PageKind::Flawed(t) if t == kind);
+            let (mut cells, proven) = if is_table && !typed {
+                self.believed(pages, scan, tree, step.range, &seen.cells)
+            } else {
+                (seen.cells.iter().map(|f| f.cell).collect(), typed)
+            };
             // By chance a few bytes look like an interior cell; a page of them does not.
-            if !typed && seen.cells.len() < 2 {
+            if !proven && cells.len() < 2 {
                 return false;
             }
-            gaps = seen.missing > 0 || !seen.head || seen.cells.iter().any(|f| !f.pointed);
-            let mut cells: Vec<Cell> = seen.cells.iter().map(|f| f.cell).collect();
+            gaps = seen.missing > 0
+                || !seen.head
+                || cells.len() < seen.cells.len()
+                || seen.cells.iter().any(|f| !f.pointed);
             if !is_table {
                 cells.sort_by_key(|c| c.at);
             }

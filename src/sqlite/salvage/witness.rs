@@ -180,7 +180,7 @@ impl Witnesses {
 fn is_sure(source: &Source<'_>, page: u32, how: How) -> bool {
     how == How::Reached
         && matches!(source.scan.info(page).kind, PageKind::Sound(_))
-        && source.pages.unvouched(page).is_none()
+        && (source.pages.near_break.contains(&page) || source.pages.unvouched(page).is_none())
 }
 
 /// The bytes of a value that are at hand.

@@ -1,0 +1,168 @@
+//! What the structure no longer says and other bytes of the file still tell.
+
+use super::tests::{PLAIN, Recipe, Rng, leaves, salvage, salvage_with, sample, score, tree_pages};
+use super::*;
+use crate::sqlite::salvaged::{SchemaOrigin, Value};
+
+/// A database that statements make.
+fn made(sql: &str) -> Vec<u8> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(sql).unwrap();
+    drop(db);
+    std::fs::read(path).unwrap()
+}
+
+/// A statement that fills `table` with `n` rows of `values`, made of the number `i`.
+fn rows(table: &str, n: usize, values: &str) -> String {
+    format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<{n})
+         INSERT INTO {table} SELECT {values} FROM n;"
+    )
+}
+
+#[test]
+fn statistics_and_sequences_name_tables_without_a_schema() {
+    for encoding in ["UTF-8", "UTF-16be"] {
+        let sql = [
+            format!("PRAGMA encoding='{encoding}'; PRAGMA page_size=4096;"),
+            "CREATE TABLE orders(id INTEGER PRIMARY KEY, shop TEXT, sum INT);
+             CREATE INDEX by_shop ON orders(shop); CREATE INDEX some ON orders(sum) WHERE sum > 100;
+             CREATE TABLE parts(id INTEGER PRIMARY KEY, shop TEXT, sum INT);
+             CREATE TABLE kv(k TEXT PRIMARY KEY, v) WITHOUT ROWID;"
+                .to_owned(),
+            rows("orders", 400, "i, 'shop ' || (i % 20), i * 3"),
+            rows("parts", 400, "i, 'part ' || i, i"),
+            rows("kv", 90, "'key ' || i, i"),
+            "ANALYZE;".to_owned(),
+            // Made afterwards, so that only its sequence is noted.
+            "CREATE TABLE events(id INTEGER PRIMARY KEY AUTOINCREMENT, what TEXT);
+             CREATE TABLE told(a TEXT, b INT);"
+                .to_owned(),
+            rows("events", 77, "NULL, 'event ' || i"),
+            rows("told", 60, "'word ' || i, i * i"),
+        ];
+        let mut db = made(&sql.concat());
+        db[..4096].fill(0);
+        let (mem, report) = salvage(db, None, None);
+        let count = |name: &str| {
+            let at = mem.schema.iter().position(|o| o.name == name);
+            mem.rows.iter().filter(|r| Some(r.object) == at).count()
+        };
+        // The number of rows does not part these two, but their indexes do.
+        assert_eq!((count("orders"), count("parts")), (400, 400), "{encoding} {report:?}");
+        assert_eq!((count("kv"), count("events")), (90, 77), "{encoding} {report:?}");
+        assert!(mem.schema.iter().all(|o| o.name != "told"), "nothing tells this name");
+        assert!(mem.schema.iter().all(|o| o.origin == SchemaOrigin::Inferred));
+    }
+}
+
+#[test]
+fn a_root_is_not_taken_for_the_leaf_that_it_once_was() {
+    let s = sample(PLAIN);
+    let mut rng = Rng(5);
+    for (table, _) in super::tests::TABLES {
+        let (_, interior) = tree_pages(&s.bytes, table);
+        let mut db = s.bytes.clone();
+        let start = (interior[0] - 1) * 4096;
+        db[start..start + 512].fill_with(|| rng.below(256) as u8);
+        let (mem, report) = salvage(db, None, None);
+        let got = score(&mem, &s.truth, "UTF-8");
+        // Rows of a table without rowids stand on its branches, too.
+        let lost = if table == "kv" { 4 } else { 0 };
+        assert!(got.exact + lost >= s.truth.len(), "{table}: {got:?} {report:?}");
+        assert_eq!(got.wrong, 0, "{table}: {got:?}");
+    }
+}
+
+#[test]
+fn rows_part_columns_that_a_hurt_comma_made_one() {
+    for encoding in ["UTF-8", "UTF-16le"] {
+        let s = sample(Recipe { encoding, ..PLAIN });
+        let wide = |text: &str| -> Vec<u8> {
+            if encoding == "UTF-8" {
+                text.bytes().collect()
+            } else {
+                text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+            }
+        };
+        for (from, to) in [("REAL, bio", "REALz bio"), ("REAL, bio", "REAL\u{2} bio"), ("v TEXT", "v T,XT")] {
+            let (from, to) = (wide(from), wide(to));
+            let mut db = s.bytes.clone();
+            let at = db.windows(from.len()).position(|w| w == from).unwrap();
+            db[at..at + to.len()].copy_from_slice(&to);
+            let (mem, report) = salvage(db, None, None);
+            let got = score(&mem, &s.truth, encoding);
+            assert_eq!(got.exact, s.truth.len(), "{got:?} {report:?}");
+            assert_eq!((got.wrong, got.doubted), (0, 0), "{got:?} {report:?}");
+            let mended = mem.schema.iter().any(|o| o.origin == SchemaOrigin::Mended);
+            assert!(mended, "{encoding} {:?} {report:?}", mem.schema);
+        }
+    }
+}
+
+#[test]
+fn a_number_that_leads_to_a_cell_by_chance_is_no_pointer_array() {
+    let s = sample(PLAIN);
+    let mut db = s.bytes.clone();
+    for p in leaves(&db, "msgs").into_iter().skip(1).step_by(3) {
+        let page = &mut db[(p - 1) * 4096..p * 4096];
+        let n = usize::from(u16::from_be_bytes([page[3], page[4]]));
+        let cell = [page[8 + n], page[9 + n]];
+        page[..8].fill(0xa7);
+        page[8..8 + 2 * n].fill(0xfe);
+        page[10..12].copy_from_slice(&cell);
+    }
+    let (mem, report) = salvage(db, None, None);
+    let got = score(&mem, &s.truth, "UTF-8");
+    assert_eq!(got.exact, s.truth.len(), "{got:?} {report:?}");
+    assert_eq!(got.wrong, 0, "{got:?}");
+}
+
+#[test]
+fn a_tree_that_two_tables_could_have_goes_to_the_one_with_room() {
+    // The rows of `plain` could be those of `typed` as well, but these have their keys already.
+    for typed_first in [true, false] {
+        let typed = rows("typed", 1500, "i, 'text ' || i, 'more of ' || i");
+        let plain = rows("plain", 500, "i, 'word ' || i, 'more ' || i");
+        let sql = [
+            "PRAGMA page_size=1024; CREATE TABLE junk(x BLOB);
+             CREATE TABLE typed(a INT, s TEXT, z TEXT); CREATE TABLE plain(id INTEGER PRIMARY KEY, a, b);"
+                .to_owned(),
+            rows("junk", 60, "randomblob(500)"),
+            if typed_first { format!("{typed}{plain}") } else { format!("{plain}{typed}") },
+        ];
+        let mut db = made(&sql.concat());
+        let (healthy, _) = salvage(db.clone(), None, None);
+        let (leaves, interior) = tree_pages(&db, "junk");
+        for page in leaves.into_iter().chain(interior).chain([1]) {
+            db[(page - 1) * 1024..page * 1024].fill(0);
+        }
+        let options = Options { schema_from: healthy.schema.clone() };
+        let (mem, report) = salvage_with(db, None, None, options);
+        for (name, n, start) in [("typed", 1500, "text "), ("plain", 500, "word ")] {
+            let at = mem.schema.iter().position(|o| o.name == name).unwrap();
+            let own = |v: &Value| matches!(v, Value::Text(b) if b.starts_with(start.as_bytes()));
+            let rows: Vec<_> = mem.rows.iter().filter(|r| r.object == at).collect();
+            assert_eq!(rows.len(), n, "{name}: {report:?}");
+            assert!(rows.iter().all(|r| r.values.iter().any(own)), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_value_over_a_break_in_the_file_is_doubted() {
+    let s = sample(Recipe { rows: 600, ..PLAIN });
+    let pages = s.bytes.len() / 4096;
+    for page in (4..pages - 8).step_by(7) {
+        for sector in [1, 5] {
+            let mut db = s.bytes.clone();
+            let at = page * 4096 + sector * 512;
+            db.drain(at..at + 512);
+            let (mem, report) = salvage(db, None, None);
+            let got = score(&mem, &s.truth, "UTF-8");
+            assert_eq!(got.wrong, 0, "page {page} sector {sector}: {got:?} {report:?}");
+        }
+    }
+}
