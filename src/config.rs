@@ -1,11 +1,13 @@
 //! The configuration file: what a person always wants kept, and defaults.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::cli::{Age, parse_age};
 use crate::error::{Error, Kind, Result};
+use crate::model::Platform;
 
 /// `config.toml`; unknown fields are refused.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -81,13 +83,18 @@ impl Config {
 /// The folder for configuration and profiles of the user, when one is known.
 #[must_use]
 pub fn folder() -> Option<PathBuf> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-    let base = if cfg!(windows) {
-        absolute("APPDATA")?
-    } else if cfg!(target_os = "macos") {
-        absolute("HOME")?.join("Library/Application Support")
-    } else {
-        absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?
+    folder_of(Platform::host(), &|name| std::env::var_os(name))
+}
+
+/// [`folder`] on a platform, by an environment.
+fn folder_of(platform: Platform, env: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let absolute = |name: &str| env(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let base = match platform {
+        Platform::Windows => absolute("APPDATA")?,
+        Platform::Macos => absolute("HOME")?.join("Library/Application Support"),
+        Platform::Linux | Platform::Android => {
+            absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?
+        }
     };
     Some(base.join("shopmend"))
 }
@@ -103,6 +110,22 @@ mod tests {
         assert!(config.older_than.is_some());
         for bad in ["keeep = []", "keep = ['[']", "older-than = 'soon'", "keep = 3"] {
             assert!(Config::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_platform_has_a_folder_of_its_own() {
+        let env = |name: &str| {
+            let known = [("HOME", "/u/ann"), ("APPDATA", "/c/roaming"), ("XDG_CONFIG_HOME", "conf")];
+            known.iter().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value))
+        };
+        for (platform, folder) in [
+            (Platform::Linux, "/u/ann/.config/shopmend"),
+            (Platform::Macos, "/u/ann/Library/Application Support/shopmend"),
+            (Platform::Windows, "/c/roaming/shopmend"),
+        ] {
+            assert_eq!(folder_of(platform, &env).unwrap(), Path::new(folder));
+            assert_eq!(folder_of(platform, &|_| None), None);
         }
     }
 }

@@ -24,10 +24,15 @@ impl Console {
     #[must_use]
     pub fn new(global: &Global) -> Self {
         let out = std::io::stdout().is_terminal();
+        // Older consoles of Windows show colours only when asked to.
+        #[cfg(windows)]
+        let capable = anstyle_query::windows::enable_ansi_colors().unwrap_or(false);
+        #[cfg(not(windows))]
+        let capable = true;
         let color = match global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => out && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            Color::Auto => out && capable && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
         Self {
             style: Style { color, verbose: global.verbose > 0, quiet: global.quiet },

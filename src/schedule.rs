@@ -2,10 +2,10 @@
 //! user unit with its timer, a launchd property list, a Task Scheduler XML.
 //! Values only: nothing is installed, and every form is made on every system.
 
-use std::fmt::Write as _;
-
+use plist::{Dictionary, Value};
 use quick_xml::escape::escape;
 
+use crate::error::{Error, Kind, Result};
 use crate::model::Platform;
 
 /// How often, always at night: missed runs are made up for where the scheduler
@@ -97,15 +97,22 @@ impl Scheduler {
 }
 
 /// The files that tell a scheduler of a job: name and content.
-#[must_use]
-pub fn files(job: &Job, scheduler: Scheduler) -> Vec<(&'static str, String)> {
-    match scheduler {
+///
+/// # Errors
+/// When the command has a control character in it: XML cannot say it.
+pub fn files(job: &Job, scheduler: Scheduler) -> Result<Vec<(&'static str, String)>> {
+    if let Some(word) = job.command.iter().find(|word| word.contains(char::is_control)) {
+        let word = crate::fsys::printable(word);
+        return Err(Error::new(Kind::Failed, format!("a scheduler's file cannot hold {word:?}"))
+            .hint("name the folder or file without control characters"));
+    }
+    Ok(match scheduler {
         Scheduler::Systemd => {
             vec![("shopmend.service", service(job)), ("shopmend.timer", timer(job))]
         }
-        Scheduler::Launchd => vec![("shopmend.plist", launchd(job))],
+        Scheduler::Launchd => vec![("shopmend.plist", launchd(job)?)],
         Scheduler::TaskScheduler => vec![("shopmend.xml", task(job))],
-    }
+    })
 }
 
 /// systemd.service(5). Findings are no failure of the unit; neither is an app
@@ -146,11 +153,6 @@ fn systemd_word(word: &str) -> String {
                 out.push(c);
                 out.push(c);
             }
-            c if c.is_control() => {
-                for b in c.to_string().bytes() {
-                    let _ = write!(out, "\\x{b:02x}");
-                }
-            }
             c => out.push(c),
         }
     }
@@ -159,38 +161,29 @@ fn systemd_word(word: &str) -> String {
 }
 
 /// launchd.plist(5). A run that was slept through is made up for on waking.
-fn launchd(job: &Job) -> String {
+fn launchd(job: &Job) -> Result<String> {
     let mut when = vec![("Hour", job.at.hour), ("Minute", job.at.minute)];
     match job.every {
         Every::Day => {}
         Every::Week => when.push(("Weekday", 0)),
         Every::Month => when.push(("Day", 1)),
     }
-    let words = job.command.iter().map(|word| format!("    <string>{}</string>\n", escape(word.as_str())));
-    let words = words.collect::<Vec<_>>().concat();
-    let when = when.iter().map(|(key, n)| format!("    <key>{key}</key>\n    <integer>{n}</integer>\n"));
-    let when = when.collect::<Vec<_>>().concat();
-    format!(
-        r#"<?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
-<plist version="1.0">
-<dict>
-  <key>Label</key>
-  <string>shopmend</string>
-  <key>ProgramArguments</key>
-  <array>
-{words}  </array>
-  <key>StartCalendarInterval</key>
-  <dict>
-{when}  </dict>
-  <key>ProcessType</key>
-  <string>Background</string>
-  <key>LowPriorityIO</key>
-  <true/>
-</dict>
-</plist>
-"#
-    )
+    let when: Dictionary = when.into_iter().map(|(key, n)| (key.to_owned(), Value::from(n))).collect();
+    let words: Vec<Value> = job.command.iter().map(|word| Value::from(word.as_str())).collect();
+    let mut list = Dictionary::new();
+    list.insert("Label".to_owned(), Value::from("shopmend"));
+    list.insert("ProgramArguments".to_owned(), Value::Array(words));
+    list.insert("StartCalendarInterval".to_owned(), Value::Dictionary(when));
+    list.insert("ProcessType".to_owned(), Value::from("Background"));
+    list.insert("LowPriorityIO".to_owned(), Value::from(true));
+    let failed = |e: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(Kind::Failed, "the property list cannot be written").because(e)
+    };
+    let mut out = Vec::new();
+    Value::Dictionary(list).to_writer_xml(&mut out).map_err(|e| failed(e.into()))?;
+    let mut out = String::from_utf8(out).map_err(|e| failed(e.into()))?;
+    out.push('\n');
+    Ok(out)
 }
 
 /// The Task Scheduler's schema 1.2. Its declaration names no encoding: the
@@ -271,6 +264,7 @@ fn windows_word(word: &str) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::HashMap;
 
     fn job(words: &[&str], every: Every) -> Job {
         Job {
@@ -292,7 +286,8 @@ mod tests {
     #[test]
     fn each_interval_is_said_in_each_schedulers_words() {
         let told = |every, scheduler| {
-            files(&job(&["/bin/x"], every), scheduler).into_iter().map(|(_, text)| text).collect::<String>()
+            let files = files(&job(&["/bin/x"], every), scheduler).unwrap();
+            files.into_iter().map(|(_, text)| text).collect::<String>()
         };
         let cases = [
             (Every::Day, "OnCalendar=*-*-* 03:05:00", "<DaysInterval>1<", None),
@@ -316,10 +311,83 @@ mod tests {
     #[test]
     fn words_are_quoted_for_systemd_and_windows() {
         assert_eq!(systemd_word("/a b/50%$x\"\\"), r#""/a b/50%%$$x\"\\""#);
-        assert_eq!(systemd_word("a\nb"), r#""a\x0ab""#);
         assert_eq!(windows_word(r"C:\Program Files\x\"), r#""C:\Program Files\x\\""#);
         assert_eq!(windows_word(r#"a"b"#), r#""a\"b""#);
         assert_eq!((windows_word("plain"), windows_word("")), ("plain".to_owned(), "\"\"".to_owned()));
+    }
+
+    #[test]
+    fn a_control_character_is_refused() {
+        for scheduler in [Scheduler::Systemd, Scheduler::Launchd, Scheduler::TaskScheduler] {
+            for bad in ["a\nb", "\u{1}", "\u{7f}"] {
+                assert!(files(&job(&["/bin/x", bad], Every::Day), scheduler).is_err());
+            }
+        }
+    }
+
+    /// The text of each element that has one, by the names that lead to it.
+    fn fields(xml: &str) -> HashMap<String, String> {
+        use quick_xml::events::Event;
+        let mut reader = quick_xml::Reader::from_str(xml);
+        let (mut path, mut out) = (Vec::<String>::new(), HashMap::<String, String>::new());
+        loop {
+            let mut add = |path: &[String], text: &str| {
+                out.entry(path.join("/")).or_default().push_str(text);
+            };
+            match reader.read_event().unwrap() {
+                Event::Start(e) => path.push(e.name().as_ref().to_owned()),
+                Event::End(_) => drop(path.pop()),
+                Event::Text(e) => add(&path, &e),
+                Event::GeneralRef(e) => {
+                    let reference = format!("&{};", &*e);
+                    add(&path, &quick_xml::escape::unescape(&reference).unwrap());
+                }
+                Event::Eof => break,
+                _ => {}
+            }
+        }
+        assert_eq!(path, Vec::<String>::new());
+        out
+    }
+
+    /// A command line taken apart as Microsoft documents it for C programs.
+    fn argv(line: &str) -> Vec<String> {
+        let (mut out, mut word, mut quoted, mut any) = (Vec::new(), String::new(), false, false);
+        let mut chars = line.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '\\' => {
+                    let mut n = 1;
+                    while chars.next_if_eq(&'\\').is_some() {
+                        n += 1;
+                    }
+                    let quote = chars.peek() == Some(&'"');
+                    word.extend(std::iter::repeat_n('\\', if quote { n / 2 } else { n }));
+                    if quote && n % 2 == 1 {
+                        chars.next();
+                        word.push('"');
+                    }
+                    any = true;
+                }
+                '"' => {
+                    quoted = !quoted;
+                    any = true;
+                }
+                ' ' | '\t' if !quoted => {
+                    if std::mem::take(&mut any) {
+                        out.push(std::mem::take(&mut word));
+                    }
+                }
+                c => {
+                    word.push(c);
+                    any = true;
+                }
+            }
+        }
+        if any {
+            out.push(word);
+        }
+        out
     }
 
     proptest! {
@@ -327,22 +395,13 @@ mod tests {
         #[test]
         fn any_word_survives_the_xml(word in "[ -~äß]{0,20}") {
             let job = job(&["/opt/shop mend", &word], Every::Week);
-            let list = plist::Value::from_reader_xml(launchd(&job).as_bytes()).unwrap();
+            let list = plist::Value::from_reader_xml(launchd(&job).unwrap().as_bytes()).unwrap();
             let words = list.as_dictionary().unwrap()["ProgramArguments"].as_array().unwrap().clone();
             let words: Vec<_> = words.iter().filter_map(|w| w.as_string()).collect();
             prop_assert_eq!(words, vec!["/opt/shop mend", word.as_str()]);
-            let text = task(&job);
-            let mut reader = quick_xml::Reader::from_str(&text);
-            let mut depth = 0i32;
-            loop {
-                match reader.read_event().unwrap() {
-                    quick_xml::events::Event::Start(_) => depth += 1,
-                    quick_xml::events::Event::End(_) => depth -= 1,
-                    quick_xml::events::Event::Eof => break,
-                    _ => {}
-                }
-            }
-            prop_assert_eq!(depth, 0);
+            let fields = fields(&task(&job));
+            prop_assert_eq!(&fields["Task/Actions/Exec/Command"], "/opt/shop mend");
+            prop_assert_eq!(argv(&fields["Task/Actions/Exec/Arguments"]), vec![word]);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! The test device shows that a behaviour is handled, never that a phone has it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use shopmend::exit::Exit;
@@ -234,6 +234,55 @@ fn grow(database: &Path, bytes: u64) {
     }
 }
 
+/// A heavily used app's caches: most of its 5,000 files, most of its 200 MB.
+fn fill_caches(device: &TestDevice) -> PathBuf {
+    let cache = device.tiktok().external.join("cache/cache");
+    let small = |n: u32| 500 + (n as usize * 7) % 15_500;
+    fill(&cache, (0..4600).map(|n| (format!("{:02}/{n:08x}", n % 50), small(n))));
+    fill(&cache, std::iter::once(("video".to_owned(), 120_000_000)));
+    own(device.root());
+    cache
+}
+
+/// The rest of it: settings, and a database of messages.
+fn fill_state(device: &TestDevice) {
+    let settings = (0..400).map(|n| {
+        let text = format!("<string name=\"k{n}\">{}</string>\n", "v".repeat(60)).repeat(1 + (n * 7) % 90);
+        (format!("sp_{n:03}.xml"), format!("<?xml version='1.0' encoding='utf-8'?>\n<map>\n{text}</map>\n"))
+    });
+    for (name, text) in settings {
+        fs::write(device.tiktok().data.join("shared_prefs").join(name), text).unwrap();
+    }
+    grow(&device.root().join(messages()), 40_000_000);
+    own(device.root());
+}
+
+/// No test: devices for a person to try the program on, or to look at it with.
+#[test]
+#[ignore = "it waits for a line on standard input: with --nocapture it says how to reach its devices"]
+fn devices_to_try_the_program_on() {
+    let open = TestDevice::damaged(Model::new("ROOT01", 33).su(Su::Magisk));
+    let closed = TestDevice::damaged(Model::new("SHELL02", 34).su(Su::Denied));
+    fs::write(closed.root().join("etc/users"), "\tUserInfo{10:Work profile:1030} running\n").unwrap();
+    let counted = format!(
+        "Package Names: [\"{TIKTOK}\"]\nApp Sizes: [214000000]\nApp Data Sizes: [1500000000]\nCache Sizes: [350000000]\n"
+    );
+    fs::write(closed.root().join("etc/diskstats"), counted).unwrap();
+    let full = TestDevice::with_tiktok(Model::new("FULL03", 33).userdebug());
+    fill_caches(&full);
+    fill_state(&full);
+    let stranger = TestDevice::damaged(Model::new("NEW04", 30));
+    stranger.faults().unauthorised.store(true, std::sync::atomic::Ordering::SeqCst);
+    let adb = AdbServer::start();
+    for (device, state) in
+        [(&open, "device"), (&closed, "device"), (&full, "device"), (&stranger, "unauthorized")]
+    {
+        adb.connect(&device.address(), state);
+    }
+    println!("export ANDROID_ADB_SERVER_PORT={}", adb.port());
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
 /// Figures for `scripts/bench`: a heavily used app of 5,000 small files and
 /// 200 MB on one device. Four fifths of the bytes and most files are cache, the
 /// rest is a database of messages and settings, which a scan has to read.
@@ -241,12 +290,7 @@ fn grow(database: &Path, bytes: u64) {
 #[ignore = "a measurement; scripts/bench runs it"]
 fn measure_against_adb_pull() {
     let device = TestDevice::with_tiktok(Model::new("X1", 33).userdebug());
-    let app = device.tiktok();
-    let cache = app.external.join("cache/cache");
-    let small = |n: u32| 500 + (n as usize * 7) % 15_500;
-    fill(&cache, (0..4600).map(|n| (format!("{:02}/{n:08x}", n % 50), small(n))));
-    fill(&cache, std::iter::once(("video".to_owned(), 120_000_000)));
-    own(device.root());
+    let cache = fill_caches(&device);
     let adb = AdbServer::start();
     adb.connect(&device.address(), "device");
     adb.adb(&["-s", &device.address(), "root"]);
@@ -268,15 +312,7 @@ fn measure_against_adb_pull() {
         (run, first, again)
     };
     let (_, cache_first, cache_again) = scans();
-    let settings = (0..400).map(|n| {
-        let text = format!("<string name=\"k{n}\">{}</string>\n", "v".repeat(60)).repeat(1 + (n * 7) % 90);
-        (format!("sp_{n:03}.xml"), format!("<?xml version='1.0' encoding='utf-8'?>\n<map>\n{text}</map>\n"))
-    });
-    for (name, text) in settings {
-        fs::write(app.data.join("shared_prefs").join(name), text).unwrap();
-    }
-    grow(&device.root().join(messages()), 40_000_000);
-    own(device.root());
+    fill_state(&device);
     let (run, first, again) = scans();
     let before = Snapshot::of(&cache);
     let clear =

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use shopmend::fsys::RelPath;
 use shopmend::model::{Class, Platform};
-use shopmend::place::{Filter, ImagePlace, Located, NoteKind, locate};
+use shopmend::place::{Filter, ImagePlace, Located, NoteKind, explain, locate};
 use shopmend::profile::{Confidence, Extra, Profiles, Rule};
 
 /// The built-in profiles, read once for all tests.
@@ -217,6 +217,64 @@ fn every_root_is_found(platform: Platform) {
     every_rule_covers_its_samples(&tree, &located);
 }
 
+/// Every rule of every app as a person of that platform knows the paths.
+#[test]
+fn every_rule_of_windows_and_macos_is_resolved() {
+    for platform in [Platform::Windows, Platform::Macos] {
+        let tree = everything(platform);
+        insta::assert_snapshot!(format!("rules_{platform}"), resolved(&tree, platform));
+    }
+}
+
+/// Where the folders of a tree lie on a device of that platform.
+fn on_device(platform: Platform, path: &str) -> String {
+    match platform {
+        Platform::Windows => format!("C:\\{}", path.replace('/', "\\")),
+        _ => format!("/{path}"),
+    }
+}
+
+/// For each app its folders, and for each rule what may be done and the paths
+/// in the first of the app's installs that has such a folder; the others have
+/// the same below theirs.
+fn resolved(tree: &Tree, platform: Platform) -> String {
+    use std::fmt::Write as _;
+    let located = tree.locate(platform);
+    let mut out = String::new();
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    for target in located.targets.iter().filter(|t| done.insert(&t.app.id)) {
+        let app = &target.app;
+        let processes = if app.processes.is_empty() { "-".to_owned() } else { app.processes.join(", ") };
+        writeln!(out, "{} ({}), processes: {processes}", app.name, app.id).unwrap();
+        let all: Vec<_> = located.targets.iter().filter(|t| t.app.id == app.id).collect();
+        let device =
+            |path: &Path| on_device(platform, path.strip_prefix(&tree.dir).unwrap().to_str().unwrap());
+        for (t, root) in all.iter().flat_map(|t| t.roots.iter().map(move |r| (t, r))) {
+            writeln!(out, "  {} {} = {}", t.install, root.id, device(&root.path)).unwrap();
+        }
+        for rule in &app.rules {
+            let may: Vec<&str> = rule.may.iter().filter(|m| rule.may(**m)).map(|m| m.as_str()).collect();
+            let may = if may.is_empty() { "report".to_owned() } else { may.join(" ") };
+            let kind = rule.kind.map_or("by content", |k| k.as_str());
+            let confidence = rule.confidence.as_str();
+            writeln!(out, "  {}: {}, {kind}, {confidence}: {may}", rule.id, rule.class).unwrap();
+            for root in &target.roots {
+                let id = root.id.split(['~', '@']).next().unwrap();
+                if !rule.roots.iter().any(|r| r == id) {
+                    continue;
+                }
+                for (sign, patterns) in [("", &rule.paths), ("not ", &rule.except)] {
+                    for pattern in patterns {
+                        writeln!(out, "    {sign}{}", device(&root.path.join(pattern))).unwrap();
+                    }
+                }
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// Makes each sample in the app's real folder, and asks the way a walk does.
 fn every_rule_covers_its_samples(tree: &Tree, located: &Located) {
     let mut checked = BTreeSet::new();
@@ -286,6 +344,86 @@ fn names_on_windows_and_macos_are_found_whatever_their_case() {
     assert_eq!(hit.rule.id, "offline-bundles");
     let tree = Tree::new(&["Users/Ann/Library/Application Support/TikTok Live Studio/"]);
     assert_eq!(tree.found(Platform::Macos).len(), 1);
+}
+
+/// A Mac's disk can be formatted so that case counts.
+#[test]
+fn of_folders_that_differ_only_in_case_the_apps_own_is_taken() {
+    let support = "Users/ann/Library/Application Support";
+    let tree = Tree::new(&[]);
+    for name in ["Google/chrome", "Google/Chrome", "google/Chrome", "microsoft EDGE", "MICROSOFT Edge"] {
+        tree.add(&format!("{support}/{name}/Default/"));
+    }
+    assert_eq!(
+        tree.found(Platform::Macos),
+        [
+            format!("chrome:stable:ann data={support}/Google/Chrome"),
+            format!("edge:stable:ann data={support}/MICROSOFT Edge"),
+        ]
+    );
+    let located = tree.locate(Platform::Macos);
+    for left in ["Google/chrome", "google", "microsoft EDGE"] {
+        let path = tree.dir.join(support).join(left);
+        let note = located.notes.iter().find(|n| n.path == path).unwrap_or_else(|| panic!("{left}"));
+        assert!(note.kind == NoteKind::Refused && note.reason.contains("only in case"), "{note}");
+    }
+    // As a person writes it, whatever the case.
+    let asked = tree.dir.join(support).join("google/CHROME/default/cookies");
+    let answer = explain(profiles(), &located, &asked).unwrap();
+    assert_eq!(answer.root.and_then(|r| r.store).map(|s| s.rule), Some("cookies".to_owned()));
+}
+
+/// A phone app's container has a random name, and a property list in one of
+/// its two forms that tells whose it is.
+#[test]
+fn a_container_is_recognised_by_its_property_list() {
+    let tree = Tree::new(&[]);
+    let list = |name: &str, write: &dyn Fn(&plist::Value, &Path)| {
+        let folder = format!("Users/ann/Library/Containers/{name}");
+        tree.add(&format!("{folder}/Data/"));
+        let id = if name.starts_with("9F") { "com.zhiliaoapp.musically" } else { "com.apple.mail" };
+        let list = plist::Dictionary::from_iter([("MCMMetadataIdentifier", plist::Value::from(id))]);
+        let file = tree.dir.join(folder).join(".com.apple.containermanagerd.metadata.plist");
+        write(&plist::Value::Dictionary(list), &file);
+    };
+    list("9F1", &|value, file| value.to_file_binary(file).unwrap());
+    list("9F2", &|value, file| value.to_file_xml(file).unwrap());
+    list("9F3", &|_, file| std::fs::write(file, "bplist00 cut off").unwrap());
+    list("9F4", &|_, file| std::fs::create_dir(file).unwrap());
+    list("A11", &|value, file| value.to_file_binary(file).unwrap());
+    tree.add("Users/ann/Library/Containers/no list/Data/");
+    tree.link("Users/ann/Library/Containers/9F5", "Users/ann/Library/Containers/9F1");
+    assert_eq!(
+        tree.found(Platform::Macos),
+        [
+            "tiktok-ios:container:ann data@9F1=Users/ann/Library/Containers/9F1",
+            "tiktok-ios:container:ann data@9F2=Users/ann/Library/Containers/9F2",
+        ]
+    );
+    assert_eq!(tree.locate(Platform::Macos).notes, []);
+}
+
+/// Chromium's rule: what is below `Application Support` has its caches at the
+/// same place below `Caches`.
+#[test]
+fn caches_on_macos_lie_beside_the_data() {
+    let mut seen = 0;
+    for app in profiles().of(Platform::Macos) {
+        for install in &app.installs {
+            let root = |id: &str| install.roots.iter().find(|r| r.id == id).map(|r| r.template.as_str());
+            let Some((data, cache)) = root("data").zip(root("cache")).filter(|_| app.id != "safari") else {
+                continue;
+            };
+            assert_eq!(
+                data.replace("/Library/Application Support/", "/Library/Caches/"),
+                cache,
+                "{}",
+                app.id
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= 12, "{seen}");
 }
 
 #[test]
@@ -369,6 +507,12 @@ fn the_last_update_is_known_where_the_place_can_tell() {
     assert_eq!(tree.locate(Platform::Linux).targets[0].updated_ns, Some(1_700_000_000_000_000_000));
     let tree = Tree::new(&["home/ann/.config/chromium/"]);
     assert_eq!(tree.locate(Platform::Linux).targets[0].updated_ns, None);
+
+    // macOS itself shows the same folder at the top, as on another file system.
+    let app = "System/Volumes/Data/Applications/Google Chrome.app/Contents/Info.plist";
+    let tree = Tree::new(&["Users/ann/Library/Application Support/Google/Chrome/", app]);
+    std::fs::File::open(tree.dir.join(app)).unwrap().set_modified(time).unwrap();
+    assert_eq!(tree.locate(Platform::Macos).targets[0].updated_ns, Some(1_700_000_000_000_000_000));
 
     let tree = Tree::new(&["data/data/com.tiktokshop.seller/", "data/system/"]);
     let list = r#"<packages><package name="com.tiktokshop.seller" ut="18c2a5e3d80"/></packages>"#;

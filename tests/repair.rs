@@ -31,7 +31,7 @@ fn what_changed_since_the_plan_is_skipped_and_said() {
         let before = tree.snapshot();
         let done = run(&state.at("s"), vec![action]);
         let mut skipped: Vec<String> =
-            done.actions[0].skipped.iter().map(|s| format!("{}: {}", s.path, s.reason)).collect();
+            done.actions[0].skipped.iter().map(|s| format!("{}: {}", s.path.to_text(), s.reason)).collect();
         skipped.sort();
         assert_eq!(skipped, ["cache/a/1: it changed since the plan was made", "cache/b/3: it is gone"]);
         assert_eq!(done.exit(), Exit::Skipped);

@@ -80,7 +80,7 @@ fn lost_rows_are_counted_against_the_last_healthy_scan() {
 fn the_demo_salvages_what_sqlite_cannot_open() {
     let run = Run::new();
     let outcome = run.call(["demo", "--keep"]).expect(Exit::Ok);
-    let text = outcome.stdout;
+    let text = outcome.stdout.replace('\\', "/");
     let kept = text.lines().find_map(|l| l.strip_prefix("The sample device is in ")).unwrap();
     let device = Path::new(kept).join("device");
     let found = walk(&device).into_iter().find(|p| p.ends_with("databases/aweme.db")).unwrap();

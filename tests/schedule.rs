@@ -6,6 +6,7 @@ use shopmend::exit::Exit;
 
 use crate::support::run::Run;
 use crate::support::shop::Shop;
+use crate::support::skip;
 use crate::support::tree::{Snapshot, Tree};
 
 /// The words that launchd would run.
@@ -93,6 +94,62 @@ fn files_are_written_for_each_scheduler_and_never_over_others() {
         assert!(again.stderr.contains(names[0]) && again.stderr.contains("--to"), "{again}");
         assert_eq!(std::fs::read_to_string(folder.join(names[0])).unwrap(), first);
     }
+}
+
+/// systemd itself reads the units without a complaint, whatever is in the paths.
+#[test]
+fn systemd_understands_the_units() {
+    if !skip::has("systemd-analyze") {
+        return skip::skipped(
+            "systemd_understands_the_units",
+            "systemd-analyze is missing (package systemd)",
+        );
+    }
+    let tree = Tree::new();
+    tree.dir("runtime");
+    let run = Run::new().state(tree.at("state 100% of $HOME \"x\" \\"));
+    for interval in ["--daily", "--weekly", "--monthly"] {
+        let folder = tree.at(&interval[2..]);
+        std::fs::create_dir(&folder).unwrap();
+        let to = folder.display().to_string();
+        run.call(["schedule", "print", interval, "--for", "systemd", "--to", &to]).expect(Exit::Ok);
+        let verify = |folder: &std::path::Path| {
+            let mut command = Command::new("systemd-analyze");
+            command.args(["--user", "verify"]).env("XDG_RUNTIME_DIR", tree.at("runtime"));
+            let out = command
+                .args(["shopmend.service", "shopmend.timer"].map(|n| folder.join(n)))
+                .output()
+                .unwrap();
+            // It tells of what it ignores, and ends well.
+            (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+        };
+        assert_eq!(verify(&folder), (true, String::new()));
+        let timer = std::fs::read_to_string(folder.join("shopmend.timer")).unwrap();
+        std::fs::write(folder.join("shopmend.timer"), timer.replace("*-*-", "*-*-x")).unwrap();
+        assert_ne!(verify(&folder), (true, String::new()), "the check must notice a wrong time");
+    }
+}
+
+/// The README's commands, each as it stands there, in a home; what installs the
+/// files is what the program says as well.
+#[test]
+fn the_readme_says_what_works() {
+    let run = Run::new();
+    let home = run.home_path().display().to_string();
+    for folder in [".config/systemd/user", "Library/LaunchAgents"] {
+        std::fs::create_dir_all(run.home_path().join(folder)).unwrap();
+    }
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let lines: Vec<&str> = readme.lines().collect();
+    let mut seen = 0;
+    for pair in lines.windows(2) {
+        let Some(words) = pair[0].strip_prefix("    shopmend schedule ") else { continue };
+        let words: Vec<String> = words.split(' ').map(|w| w.replace('~', &home)).collect();
+        let out = run.call([&["schedule".to_owned()], words.as_slice()].concat()).expect(Exit::Ok);
+        assert!(out.stdout.contains(pair[1].trim()), "{out}");
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
 }
 
 #[test]

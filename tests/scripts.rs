@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use shopmend::exit::Exit;
 
+use crate::support::shop::{PROFILE, Shop};
 use crate::support::tree::Tree;
 
 /// A stand-in for the program that notes how it was called and ends as told,
@@ -164,5 +165,107 @@ fn every_script_has_a_usage() {
         let usage = String::from_utf8_lossy(&out.stdout).into_owned();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         assert!(usage.contains(&format!("Usage: scripts/{name}")), "{}: {usage}", path.display());
+    }
+}
+
+/// The cleanup of Windows, under Wine, and that of this system, each with the real program: on the same tree they do the
+/// same, and end alike. Needs `SHOPMEND_WINDOWS_EXE`, and `WINEPREFIX` for a Wine that runs it.
+#[test]
+#[ignore = "run by scripts/check-platforms windows"]
+fn cleanup_does_the_same_on_windows() {
+    let program = std::env::var("SHOPMEND_WINDOWS_EXE").expect("SHOPMEND_WINDOWS_EXE names the program");
+    let drive_z = |path: &Path| format!("Z:{}", path.display()).replace('/', "\\");
+    for (what, options) in [("stale", ""), ("stale", "-n"), ("damaged", ""), ("healthy", ""), ("invalid", "")]
+    {
+        let both = ["linux", "windows"].map(|platform| {
+            let shop = match what {
+                "healthy" => {
+                    let home = Tree::new();
+                    home.file(".cache/shop/drafts/one.json", "{}");
+                    Shop::over(home)
+                }
+                _ => Shop::new(),
+            };
+            if what == "damaged" {
+                shop.break_index();
+            }
+            let shop = shop.aged();
+            let profile = match what {
+                "invalid" => "nonsense = 1".to_owned(),
+                _ if platform == "windows" => {
+                    PROFILE.replace("\"linux\"", "\"windows\"").replace("{XDG_CACHE_HOME}", "{LOCALAPPDATA}")
+                }
+                _ => PROFILE.to_owned(),
+            };
+            let own = Tree::new();
+            own.file("profiles/shop.toml", profile);
+            let (profiles, log) = (own.at("profiles"), own.at("logs/cleanup.log"));
+            let mut command;
+            if platform == "windows" {
+                // Wine gives these variables values of its own; they are set inside.
+                let home = drive_z(shop.home.path());
+                let lines = [
+                    "@echo off".to_owned(),
+                    format!("set USERPROFILE={home}"),
+                    format!("set LOCALAPPDATA={home}\\.cache"),
+                    format!("set APPDATA={home}\\.config"),
+                    format!(
+                        "{} {options} -b {} -l {} -s {} -- --app shop --profiles {}",
+                        drive_z(&script().with_extension("cmd")),
+                        drive_z(Path::new(&program)),
+                        drive_z(&log),
+                        drive_z(&own.at("state")),
+                        drive_z(&profiles),
+                    ),
+                ];
+                // Its end is this one's too: Wine loses the code of a script that is called.
+                own.file("run.cmd", lines.join("\r\n") + "\r\n");
+                command = Command::new("wine");
+                command.args(["cmd", "/c", &drive_z(&own.at("run.cmd"))]);
+            } else {
+                command = Command::new(script());
+                command.args(options.split_whitespace()).env("HOME", shop.home.path());
+                command.arg("-b").arg(env!("CARGO_BIN_EXE_shopmend")).arg("-l").arg(&log);
+                command
+                    .arg("-s")
+                    .arg(own.at("state"))
+                    .args(["--", "--app", "shop", "--profiles"])
+                    .arg(&profiles);
+            }
+            let out = command.output().unwrap();
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            // Times and paths are each system's own.
+            let steps = ["backup: ", "clear: ", "check: ", "what would be cleared: "];
+            let mut said: Vec<String> = log
+                .lines()
+                .filter_map(|l| steps.iter().find_map(|s| l.find(s).and_then(|at| l.get(at..))))
+                .filter(|l| l.ends_with(')') || l.contains("left out"))
+                .map(|l| l.trim().to_owned())
+                .collect();
+            said.push(
+                log.lines().last().unwrap_or_default().split("; log").next().unwrap_or_default().to_owned(),
+            );
+            let done = said.pop().unwrap();
+            said.push(done.split_once("done: ").map_or(done.clone(), |(_, rest)| rest.to_owned()));
+            let after = shop.home.snapshot();
+            let tree: Vec<_> = after
+                .paths()
+                .map(|path| {
+                    let node = after.get(path).unwrap();
+                    // A folder that something was taken out of has a new time.
+                    let time = if node.kind == "file" { node.mtime_ns } else { 0 };
+                    (path.to_path_buf(), node.kind, node.content.clone(), time, node.mode)
+                })
+                .collect();
+            (out.status.code(), said, tree, log)
+        });
+        let [(code, said, tree, log), (their_code, their_said, their_tree, their_log)] = both;
+        let logs = format!("{what} {options}\n{log}\n{their_log}");
+        assert_eq!((code, said.clone()), (their_code, their_said), "{logs}");
+        assert_eq!(tree.len(), their_tree.len(), "{logs}");
+        for (here, there) in tree.iter().zip(&their_tree) {
+            assert_eq!(here, there, "{logs}");
+        }
+        println!("{what} {options}: {code:?}, {} entries, {said:?}", tree.len());
     }
 }

@@ -169,6 +169,7 @@ fn a_damaged_database_among_cached_files_goes_alone() {
 /// The device store by store: its rule, kind and class, its verdict, and how
 /// much of it a check could vouch for.
 #[test]
+#[cfg(unix)]
 fn a_scan_reports_the_device_store_by_store() {
     let tree = AndroidTree::healthy();
     let lines = |report: &Value| {

@@ -102,7 +102,8 @@ fn names_match_whatever_their_case() {
     let shop = Shop::new();
     fs::rename(shop.at("cache"), shop.at("CaChE.new")).unwrap();
     fs::rename(shop.at("CaChE.new"), shop.at("CACHE")).unwrap();
-    fs::rename(shop.at("messages.db"), shop.at("Messages.DB")).unwrap();
+    fs::rename(shop.at("messages.db"), shop.at("aside.db")).unwrap();
+    fs::rename(shop.at("aside.db"), shop.at("Messages.DB")).unwrap();
     fs::rename(shop.at(""), shop.home.at(".cache/shop.new")).unwrap();
     fs::rename(shop.home.at(".cache/shop.new"), shop.home.at(".cache/SHOP")).unwrap();
     let shop = shop.aged();
@@ -122,13 +123,14 @@ fn names_match_whatever_their_case() {
 fn a_junction_is_never_followed() {
     let outside = Tree::new();
     outside.file("precious/photo.jpg", "a photo").file("shop/cache/a.bin", "foreign").age();
-    let untouched = outside.snapshot();
 
     // In the cache, and deeper in it.
     let shop = Shop::new();
     junction(&shop.at("cache/link"), &outside.at("precious"));
     junction(&shop.at("cache/2/inner"), outside.path());
     let shop = shop.aged();
+    // Only now: the ages are given through the junctions too.
+    let untouched = outside.snapshot();
     let json = shop.run.call(shop.args(&["scan", "--format", "json"])).expect(Exit::Findings).json();
     assert!(!json.to_string().contains("photo.jpg"), "{json:#}");
     let out = shop.run.call(shop.args(&["repair", "--yes"]));
@@ -201,7 +203,8 @@ fn an_undo_brings_the_attributes_back() {
             Command::new("attrib").args(what).arg(shop.at(path)).stdout(Stdio::null()).status().unwrap();
         assert!(done.success());
     };
-    set("cache/1/1.bin", &["+h", "+s"]);
+    set("cache/1/1.bin", &["+h"]);
+    set("cache/1/1.bin", &["+s"]);
     set("cache/2/2.bin", &["+r"]);
     set("messages.db", &["+h"]);
     let of =
@@ -222,10 +225,7 @@ fn an_undo_brings_the_attributes_back() {
 fn the_demo_shows_everything() {
     let run = Run::new();
     let out = run.call(["demo"]).expect(Exit::Ok);
-    assert!(
-        out.stdout.contains("undone") || out.stdout.contains("Undone") || out.stdout.contains("same"),
-        "{out}"
-    );
+    assert!(out.stdout.contains("identical to before the repair"), "{out}");
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn loose_files_are_checked_and_salvaged() {
     let out = shop.home.at("out.db");
     let args = [Path::new("salvage"), &db, Path::new("-o"), &out];
     let said = shop.run.call(args);
-    assert!(matches!(said.code, Some(0 | 1)), "{said}");
+    assert!(matches!(said.code, Some(0 | 3)), "{said}");
     let rows: i64 = rusqlite::Connection::open(&out)
         .unwrap()
         .query_row("SELECT count(*) FROM msg", [], |r| r.get(0))
@@ -258,7 +258,8 @@ fn output_is_utf_8_whatever_the_code_page() {
 /// A person's folders with several apps in them, each filled by a real browser.
 #[test]
 fn the_apps_of_a_person_are_found_repaired_and_undone() {
-    let Some(filled) = std::env::var_os("SHOPMEND_BROWSER_HOME").map(PathBuf::from) else {
+    let filled = std::env::var_os("SHOPMEND_BROWSER_HOME").filter(|home| !home.is_empty());
+    let Some(filled) = filled.map(PathBuf::from) else {
         return skipped("windows::the_apps_of_a_person", "SHOPMEND_BROWSER_HOME is not set");
     };
     let home = Tree::new();
@@ -326,4 +327,38 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(&path, &new).unwrap();
         }
     }
+}
+
+/// A console's own signal: Ctrl-Break, since Ctrl-C cannot be sent to one
+/// program alone; both end in the same handler.
+#[test]
+#[ignore = "needs a console of Windows: Wine here has none to send the signal through"]
+#[allow(unsafe_code)]
+fn an_interrupted_run_stops_at_a_safe_point() {
+    use std::os::windows::process::CommandExt as _;
+    use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, GenerateConsoleCtrlEvent};
+    use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
+    let shop = Shop::new();
+    for i in 0..3000 {
+        shop.home.file(format!(".cache/shop/cache/many/{i}.bin"), vec![1; 40_000]);
+    }
+    let shop = shop.aged();
+    let before = shop.home.snapshot();
+    let mut command = shop.run.command(shop.args(&["scan", "--rehash"]));
+    let mut child = command.creation_flags(CREATE_NEW_PROCESS_GROUP).spawn().unwrap();
+    let began = std::time::Instant::now();
+    let code = loop {
+        std::thread::sleep(std::time::Duration::from_millis(250));
+        // SAFETY: two numbers. Before the program listens, the signal ends it by itself.
+        if began.elapsed().as_millis() > 1500
+            && unsafe { GenerateConsoleCtrlEvent(CTRL_BREAK_EVENT, child.id()) } == 0
+        {
+            panic!("no signal could be sent: {}", std::io::Error::last_os_error());
+        }
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+    };
+    assert_eq!(code, Some(i32::from(Exit::Interrupted.code())));
+    before.assert_same(&shop.home.snapshot());
 }

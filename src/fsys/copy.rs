@@ -85,6 +85,16 @@ pub fn write_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)
 }
 
+/// Writes all of `bytes` at the end of a file.
+///
+/// # Errors
+/// The system's error.
+pub fn append_all(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    // Not every system goes there by itself.
+    file.seek(SeekFrom::End(0))?;
+    write_all(file, bytes)
+}
+
 fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut done = 0;
     while let Some(rest) = buffer.get_mut(done..).filter(|r| !r.is_empty()) {

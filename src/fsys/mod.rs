@@ -27,7 +27,7 @@ use unix as sys;
 use windows as sys;
 
 pub use attributes::Attributes;
-pub use copy::{Digest, copy_hashed, hash_file, write_all};
+pub use copy::{Digest, append_all, copy_hashed, hash_file, write_all};
 pub use dir::{Dir, Entry, Kind, Meta};
 #[cfg(test)]
 pub(crate) use fault::{Fault, count as fault_count, with as with_faults};

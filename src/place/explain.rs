@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::fsys::{RelPath, printable, shown};
 use crate::lines::wrap;
 use crate::model::{Class, StoreKind};
-use crate::profile::{Profiles, Rule, RuleMatch, commands::what_is_done};
+use crate::profile::{Profiles, Rule, RuleMatch, commands::what_is_done, prepared};
 
 /// What is known of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -151,11 +151,23 @@ fn why_none(profiles: &Profiles, target: &Target, below: &RelPath) -> String {
 
 fn find<'a>(located: &'a Located, path: &Path) -> Option<(&'a Target, &'a Root, RelPath)> {
     located.targets.iter().find_map(|target| {
-        target.roots.iter().find_map(|root| {
-            let below = RelPath::new(path.strip_prefix(&root.path).ok()?).ok()?;
-            Some((target, root, below))
-        })
+        let fold = target.platform.ignores_case();
+        target.roots.iter().find_map(|root| Some((target, root, below(path, &root.path, fold)?)))
     })
+}
+
+/// What of `path` lies below `root`; with `fold` their cases may differ.
+fn below(path: &Path, root: &Path, fold: bool) -> Option<RelPath> {
+    let mut names = path.components();
+    for above in root.components() {
+        let name = names.next()?;
+        let same =
+            name == above || (fold && prepared(name.as_os_str(), true) == prepared(above.as_os_str(), true));
+        if !same {
+            return None;
+        }
+    }
+    RelPath::new(names.as_path()).ok()
 }
 
 /// Takes `.` and `..` out of an absolute path by its names alone.

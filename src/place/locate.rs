@@ -1,13 +1,13 @@
 //! Profiles and a place brought together: the apps that are there.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 
-use super::resolve::{Found, folders, newest};
+use super::resolve::{Closed, Found, absent, folders, newest};
 use super::{Note, NoteKind, Place, Root, Scope, Target};
 use crate::error::{Error, Kind, Result};
-use crate::fsys::{RelPath, printable};
+use crate::fsys::{RelPath, is_link_refusal, printable};
 use crate::model::Platform;
 use crate::profile::{App, Identify, Install, Profiles};
 
@@ -87,9 +87,15 @@ fn target(app: &Arc<App>, install: &Install, scope: &Scope, notes: &mut Vec<Note
     for (i, root) in install.roots.iter().enumerate() {
         let nth = install.roots.iter().take(i).filter(|r| r.id == root.id).count();
         let mut refused = Vec::new();
+        let mut closed = Closed::default();
         for found in folders(&root.template, scope, fold, &mut refused) {
-            if install.identify.as_ref().is_some_and(|identify| !is_identified(&found, identify)) {
-                continue;
+            match install.identify.as_ref().map(|identify| is_identified(&found, identify)) {
+                None | Some(Ok(true)) => {}
+                Some(Ok(false)) => continue,
+                Some(Err(e)) => {
+                    closed.add(found.path(), e);
+                    continue;
+                }
             }
             let mut id = root.id.clone();
             if nth > 0 {
@@ -106,6 +112,7 @@ fn target(app: &Arc<App>, install: &Install, scope: &Scope, notes: &mut Vec<Note
                 below: found.below,
             });
         }
+        refused.extend(closed.note());
         notes.extend(refused.into_iter().map(|(kind, path, reason)| Note {
             kind,
             app: Some(app.id.clone()),
@@ -129,14 +136,26 @@ fn target(app: &Arc<App>, install: &Install, scope: &Scope, notes: &mut Vec<Note
 }
 
 /// Whether a folder whose name says nothing is the app's, by its property list.
-fn is_identified(found: &Found, identify: &Identify) -> bool {
-    let Ok(rel) = RelPath::new(&identify.file) else { return false };
-    let Ok(file) = found.dir.open_file(&rel) else { return false };
+///
+/// # Errors
+/// When there is a list that cannot be read: then nothing is known.
+fn is_identified(found: &Found, identify: &Identify) -> io::Result<bool> {
+    let rel = RelPath::new(&identify.file).map_err(io::Error::other)?;
+    let file = match found.dir.open_file(&rel) {
+        Ok(file) => file,
+        Err(e) if absent(&e) || e.kind() == io::ErrorKind::InvalidInput || is_link_refusal(&e) => {
+            return Ok(false);
+        }
+        Err(e) => return Err(e),
+    };
     let mut bytes = Vec::new();
-    if file.take(MAX_PLIST + 1).read_to_end(&mut bytes).is_err() || bytes.len() as u64 > MAX_PLIST {
-        return false;
-    }
-    let value = plist::Value::from_reader(std::io::Cursor::new(bytes)).ok();
+    file.take(MAX_PLIST + 1).read_to_end(&mut bytes)?;
+    Ok(bytes.len() as u64 <= MAX_PLIST && names(&bytes, identify))
+}
+
+/// Whether a property list, in any of its forms, has one of the values.
+fn names(list: &[u8], identify: &Identify) -> bool {
+    let value = plist::Value::from_reader(io::Cursor::new(list)).ok();
     let text = value.as_ref().and_then(|v| v.as_dictionary()?.get(&identify.key)?.as_string());
     text.is_some_and(|t| identify.values.iter().any(|v| v == t))
 }

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::privacy::reason;
 use super::resolve::absent;
 use super::{Note, NoteKind};
 use crate::profile::prepared;
@@ -47,7 +48,7 @@ impl Look {
             Ok(_) => return None,
             Err(e) if absent(&e) => {}
             Err(e) => {
-                self.note(NoteKind::Unreadable, &exact, &e.to_string());
+                self.note(NoteKind::Unreadable, &exact, &reason(&exact, &e));
                 return None;
             }
         }
@@ -64,7 +65,7 @@ impl Look {
             Ok(entries) => entries,
             Err(e) if absent(&e) => return Vec::new(),
             Err(e) => {
-                self.note(NoteKind::Unreadable, parent, &e.to_string());
+                self.note(NoteKind::Unreadable, parent, &reason(parent, &e));
                 return Vec::new();
             }
         };
@@ -75,7 +76,7 @@ impl Look {
                 Ok(entry) if entry.file_type().is_ok_and(|t| t.is_dir()) => out.push(entry.path()),
                 Ok(_) => {}
                 Err(e) => {
-                    self.note(NoteKind::Unreadable, parent, &e.to_string());
+                    self.note(NoteKind::Unreadable, parent, &reason(parent, &e));
                     break;
                 }
             }

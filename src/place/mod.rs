@@ -12,6 +12,7 @@ mod image;
 mod local;
 mod locate;
 mod look;
+pub(crate) mod privacy;
 mod resolve;
 mod scope;
 

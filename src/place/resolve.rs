@@ -4,8 +4,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::privacy::reason;
 use super::{BaseFolder, NoteKind, Scope};
 use crate::fsys::{Dir, Kind, RelPath, real_path};
+use crate::model::Platform;
 use crate::profile::{
     Base, NameGlob, Template, name_glob, prepared, protected_below_home, protected_below_top,
 };
@@ -36,7 +38,13 @@ pub(crate) type Refusal = (NoteKind, PathBuf, String);
 pub(crate) fn bases(template: &Template, scope: &Scope) -> Vec<BaseFolder> {
     match template.base() {
         Base::Var(name) => scope.bases.get(name).cloned().unwrap_or_default(),
-        Base::Top => scope.top.iter().map(BaseFolder::given).collect(),
+        Base::Top => {
+            // What is not macOS itself lies on a volume of its own since 10.15,
+            // and shows at the top only as on another file system.
+            let data = scope.top.iter().map(|top| top.join("System/Volumes/Data"));
+            let data = data.filter(|_| scope.platform == Platform::Macos);
+            data.chain(scope.top.clone()).map(BaseFolder::given).collect()
+        }
     }
 }
 
@@ -49,7 +57,7 @@ pub(crate) fn folders(
     notes: &mut Vec<Refusal>,
 ) -> Vec<Found> {
     for base in bases(template, scope) {
-        let mut found = below(template.names(), &base, fold, notes);
+        let mut found = below(template.names(), &template.written(), &base, fold, notes);
         found.retain(|f| match guard(f, template, scope) {
             Ok(()) => true,
             Err(reason) => {
@@ -65,7 +73,13 @@ pub(crate) fn folders(
 }
 
 /// Goes down from a base folder, one name after the other.
-fn below(names: &[NameGlob], base: &BaseFolder, fold: bool, notes: &mut Vec<Refusal>) -> Vec<Found> {
+fn below(
+    names: &[NameGlob],
+    written: &[&str],
+    base: &BaseFolder,
+    fold: bool,
+    notes: &mut Vec<Refusal>,
+) -> Vec<Found> {
     // A base folder that a person named may be reached through links, so its
     // real path is taken once, here.
     // On another device there is nothing of the sort.
@@ -79,7 +93,7 @@ fn below(names: &[NameGlob], base: &BaseFolder, fold: bool, notes: &mut Vec<Refu
         }
         Err(e) if absent(&e) => return Vec::new(),
         Err(e) => {
-            notes.push((NoteKind::Unreadable, base.path.clone(), e.to_string()));
+            notes.push((NoteKind::Unreadable, base.path.clone(), reason(&base.path, &e)));
             return Vec::new();
         }
     };
@@ -87,7 +101,8 @@ fn below(names: &[NameGlob], base: &BaseFolder, fold: bool, notes: &mut Vec<Refu
         Ok(dir) => dir,
         Err(e) if absent(&e) => return Vec::new(),
         Err(e) => {
-            notes.push((NoteKind::Unreadable, real, e.to_string()));
+            let reason = reason(&real, &e);
+            notes.push((NoteKind::Unreadable, real, reason));
             return Vec::new();
         }
     };
@@ -95,7 +110,8 @@ fn below(names: &[NameGlob], base: &BaseFolder, fold: bool, notes: &mut Vec<Refu
     for (depth, name) in names.iter().enumerate() {
         let mut next = Vec::new();
         for parent in now {
-            step(&parent, name, depth, base, fold, notes, &mut next);
+            let written = written.get(depth).copied().unwrap_or_default();
+            step(&parent, name, written, depth, base, fold, notes, &mut next);
         }
         now = next;
         now.truncate(MAX_FOUND);
@@ -107,6 +123,7 @@ fn below(names: &[NameGlob], base: &BaseFolder, fold: bool, notes: &mut Vec<Refu
 fn step(
     parent: &Found,
     name: &NameGlob,
+    written: &str,
     depth: usize,
     base: &BaseFolder,
     fold: bool,
@@ -121,7 +138,11 @@ fn step(
         match parent.dir.stat(&exact) {
             Ok(meta) => candidates.push((exact, meta.kind)),
             Err(e) if absent(&e) => {}
-            Err(e) => notes.push((NoteKind::Unreadable, parent.path().join(exact.as_path()), e.to_string())),
+            Err(e) => {
+                let path = parent.path().join(exact.as_path());
+                let reason = reason(&path, &e);
+                notes.push((NoteKind::Unreadable, path, reason));
+            }
         }
     } else {
         match parent.dir.list() {
@@ -132,7 +153,10 @@ fn step(
                     }
                 }
             }
-            Err(e) => notes.push((NoteKind::Unreadable, parent.path(), e.to_string())),
+            Err(e) => notes.push((NoteKind::Unreadable, parent.path(), reason(&parent.path(), &e))),
+        }
+        if plain.is_some() {
+            only_one(&mut candidates, written, parent, notes);
         }
     }
     if depth == 0
@@ -140,6 +164,7 @@ fn step(
     {
         candidates.retain(|(rel, _)| rel.file_name() == Some(only));
     }
+    let mut closed = Closed::default();
     for (rel, kind) in candidates {
         let path = parent.path().join(rel.as_path());
         match kind {
@@ -160,7 +185,8 @@ fn step(
                     let reason = "it is a mount point, and no root may lie on another file system than its base folder";
                     notes.push((NoteKind::Refused, path, reason.to_owned()));
                 }
-                Err(e) => notes.push((NoteKind::Unreadable, path, e.to_string())),
+                Err(e) if plain.is_none() => closed.add(path, e),
+                Err(e) => notes.push((NoteKind::Unreadable, path.clone(), reason(&path, &e))),
             },
             // A link that only a wildcard found is not what the template names,
             // for example `current` beside a snap's revisions.
@@ -170,6 +196,52 @@ fn step(
             }
             Kind::Link | Kind::File | Kind::Other => {}
         }
+    }
+    notes.extend(closed.note());
+}
+
+/// Of several folders whose names differ only in case, on a disk that tells
+/// case apart, the one whose name is written as in the template; else the first.
+fn only_one(candidates: &mut Vec<(RelPath, Kind)>, written: &str, parent: &Found, notes: &mut Vec<Refusal>) {
+    candidates.retain(|(_, kind)| matches!(kind, Kind::Dir | Kind::Link));
+    let exact = candidates.iter().position(|(rel, _)| rel.to_text() == written);
+    if candidates.len() < 2 {
+        return;
+    }
+    candidates.swap(0, exact.unwrap_or(0));
+    let kept = candidates.first().map(|(rel, _)| rel.to_text()).unwrap_or_default();
+    for (rel, _) in candidates.drain(1..) {
+        let reason =
+            format!("its name differs from `{kept}` beside it only in case, and that one is looked at");
+        notes.push((NoteKind::Refused, parent.path().join(rel.as_path()), reason));
+    }
+}
+
+/// Folders that a wildcard found and that could not be looked into: on macOS
+/// they can be hundreds, so they are told of as one.
+#[derive(Debug, Default)]
+pub(crate) struct Closed {
+    first: Option<(PathBuf, io::Error)>,
+    count: usize,
+}
+
+impl Closed {
+    pub(crate) fn add(&mut self, path: PathBuf, e: io::Error) {
+        self.count += 1;
+        self.first.get_or_insert((path, e));
+    }
+
+    /// On the folder that they lie in; none when there were none.
+    pub(crate) fn note(self) -> Option<Refusal> {
+        let (path, e) = self.first?;
+        let why = reason(&path, &e);
+        if self.count == 1 {
+            return Some((NoteKind::Unreadable, path, why));
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let above = path.parent().map(Path::to_path_buf).unwrap_or(path);
+        let what = format!("{} folders in it could not be looked into, `{name}` for one: {why}", self.count);
+        Some((NoteKind::Unreadable, above, what))
     }
 }
 
@@ -238,7 +310,7 @@ pub(crate) fn newest(programs: &[Template], scope: &Scope, fold: bool) -> Option
     for program in programs {
         let Some((last, folders)) = program.names().split_last() else { continue };
         for base in bases(program, scope) {
-            for parent in below(folders, &base, fold, &mut Vec::new()) {
+            for parent in below(folders, &program.written(), &base, fold, &mut Vec::new()) {
                 let times = if let Some(name) =
                     last.literal().filter(|_| !fold).and_then(|n| RelPath::root().join(n).ok())
                 {
@@ -256,4 +328,30 @@ pub(crate) fn newest(programs: &[Template], scope: &Scope, fold: bool) -> Option
         }
     }
     newest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_closed_folders_are_one_note() {
+        let refused = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let mut closed = Closed::default();
+        assert_eq!(Closed::default().note(), None);
+        closed.add(PathBuf::from("/Users/ann/Library/Containers/a"), refused());
+        closed.add(PathBuf::from("/Users/ann/Library/Containers/b"), refused());
+        let (kind, path, why) = closed.note().unwrap();
+        assert_eq!(
+            (kind, path.as_path()),
+            (NoteKind::Unreadable, Path::new("/Users/ann/Library/Containers"))
+        );
+        assert!(
+            why.starts_with("2 folders in it could not be looked into, `a` for one: permission denied"),
+            "{why}"
+        );
+        let mut closed = Closed::default();
+        closed.add(PathBuf::from("/c/a"), refused());
+        assert_eq!(closed.note().unwrap().1, Path::new("/c/a"));
+    }
 }

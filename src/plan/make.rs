@@ -85,6 +85,11 @@ impl Maker<'_> {
         &self.target.target.roots[self.store.root].path
     }
 
+    /// Whether names there are compared without case.
+    fn fold(&self) -> bool {
+        self.target.target.platform.ignores_case()
+    }
+
     fn skip(&mut self, reason: impl Into<String>) {
         self.leave_out(reason.into(), false);
     }
@@ -135,7 +140,7 @@ impl Maker<'_> {
             self.skip(format!("damaged, but the rule {} does not allow a repair: {}", rule.id, rule.reason));
             return None;
         }
-        if let Some(pattern) = self.choice.keep.covers(self.root(), &self.store.path) {
+        if let Some(pattern) = self.choice.keep.covers(self.root(), &self.store.path, self.fold()) {
             let reason = format!("kept by {pattern:?}");
             self.leave_out(reason, true);
             return None;
@@ -174,7 +179,7 @@ impl Maker<'_> {
                 refused.get_or_insert(reason);
                 continue;
             }
-            if its.clone().any(|f| self.choice.keep.covers(self.root(), &f.path).is_some()) {
+            if its.clone().any(|f| self.choice.keep.covers(self.root(), &f.path, self.fold()).is_some()) {
                 kept_back += 1;
                 continue;
             }

@@ -7,8 +7,9 @@
 //! cannot be seen.
 
 mod ending;
+mod lsof;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,7 @@ impl Processes {
         let what = ProcessRefreshKind::nothing().with_exe(UpdateKind::Always).without_tasks();
         system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
         let own = std::process::id();
+        let mut told = if cfg!(target_os = "macos") { lsof::open_files() } else { HashMap::new() };
         let list = system
             .processes()
             .iter()
@@ -64,7 +66,7 @@ impl Processes {
                 pid: pid.as_u32(),
                 name: p.name().to_string_lossy().into_owned(),
                 exe: p.exe().map(Path::to_path_buf),
-                open: open_files(pid.as_u32()),
+                open: told.remove(&pid.as_u32()).or_else(|| open_files(pid.as_u32())),
             })
             .collect();
         Ok(Self { list })

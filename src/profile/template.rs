@@ -320,6 +320,11 @@ impl Template {
     pub(crate) fn names(&self) -> &[NameGlob] {
         &self.names
     }
+
+    /// The same as they are written, in their own case.
+    pub(crate) fn written(&self) -> Vec<&str> {
+        self.text.split('/').skip(1).collect()
+    }
 }
 
 impl std::fmt::Display for Template {

@@ -229,7 +229,12 @@ fn store(scanned: &ScannedTarget, store: &Store) -> StoreDoc {
         kind: store.kind,
         class: store.class,
         site: scanned.target.app.shop_site(&store.path),
-        path: if rel.is_empty() { base } else { format!("{base}/{rel}") },
+        path: match rel.as_str() {
+            "" => base,
+            // A drive's or a share's path, whose names hold no `/`.
+            rel if cfg!(windows) && !base.starts_with('/') => format!("{base}\\{}", rel.replace('/', "\\")),
+            rel => format!("{base}/{rel}"),
+        },
         short: format!("{}:{}", root.id, store.path),
         verdict: store.verdict,
         bytes: store.bytes(),

@@ -8,6 +8,7 @@ use super::{Document, Phase, StoreDoc, TargetDoc, count, size};
 use crate::fsys::printable;
 use crate::lines::wrap;
 use crate::model::{Finding, Remedy, Severity, Verdict};
+use crate::place::adb::DeviceReport;
 use crate::plan::{Action, Op};
 use crate::repair::{Done, Outcome};
 
@@ -109,14 +110,12 @@ fn one_target(out: &mut String, target: &TargetDoc, style: Style) {
 fn one_store(out: &mut String, store: &StoreDoc, style: Style) {
     let kind = store.kind.as_str();
     let head = format!("{:<15} {:>10}  ", kind, size(store.bytes));
-    let _ = writeln!(
-        out,
-        "  {} {}{}{}",
-        style.dim(&store.id),
-        style.verdict(store.verdict),
-        head,
-        printable(&store.short)
-    );
+    let path = printable(&store.short);
+    // On a line of its own where it would not fit.
+    let fits = 2 + 8 + 1 + 10 + head.len() + path.chars().count() <= 80;
+    let path = if fits { path } else { format!("\n           {path}") };
+    let line = format!("{}{head}{path}", style.verdict(store.verdict));
+    let _ = writeln!(out, "  {} {line}", style.dim(&store.id));
     if let Some(site) = &store.site {
         wrap(out, "           ", &format!("stored by the shop's page {}", printable(site)));
     }
@@ -215,16 +214,12 @@ fn summary(out: &mut String, document: &Document, style: Style) {
         let _ = writeln!(out, "{} of stale cache", size(summary.stale_bytes));
     }
     if document.command == Phase::Scan && summary.exit == 1 {
-        let next = match &document.image {
-            None => "shopmend repair --dry-run".to_owned(),
-            Some(dir) => {
-                format!(
-                    "shopmend repair --dry-run --image {} --platform {}",
-                    printable(dir),
-                    document.platform
-                )
-            }
+        let place = match (&document.image, &document.device) {
+            (Some(dir), _) => format!(" --image {} --platform {}", printable(dir), document.platform),
+            (None, Some(device)) => device.named(),
+            (None, None) => String::new(),
         };
+        let next = format!("shopmend repair --dry-run{place}");
         let _ = writeln!(out, "See what would be done:\n  {}", style.bold(&next));
     }
 }
@@ -259,7 +254,7 @@ pub fn plan(actions: &[Action], style: Style) -> String {
 
 /// What a repair, an undo or a backup came to.
 #[must_use]
-pub fn outcome(outcome: &Outcome, style: Style) -> String {
+pub fn outcome(outcome: &Outcome, device: Option<&DeviceReport>, style: Style) -> String {
     let mut out = String::new();
     for action in &outcome.actions {
         let (word, color) = match action.done {
@@ -275,7 +270,10 @@ pub fn outcome(outcome: &Outcome, style: Style) -> String {
         }
         let word = style.paint(color.on_default(), &format!("{word:<12}"));
         let what = format!("{}, {}", count(action.files, "file"), size(action.bytes));
-        let _ = writeln!(out, "  {word} {:<14} {} ({what})", action.op, action.path);
+        let (plain, what) = (format!("{:<14}", action.op), format!("{} ({what})", action.path));
+        let mut line = String::new();
+        wrap(&mut line, &" ".repeat(2 + 12 + 1 + plain.len() + 1), &what);
+        let _ = write!(out, "  {word} {plain} {}", line.trim_start());
         for line in action.reason.iter().chain(&action.notes) {
             wrap(&mut out, "               ", &printable(line));
         }
@@ -325,9 +323,11 @@ pub fn outcome(outcome: &Outcome, style: Style) -> String {
     }
     let changed = outcome.actions.iter().any(|a| a.done == Done::Done && a.files > 0);
     let undoable = outcome.kind == "repair" && changed && outcome.bytes_freed == 0;
-    let next =
-        if undoable { format!(" (shopmend undo {} takes it back)", outcome.run) } else { String::new() };
-    let _ = writeln!(out, "{} {}{next}", if outcome.kind == "undo" { "Undo" } else { "Run" }, outcome.run);
+    let _ = writeln!(out, "{} {}", if outcome.kind == "undo" { "Undo" } else { "Run" }, outcome.run);
+    if undoable {
+        let place = device.map(DeviceReport::named).unwrap_or_default();
+        let _ = writeln!(out, "Take it back:\n  shopmend undo {}{place}", outcome.run);
+    }
     out
 }
 

@@ -87,8 +87,8 @@ impl Record {
             of.iter().map(|(what, n)| format!("{n} {what}")).collect::<Vec<_>>().join(", ")
         };
         let mut parts = vec![self.meaning.clone()];
-        parts.extend(Some(tally(&self.verdicts)).filter(|t| !t.is_empty()));
-        parts.extend(Some(tally(&self.actions)).filter(|t| !t.is_empty()));
+        parts.extend(Some(tally(&self.verdicts)).filter(|t| !t.is_empty()).map(|t| format!("found {t}")));
+        parts.extend(Some(tally(&self.actions)).filter(|t| !t.is_empty()).map(|t| format!("actions: {t}")));
         parts.extend(self.problem.clone());
         parts.join("; ")
     }

@@ -70,34 +70,43 @@ pub(super) fn devices(session: &Session, format: &str, root: bool) -> Result<Exi
     if format == "json" {
         session.console.print(&format!("{:#}\n", json!({ "schema": 1, "devices": lines })))?;
     } else {
-        let mut out = String::new();
-        for line in &lines {
-            let adb = &line.adb;
-            let facts = line.device.as_ref();
-            let model = facts.map(|f| f.model.as_str()).or(adb.model.as_deref()).unwrap_or_default();
-            let android = facts.map(|f| format!("Android {} (API {})", f.release, f.sdk)).unwrap_or_default();
-            let tier = match (line.tier, facts) {
-                (Some("shell" | "run-as"), Some(f)) if f.has_su && !root => {
-                    format!("{}; has su, --root may reach more", line.tier.unwrap_or_default())
-                }
-                (tier, _) => tier.unwrap_or_default().to_owned(),
-            };
-            let text = format!("{:<24} {:<14} {model:<16} {android:<22} {tier}", adb.serial, adb.state);
-            let _ = writeln!(out, "{}", text.trim_end());
-            for hint in &line.hints {
-                wrap(&mut out, "    ", hint);
-            }
-            if let Some(problem) = &line.problem {
-                wrap(&mut out, "    ", problem);
-            }
-        }
-        session.console.print(&out)?;
+        session.console.print(&text(&lines, root))?;
     }
     if lines.iter().any(|l| l.tier.is_some()) {
         return Ok(Exit::Ok);
     }
     let what = if found.is_empty() { "no device is attached" } else { "no attached device is ready" };
     Err(Error::new(Kind::Device, what).hint("unlock the device and allow USB debugging for this computer"))
+}
+
+/// A line for each device, and below it what else is to be known.
+fn text(lines: &[Line], root: bool) -> String {
+    let cells = |line: &Line| {
+        let (adb, facts) = (&line.adb, line.device.as_ref());
+        let model = facts.map(|f| f.model.clone()).or(adb.model.clone()).unwrap_or_default();
+        let android = facts.map(|f| format!("Android {}", f.release)).unwrap_or_default();
+        [adb.serial.clone(), adb.state.clone(), model, android, line.tier.unwrap_or_default().to_owned()]
+    };
+    let rows: Vec<[String; 5]> = lines.iter().map(cells).collect();
+    let width = |n: usize| rows.iter().filter_map(|r| r.get(n)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let mut out = String::new();
+    for (line, row) in lines.iter().zip(&rows) {
+        let padded = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let _ = writeln!(out, "{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+        if let Some(facts) = &line.device {
+            if facts.serial != line.adb.serial {
+                wrap(&mut out, "    ", &format!("its own number: {}", facts.serial));
+            }
+            if facts.has_su && !root && line.tier != Some("root") {
+                wrap(&mut out, "    ", "it has su: --root may reach more");
+            }
+        }
+        for more in line.hints.iter().chain(&line.problem) {
+            wrap(&mut out, "    ", more);
+        }
+    }
+    out
 }
 
 fn look(server: &Server, wanted: &Wanted, adb: &Attached) -> Line {

@@ -266,7 +266,11 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
         repair::BackupOptions { platform: found.platform, live: found.live, allow_root: wanted.allow_root };
     let outcome = repair::backup(&stores, &state, &options, &down(job.device), &session.control)?;
     session.quiet_bars();
-    session.console.print(&report::outcome(&outcome, session.console.style))?;
+    session.console.print(&report::outcome(
+        &outcome,
+        job.device.map(DevicePlace::report),
+        session.console.style,
+    ))?;
     Ok(ended(outcome.exit(), job.device))
 }
 
@@ -408,7 +412,7 @@ impl<'a> Job<'a> {
             exit = Exit::Skipped;
         }
         if self.talks() {
-            console.print(&report::outcome(&outcome, console.style))?;
+            console.print(&report::outcome(&outcome, self.device.map(DevicePlace::report), console.style))?;
         }
         let run = outcome.run.clone();
         let mut document = found.document(Phase::Repair, exit).with_plan(&plan, &skipped);

@@ -27,7 +27,7 @@ pub(super) fn print(session: &Session, wanted: &cli::SchedulePrint) -> Result<Ex
         },
         at: wanted.at,
     };
-    let files = files(&job, scheduler);
+    let files = files(&job, scheduler)?;
     let Some(folder) = &wanted.to else {
         // One file can be piped on as it is; of several each is told apart.
         for (name, text) in &files {

@@ -39,7 +39,7 @@ pub(super) fn undo(
     let state = session.in_order(vault::StateDir::open(&state)?, &down)?;
     let outcome = repair::undo(&state, run.as_ref(), &options, &down, &session.control)?;
     session.quiet_bars();
-    session.console.print(&report::outcome(&outcome, session.console.style))?;
+    session.console.print(&report::outcome(&outcome, None, session.console.style))?;
     Ok(inspect::ended(outcome.exit(), Some(&place)))
 }
 
@@ -52,7 +52,7 @@ pub(super) fn undo_run(
 ) -> Result<Exit> {
     let outcome = repair::undo(state, run, options, &inspect::still_down, &session.control)?;
     session.quiet_bars();
-    session.console.print(&report::outcome(&outcome, session.console.style))?;
+    session.console.print(&report::outcome(&outcome, None, session.console.style))?;
     Ok(outcome.exit())
 }
 
@@ -106,7 +106,7 @@ fn restore(
     let state = session.in_order(state, &down)?;
     let outcome = repair::restore(&state, run, options, &down, &session.control)?;
     session.quiet_bars();
-    session.console.print(&report::outcome(&outcome, session.console.style))?;
+    session.console.print(&report::outcome(&outcome, None, session.console.style))?;
     Ok(inspect::ended(outcome.exit(), place.as_ref()))
 }
 

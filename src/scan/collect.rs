@@ -8,7 +8,7 @@ use super::{FileRecord, Store};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Brief, Dir, Kind, Listings, Meta, Named, RelPath, Walked};
 use crate::model::{Class, Finding, Remedy, SQLITE_SIDECARS, Severity, StoreKind, Verdict};
-use crate::place::{Root, Target};
+use crate::place::{Root, Target, privacy};
 use crate::profile::{Position, Rule};
 use crate::sqlite::format::MAGIC;
 use crate::store::{Coverage, Subject, registry};
@@ -362,6 +362,7 @@ impl Gather<'_> {
     /// lies below it, unreadable: nothing is concluded from what is missing.
     fn unreadable(&mut self, path: &RelPath, source: &std::io::Error, notes: &mut Vec<String>) {
         let mut told = false;
+        let source = privacy::reason(&self.dir.path().join(path.as_path()), source);
         for store in &mut self.stores {
             if path.starts_with(&store.path) || store.path.starts_with(path) {
                 let message = format!("{path} could not be read: {source}");

@@ -255,7 +255,8 @@ impl Scanner<'_> {
                     out.stores.extend(stores);
                 }
                 Err(e) => {
-                    out.notes.push(format!("{} could not be opened: {e}", crate::fsys::shown(&root.path)));
+                    let why = crate::place::privacy::reason(&root.path, &e);
+                    out.notes.push(format!("{} could not be opened: {why}", crate::fsys::shown(&root.path)));
                 }
             }
         }

@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use super::record::Record;
-use crate::fsys::{Dir, RelPath, sync_file, write_all};
+use crate::fsys::{Dir, RelPath, append_all, sync_file, write_all};
 
 const FIRST_LINE: &[u8] = b"shopmend journal 1\n";
 /// Larger records are never written: long lists are cut into several.
@@ -120,7 +120,7 @@ impl Journal {
         for record in records {
             chain = frame(record, chain, &mut bytes)?;
         }
-        write_all(&mut self.file, &bytes)?;
+        append_all(&mut self.file, &bytes)?;
         sync_file(&self.file)?;
         self.chain = chain;
         self.broken = false;

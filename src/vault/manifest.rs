@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::objects::object_path;
 use super::state::rel;
 use super::{Base, Before, Copied, Run, RunId, Stage, StateDir, Unit, UnitState};
-use crate::fsys::{Attributes, Dir, RelPath, path_text, path_to_text, sync_file, write_all};
+use crate::fsys::{Attributes, Dir, RelPath, append_all, path_text, path_to_text, sync_file, write_all};
 use crate::model::{Class, StoreKind};
 use crate::plan::Item;
 
@@ -238,7 +238,7 @@ pub fn append_restore_text(state: &StateDir, dir: &Dir, run: &Run, unit: &UnitSt
         Err(e) => return Err(e),
     };
     section(state, run, unit, &mut text);
-    write_all(&mut file, text.as_bytes())?;
+    append_all(&mut file, text.as_bytes())?;
     sync_file(&file)?;
     dir.sync()
 }

@@ -431,6 +431,8 @@ mod tests {
         let some = |name: &str| (name == "HOME").then(|| OsString::from("/home/ann"));
         let path = StateDir::default_path(Platform::Linux, &some).unwrap();
         assert_eq!(path, Path::new("/home/ann/.local/state/shopmend"));
+        let path = StateDir::default_path(Platform::Macos, &some).unwrap();
+        assert_eq!(path, Path::new("/home/ann/Library/Application Support/shopmend"));
         let empty = |_: &str| Some(OsString::new());
         assert!(StateDir::default_path(Platform::Linux, &empty).is_err());
     }

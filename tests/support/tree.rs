@@ -99,8 +99,9 @@ impl Tree {
     /// nanosecond part, so that a lost time shows.
     pub fn age(&self) -> &Self {
         let mut all = Vec::new();
-        walk(&self.root, &mut |path, _| all.push(path.to_path_buf()));
-        all.push(self.root.clone());
+        let root = sys::exact(&self.root);
+        walk(&root, &mut |path, _| all.push(path.to_path_buf()));
+        all.push(root);
         all.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
         for (i, path) in all.iter().enumerate() {
             if !path.symlink_metadata().unwrap().is_symlink() {
@@ -154,6 +155,7 @@ impl Snapshot {
     /// Looks at `root` and everything below it, no link followed. Reading
     /// changes no modification time.
     pub fn of(root: &Path) -> Self {
+        let root = &sys::exact(root);
         let mut nodes = BTreeMap::new();
         let mut first: BTreeMap<(u64, u64), PathBuf> = BTreeMap::new();
         let mut add = |path: &Path, meta: &fs::Metadata| {

@@ -248,13 +248,11 @@ pub(super) fn create_file(dir: &Handle, name: &OsStr, _mode: u32) -> io::Result<
     Ok(File::from(nt::open(Some(dir.as_handle()), &wide(name), ask)?))
 }
 
-/// Opens a file for reading and for writing at its end.
+/// Opens a file for reading and for writing at its end, to which the writer has
+/// to go: a right to append alone would not allow to cut the file.
 pub(super) fn append_file(dir: &Handle, name: &OsStr) -> io::Result<File> {
-    use std::io::Seek as _;
     let ask = ask(fs::FILE_GENERIC_READ | fs::FILE_GENERIC_WRITE, FILE_NON_DIRECTORY_FILE);
-    let mut file = File::from(changing(dir, name, || nt::open(Some(dir.as_handle()), &wide(name), ask))?);
-    file.seek(io::SeekFrom::End(0))?;
-    Ok(file)
+    Ok(File::from(changing(dir, name, || nt::open(Some(dir.as_handle()), &wide(name), ask))?))
 }
 
 /// Makes a new folder.

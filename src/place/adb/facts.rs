@@ -57,8 +57,12 @@ impl Facts {
 /// all but the first user.
 pub(crate) fn other_users(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
-    let names = text.lines().take(1000).filter_map(|l| l.trim().strip_prefix("UserInfo{")?.split('}').next());
-    names.filter(|n| !n.starts_with("0:")).map(printable).collect()
+    let users = text.lines().take(1000).filter_map(|l| l.trim().strip_prefix("UserInfo{")?.split('}').next());
+    let shown = |user: &str| match user.split(':').collect::<Vec<_>>().as_slice() {
+        [id, name, ..] => format!("{id} ({name})"),
+        _ => user.to_owned(),
+    };
+    users.filter(|u| !u.starts_with("0:")).map(|u| printable(&shown(u))).collect()
 }
 
 /// A serial number as the name of a folder and of a place: other characters
@@ -173,7 +177,7 @@ mod tests {
         let facts = Facts::parse(text);
         assert_eq!((facts.serial.as_str(), facts.sdk, facts.has_su), ("R58____N", 33, true));
         let users = b"Users:\n\tUserInfo{0:Owner:c13} running\n\tUserInfo{10:Work profile:1030}\n";
-        assert_eq!(other_users(users), ["10:Work profile:1030"]);
+        assert_eq!(other_users(users), ["10 (Work profile)"]);
         assert!(
             is_about(b"  Package [com.x] (1):", "com.x")
                 && !is_about(b"Unable to find package: com.x", "com.x")

@@ -1,7 +1,9 @@
 //! What `find … -exec stat -c … {} +` prints on a device.
 //!
-//! Each record begins with a mark that was drawn at random for this one
-//! command, so that no name, whatever its bytes, can look like one.
+//! Each record begins with `//`, which no path has in it: names hold no `/`, so
+//! none, whatever its bytes, can look like the beginning of a record. toybox
+//! writes each sign of a format by itself, so a long mark would take longer
+//! than all the rest.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -9,10 +11,14 @@ use std::path::{Component, Path, PathBuf};
 use super::bytes::{bytes, name};
 use crate::fsys::{Kind, MAX_DEPTH, Meta};
 
-/// What follows the mark, for toybox's `stat -c`: device, inode, mode in hex,
-/// links, user, group, blocks, bytes in a block, size, then access,
-/// modification and change time between bars, then the path.
-pub const FORMAT: &str = "%d %i %f %h %u %g %b %B %s|%x|%y|%z|%n";
+/// For toybox's `stat -c`: the mark, then device, inode, mode in hex, links,
+/// user, group, blocks and size, then access, modification and change time, then
+/// the path.
+pub const FORMAT: &str = "//%d %i %f %h %u %g %b %s %x%y%z%n";
+/// What each record begins with.
+pub(crate) const MARK: &[u8] = b"//";
+/// toybox counts blocks of this size.
+const BLOCK: u64 = 512;
 /// More entries than any app has.
 const MAX_ENTRIES: usize = 3_000_000;
 /// No file system takes longer paths.
@@ -26,27 +32,26 @@ const ELSEWHERE: u64 = 1 << 63;
 /// `InvalidData` for what no honest device prints: a path elsewhere, with
 /// `..` in it or longer than any, a record that is cut short, numbers that
 /// are none.
-pub fn parse(text: &[u8], mark: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
+pub fn parse(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
+    let roots: Vec<_> = roots.iter().map(|root| bytes(*root)).collect();
+    let finder = memchr::memmem::Finder::new(MARK);
     let mut out = Vec::new();
     let mut rest = text;
-    if mark.is_empty() {
-        return Err(lie("it is no listing"));
-    }
-    let finder = memchr::memmem::Finder::new(mark);
-    let Some(first) = finder.find(rest) else {
-        return if rest.is_empty() { Ok(out) } else { Err(lie("it is no listing")) };
-    };
-    if first != 0 {
-        return Err(lie("it is no listing"));
-    }
+    // Most lie below the same root as the one before.
+    let mut last = 0;
     while !rest.is_empty() {
-        let body = rest.get(mark.len()..).unwrap_or_default();
+        let body = rest.strip_prefix(MARK).ok_or_else(|| lie("it is no listing"))?;
         let end = finder.find(body).unwrap_or(body.len());
         let (record, next) = body.split_at_checked(end).unwrap_or((body, &[]));
         let record = record.strip_suffix(b"\n").ok_or_else(|| lie("a record is cut short"))?;
-        let (path, meta) = one(record)?;
-        if !roots.iter().any(|root| is_plain_below(&path, root)) {
-            return Err(lie("it names a path outside of what was asked for"));
+        let (on_device, meta) = one(record)?;
+        if !roots.get(last).is_some_and(|root| is_below(on_device, root)) {
+            let found = roots.iter().position(|root| is_below(on_device, root));
+            last = found.ok_or_else(|| lie("it names a path outside of what was asked for"))?;
+        }
+        let path = PathBuf::from(name(on_device));
+        if !is_plain(&path) {
+            return Err(lie("it names a path that cannot be"));
         }
         out.push((path, meta));
         if out.len() > MAX_ENTRIES {
@@ -64,43 +69,57 @@ fn lie(what: &str) -> io::Error {
 /// Whether a path is absolute, of plain names only, not too long or deep, and
 /// `root` or below it.
 pub(crate) fn is_plain_below(path: &Path, root: &Path) -> bool {
-    let bytes = bytes(path);
-    let plain = bytes.len() <= MAX_PATH
-        && bytes.first() == Some(&b'/')
-        && bytes
-            .split(|&b| b == b'/')
-            .skip(1)
-            .all(|n| !n.is_empty() && n != b"." && n != b".." && n.len() <= 255)
-        && !bytes.contains(&0);
-    let Ok(below) = path.strip_prefix(root) else { return false };
-    plain
-        && below.components().count() <= MAX_DEPTH
-        && below.components().all(|c| matches!(c, Component::Normal(_)))
+    is_plain(path) && is_below(&bytes(path), &bytes(root))
 }
 
-fn one(record: &[u8]) -> io::Result<(PathBuf, Meta)> {
+/// Whether a path is absolute, of plain names only and not too long.
+fn is_plain(path: &Path) -> bool {
+    let on_device = bytes(path);
+    let plain_name = |n: &[u8]| !n.is_empty() && n != b"." && n != b".." && n.len() <= 255;
+    on_device.len() <= MAX_PATH
+        && on_device.first() == Some(&b'/')
+        && on_device.split(|&b| b == b'/').skip(1).all(plain_name)
+        && memchr::memchr(0, &on_device).is_none()
+        && (cfg!(unix) || path.components().skip(1).all(|c| matches!(c, Component::Normal(_))))
+}
+
+/// Whether a plain path is `root` or lies below it, not too deep.
+fn is_below(path: &[u8], root: &[u8]) -> bool {
+    let Some(rest) = path.strip_prefix(root) else { return false };
+    (rest.is_empty() || root == b"/" || rest.first() == Some(&b'/'))
+        && memchr::memchr_iter(b'/', rest).count() <= MAX_DEPTH
+}
+
+fn one(record: &[u8]) -> io::Result<(&[u8], Meta)> {
     let bad = || lie("a record is malformed");
-    let mut parts = record.splitn(5, |&b| b == b'|');
-    let mut part = || parts.next().ok_or_else(bad);
-    let (numbers, atime, mtime, ctime, path) = (part()?, part()?, part()?, part()?, part()?);
-    let numbers = std::str::from_utf8(numbers).map_err(|_| bad())?;
-    let words: Vec<&str> = numbers.split_ascii_whitespace().collect();
-    let [dev, ino, mode, links, uid, gid, blocks, block, size] = words.as_slice() else { return Err(bad()) };
-    let number = |w: &str| w.parse::<u64>().map_err(|_| bad());
-    let mode = u32::from_str_radix(mode, 16).map_err(|_| bad())?;
+    let mut words = record.splitn(9, |&b| b == b' ');
+    let mut word = || words.next().ok_or_else(bad);
+    let (dev, ino, mode, links) = (word()?, word()?, word()?, word()?);
+    let (uid, gid, blocks, size, mut rest) = (word()?, word()?, word()?, word()?, word()?);
+    let text = |w| std::str::from_utf8(w).map_err(|_| bad());
+    let number = |w| text(w)?.parse::<u64>().map_err(|_| bad());
+    let id = |w| text(w)?.parse::<u32>().map_err(|_| bad());
+    let mode = u32::from_str_radix(text(mode)?, 16).map_err(|_| bad())?;
     let kind = match mode & 0o170_000 {
         0o100_000 => Kind::File,
         0o040_000 => Kind::Dir,
         0o120_000 => Kind::Link,
         _ => Kind::Other,
     };
-    let id = |w: &str| w.parse::<u32>().map_err(|_| bad());
+    // Each ends with its zone, which is five signs long.
+    let mut next_time = || -> io::Result<i128> {
+        let zone = memchr::memchr_iter(b' ', rest).nth(1).ok_or_else(bad)?;
+        let (this, after) = rest.split_at_checked(zone + 6).ok_or_else(bad)?;
+        rest = after;
+        time(this).ok_or_else(bad)
+    };
+    let (atime_ns, mtime_ns, ctime_ns) = (next_time()?, next_time()?, next_time()?);
     let meta = Meta {
         kind,
         size: number(size)?,
-        mtime_ns: time(mtime).ok_or_else(bad)?,
-        atime_ns: time(atime).ok_or_else(bad)?,
-        ctime_ns: time(ctime).ok_or_else(bad)?,
+        mtime_ns,
+        atime_ns,
+        ctime_ns,
         dev: number(dev)? | ELSEWHERE,
         ino: number(ino)?,
         mode: mode & 0o7777,
@@ -108,9 +127,9 @@ fn one(record: &[u8]) -> io::Result<(PathBuf, Meta)> {
         uid: id(uid)?,
         gid: id(gid)?,
         links: number(links)?,
-        allocated: number(blocks)?.saturating_mul(number(block)?),
+        allocated: number(blocks)?.saturating_mul(BLOCK),
     };
-    Ok((PathBuf::from(name(path)), meta))
+    Ok((rest, meta))
 }
 
 /// `2026-11-22 07:18:55.123456789 +0000` in nanoseconds since 1970.
@@ -146,17 +165,16 @@ mod tests {
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStrExt as _;
 
-    const MARK: &[u8] = b"@4711@";
-    const GOOD: &str = "64513 77 81a4 1 10123 20123 8 512 1234|2026-11-22 07:18:55.123456789 +0000|2026-11-22 08:18:55.5 +0100|1969-12-31 23:59:59.0 +0000|";
+    const GOOD: &str = "//64513 77 81a4 1 10123 20123 8 1234 2026-11-22 07:18:55.123456789 +00002026-11-22 08:18:55.5 +01001969-12-31 23:59:59.0 +0000";
 
     fn listing(paths: &[&[u8]]) -> Vec<u8> {
-        paths.iter().flat_map(|p| [MARK, GOOD.as_bytes(), p, b"\n"].concat()).collect()
+        paths.iter().flat_map(|p| [GOOD.as_bytes(), p, b"\n"].concat()).collect()
     }
 
     #[test]
     fn names_of_any_bytes_come_through() {
         let odd: &[u8] = b"/data/x/a\nb|c \xff'";
-        let found = parse(&listing(&[b"/data/x", odd]), MARK, &[Path::new("/data/x")]).unwrap();
+        let found = parse(&listing(&[b"/data/x", odd]), &[Path::new("/data/x")]).unwrap();
         assert_eq!(found[1].0.as_os_str().as_bytes(), odd);
         let meta = found[1].1;
         assert_eq!((meta.kind, meta.mode, meta.size, meta.allocated), (Kind::File, 0o644, 1234, 4096));
@@ -181,21 +199,23 @@ mod tests {
             b"../y",
             b"/data/xy",
             b"/data/x//y",
+            b"/data/x/",
+            b"",
             &long,
             &deep,
         ] {
-            assert!(parse(&listing(&[b"/data/x", bad]), MARK, &[Path::new("/data/x")]).is_err(), "{bad:?}");
+            assert!(parse(&listing(&[b"/data/x", bad]), &[Path::new("/data/x")]).is_err(), "{bad:?}");
         }
-        assert!(parse(b"hello", MARK, &[Path::new("/")]).is_err());
+        assert!(parse(b"hello", &[Path::new("/")]).is_err());
         let cut = listing(&[b"/data/x/file"]);
-        assert!(parse(&cut[..cut.len() - 1], MARK, &[Path::new("/data/x")]).is_err());
+        assert!(parse(&cut[..cut.len() - 1], &[Path::new("/data/x")]).is_err());
     }
 
     proptest! {
         #[test]
         fn any_bytes_end_in_a_result(bytes in prop::collection::vec(any::<u8>(), 0..200), glue in any::<bool>()) {
-            let text = if glue { [MARK, GOOD.as_bytes(), &bytes, b"\n"].concat() } else { bytes };
-            if let Ok(all) = parse(&text, MARK, &[Path::new("/data")]) {
+            let text = if glue { [GOOD.as_bytes(), &bytes, b"\n"].concat() } else { bytes };
+            if let Ok(all) = parse(&text, &[Path::new("/data")]) {
                 prop_assert!(all.iter().all(|(p, _)| p.starts_with("/data")));
             }
             let _ = time(&text);

@@ -89,7 +89,7 @@ pub(super) fn ask(server: &Server, serial: &str, wanted: &Wanted) -> io::Result<
 
 /// Defines `who`; sets `u` to adb's own user and `s` to the apps' folder in the
 /// shared storage.
-const WHO: &str = "export LC_ALL=C; u=$(id -u); s=$(cd -P /sdcard/Android/data 2>/dev/null && pwd -P); \
+const WHO: &str = "export LC_ALL=C; u=${EUID:-$(id -u)}; s=$(cd -P /sdcard/Android/data 2>/dev/null && pwd -P); \
     who() { for k in ro.serialno ro.product.model ro.build.version.release ro.build.version.sdk; do \
     print -r -- \"$k=$(getprop $k)\"; done; print -r -- \"zone=$(date +%z)\"; print -r -- \"uid=$u\"; \
     command -v su >/dev/null 2>&1 && print su=yes; [ -z \"$s\" ] || print -r -- \"shared=$s\"; }; ";
@@ -217,7 +217,7 @@ mod tests {
             ),
         ];
         let found = read(&all).unwrap();
-        assert_eq!(found.facts.other_users, ["10:Work:1030"]);
+        assert_eq!(found.facts.other_users, ["10 (Work)"]);
         assert_eq!(found.apps.keys().collect::<Vec<_>>(), ["com.a", "com.c"]);
         assert_eq!(found.run_as.iter().collect::<Vec<_>>(), ["com.a"]);
         assert_eq!(found.shared, Shared { list: true, there: true, read: true, write: false });

@@ -33,6 +33,13 @@ pub struct DeviceReport {
 }
 
 impl DeviceReport {
+    /// How the next command names it, with the blank before it.
+    #[must_use]
+    pub fn named(&self) -> String {
+        let root = if self.tier == Tier::Root { " --root" } else { "" };
+        format!(" --device {}{root}", self.adb_serial)
+    }
+
     pub(super) fn of(device: &Device) -> Self {
         let answers = &device.answers;
         let tier = device.tier();

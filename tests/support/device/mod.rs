@@ -35,6 +35,11 @@ impl AdbServer {
         this
     }
 
+    /// Where it listens on this machine.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Runs the real `adb` on this server.
     pub fn adb(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()

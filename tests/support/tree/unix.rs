@@ -14,6 +14,11 @@ pub(super) fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap()
 }
 
+/// A path that is taken as it is written.
+pub(super) fn exact(path: &Path) -> PathBuf {
+    path.to_path_buf()
+}
+
 pub(super) fn name(bytes: &[u8]) -> OsString {
     OsStr::from_bytes(bytes).to_owned()
 }

@@ -21,6 +21,12 @@ pub(super) fn real(path: &Path) -> PathBuf {
     PathBuf::from(path.strip_prefix(r"\\?\").unwrap_or(&path))
 }
 
+/// A path that is taken as it is written.
+pub(super) fn exact(path: &Path) -> PathBuf {
+    let path = path.display().to_string().replace('/', r"\");
+    if path.starts_with(r"\\?\") { path.into() } else { format!(r"\\?\{path}").into() }
+}
+
 pub(super) fn name(bytes: &[u8]) -> OsString {
     String::from_utf8_lossy(bytes).replace(|c: char| c.is_control() || "<>\"|?*:\\/".contains(c), "_").into()
 }

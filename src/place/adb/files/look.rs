@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::bytes::bytes;
 use super::super::facts;
-use super::super::listing::{self, FORMAT};
+use super::super::listing::{self, FORMAT, MARK};
 use super::super::parts::unguessable;
 use super::super::tier::Reach;
 use super::words::{bounded, complaint_about, error_of};
@@ -35,7 +35,7 @@ macro_rules! list_trees {
              w=$(cd \"$d\" 2>&1 && print 'a link: Too many levels of symbolic links'); fi; \
              if [ -z \"$w\" ]; then a[${{#a[*]}}]=$f; k=$f; else print -ru2 -- \"{mark}$i $w\"; fi; i=$((i+1)); done; \
              [ -n \"$k\" ] || exit 0; for f in \"${{a[@]}}\"; do cd -P \"$f\" 2>/dev/null && break; done; \
-             find \"${{a[@]}}\" -xdev {depth} -exec stat -c '{mark}{FORMAT}' {{}} +",
+             find \"${{a[@]}}\" -xdev {depth} -exec stat -c '{FORMAT}' {{}} +",
             mark = $mark,
             depth = $depth,
         )
@@ -56,13 +56,12 @@ impl Files {
 
     /// What is known of one entry now; no link leads to it.
     pub(super) fn stat_one(&self, path: &Path) -> io::Result<Meta> {
-        let mark = unguessable();
-        let script = format!("{ENTER}stat -c '{mark}{FORMAT}' \"$1\"");
+        let script = format!("{ENTER}stat -c '{FORMAT}' \"$1\"");
         let said = self.call(self.reach(path)?, &script, &[&bytes(path)])?;
-        if !said.starts_with(mark.as_bytes()) {
+        if !said.starts_with(MARK) {
             return Err(error_of(&String::from_utf8_lossy(&said)));
         }
-        let found = listing::parse(&said, mark.as_bytes(), &[path])?;
+        let found = listing::parse(&said, &[path])?;
         found.first().map(|(_, meta)| *meta).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -72,14 +71,14 @@ impl Files {
     /// # Errors
     /// Also when one of them cannot be looked at.
     pub(super) fn stat_many(&self, reach: &Reach, paths: &[&Path]) -> io::Result<HashMap<PathBuf, Meta>> {
-        let (mark, end) = (unguessable(), unguessable());
+        let end = unguessable();
         // First what is there, then, after a mark, what was complained about.
         let script = format!(
             "o=; for f; do d=${{f%/*}}; d=${{d:-/}}; if [ \"$d\" != \"$o\" ]; then o=$d; \
              cd -P \"$d\" 2>/dev/null && [ \"$PWD\" = \"$d\" ] && ok=1 || {{ ok=; \
              e=\"$e\n$(cd \"$d\" 2>&1 && echo 'a link: Too many levels of symbolic links')\"; }}; fi; \
              [ -n \"$ok\" ] && a[${{#a[*]}}]=$f; done; \
-             {{ [ ${{#a[*]}} -gt 0 ] && s=$(stat -c '{mark}{FORMAT}' \"${{a[@]}}\" 2>&1 >&3); }} 3>&1; \
+             {{ [ ${{#a[*]}} -gt 0 ] && s=$(stat -c '{FORMAT}' \"${{a[@]}}\" 2>&1 >&3); }} 3>&1; \
              echo '{end}'; echo \"$e\"; echo \"$s\""
         );
         let mut out = HashMap::new();
@@ -97,7 +96,7 @@ impl Files {
                 }
             }
             let asked: HashSet<&Path> = part.iter().copied().collect();
-            for (path, meta) in listing::parse(found, mark.as_bytes(), &[Path::new("/")])? {
+            for (path, meta) in listing::parse(found, &[Path::new("/")])? {
                 if !asked.contains(path.as_path()) {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
@@ -185,7 +184,7 @@ impl Files {
         let mut text = Vec::new();
         let names: Vec<_> = roots.iter().map(|r| bytes(*r)).collect();
         let ran = self.run(reach, &script, &slices(&names), &mut bounded(&mut text, MAX_LISTING), LISTING)?;
-        let mut found = listing::parse(&text, mark.as_bytes(), roots)?;
+        let mut found = listing::parse(&text, roots)?;
         found.sort_by(|a, b| a.0.cmp(&b.0));
         let mut above = vec![Ok(()); roots.len()];
         let mut closed = Vec::new();
@@ -213,12 +212,15 @@ impl Files {
             return Err(io::Error::other(format!("the device ended a listing early: {}", ran.complaint())));
         }
         // A folder inside that is of another file system is as a closed one.
-        for root in roots {
-            let Ok(at) = found.binary_search_by(|(p, _)| p.as_path().cmp(root)) else { continue };
-            let below = found.iter().skip(at).take_while(|(p, _)| p.starts_with(root));
-            let device = found.get(at).map(|(_, m)| m.dev);
-            let crossed = below.filter(|(_, m)| m.kind == Kind::Dir && Some(m.dev) != device);
-            closed.extend(crossed.map(|(p, _)| (p.clone(), io::ErrorKind::CrossesDevices.into())));
+        let tops: HashSet<&Path> = roots.iter().copied().collect();
+        let mut device = None;
+        for (path, meta) in &found {
+            // A tree follows its top.
+            if tops.contains(path.as_path()) {
+                device = Some(meta.dev);
+            } else if meta.kind == Kind::Dir && Some(meta.dev) != device {
+                closed.push((path.clone(), io::ErrorKind::CrossesDevices.into()));
+            }
         }
         Ok(Trees { found, closed, above })
     }
@@ -343,12 +345,13 @@ impl Files {
 impl Known {
     /// Remembers trees that were listed.
     fn remember(&mut self, roots: &[&Path], found: Vec<(PathBuf, Meta)>, closed: Vec<(PathBuf, io::Error)>) {
+        let tops: HashSet<&Path> = roots.iter().copied().collect();
         self.closed.extend(closed.into_iter().map(|(p, e)| (p, e.kind())));
         for (p, meta) in found {
             if meta.kind == Kind::Dir {
                 self.folders.entry(p.clone()).or_default();
             }
-            if roots.contains(&p.as_path()) {
+            if tops.contains(p.as_path()) {
                 continue;
             }
             let (Some(folder), Some(name)) = (p.parent(), p.file_name()) else { continue };

@@ -12,8 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::bytes::bytes;
-use super::super::listing::{self, FORMAT};
-use super::super::parts::unguessable;
+use super::super::listing::{self, FORMAT, MARK};
 use super::super::quote::quoted;
 use super::super::shell::Input;
 use super::words::{bounded, error_of};
@@ -46,7 +45,6 @@ impl Files {
 
     fn write_some(&self, folder: &Path, new: &mut [NewFile], times: bool) -> io::Result<Vec<(Meta, Digest)>> {
         let reach = self.reach(folder)?.clone();
-        let mark = unguessable();
         // Nobody else can read them until they have their own mode.
         let mut script = b"export TZ=UTC0 LC_ALL=C; umask 077; d=".to_vec();
         script.extend(quoted(&bytes(folder)));
@@ -64,7 +62,7 @@ impl Files {
         script.extend(self.finish(folder, &like, times)?.as_bytes());
         let read_back = format!(
             "sha256sum \"$@\" || exit 76; for f; do shift; set -- \"$@\" \"$d/${{f#./}}\"; done; \
-             stat -c '{mark}{FORMAT}' \"$@\""
+             stat -c '{FORMAT}' \"$@\""
         );
         script.extend(read_back.as_bytes());
         self.touched();
@@ -77,10 +75,10 @@ impl Files {
             return Err(error_of(&ran.complaint()));
         }
         let written = archive.done;
-        let split = memchr::memmem::find(&said, mark.as_bytes()).unwrap_or(said.len());
+        let split = memchr::memmem::find(&said, MARK).unwrap_or(said.len());
         let (hashes, records) = said.split_at_checked(split).unwrap_or((&[], &[]));
         let mut hashes = hashes.split(|&b| b == b'\n');
-        let mut found = listing::parse(records, mark.as_bytes(), &[folder])?.into_iter();
+        let mut found = listing::parse(records, &[folder])?.into_iter();
         let mut out = Vec::with_capacity(written.len());
         for (one, (sha256, digest)) in new.iter().zip(written) {
             if !hashes.next().is_some_and(|line| line.starts_with(sha256.as_bytes())) {
