@@ -239,7 +239,7 @@ impl Walker {
         strict(&self.below, Pages::head_at(child), pages.usable(), &mut self.cells, &mut self.slots)?;
         let (below, slots) = (&self.below, &mut self.slots);
         Some(self.cells.iter().all(|c| {
-            record::decode(c.local_bytes(below), c.payload, slots).is_err() || tree.shape.lawful(slots)
+            record::decode(c.local_bytes(below), c.payload, slots).is_err() || tree.shape.usual_classes(slots)
         }))
     }
 
