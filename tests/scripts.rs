@@ -210,16 +210,16 @@ fn cleanup_does_the_same_on_windows() {
                     format!("set LOCALAPPDATA={home}\\.cache"),
                     format!("set APPDATA={home}\\.config"),
                     format!(
-                        "call {} {options} -b {} -l {} -s {} -- --app shop --profiles {}",
+                        "{} {options} -b {} -l {} -s {} -- --app shop --profiles {}",
                         drive_z(&script().with_extension("cmd")),
                         drive_z(Path::new(&program)),
                         drive_z(&log),
                         drive_z(&own.at("state")),
                         drive_z(&profiles),
                     ),
-                    "exit /b %ERRORLEVEL%\n".to_owned(),
                 ];
-                own.file("run.cmd", lines.join("\r\n"));
+                // Its end is this one's too: Wine loses the code of a script that is called.
+                own.file("run.cmd", lines.join("\r\n") + "\r\n");
                 command = Command::new("wine");
                 command.args(["cmd", "/c", &drive_z(&own.at("run.cmd"))]);
             } else {

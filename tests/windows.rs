@@ -332,7 +332,7 @@ fn copy(from: &Path, to: &Path) {
 /// A console's own signal: Ctrl-Break, since Ctrl-C cannot be sent to one
 /// program alone; both end in the same handler.
 #[test]
-#[ignore = "needs a console: run apart by scripts/check-platforms windows"]
+#[ignore = "needs a console of Windows: Wine here has none to send the signal through"]
 #[allow(unsafe_code)]
 fn an_interrupted_run_stops_at_a_safe_point() {
     use std::os::windows::process::CommandExt as _;

@@ -1,7 +1,7 @@
 //! Files that nobody but an attacker makes: they end, in work that is bounded
 //! by the file, and what is sound in them comes back.
 
-use super::tests::{Memory, salvage};
+use super::tests::{Memory, salvage, wal_sample};
 use super::*;
 use crate::sqlite::salvaged::Value;
 
@@ -201,4 +201,23 @@ fn thousands_of_hurt_statements_end() {
     let (mem, _) = salvage(std::fs::read(path).unwrap(), None, None);
     assert!(mem.schema.len() >= 2000, "{}", mem.schema.len());
     assert_eq!(mem.rows.len(), 2);
+}
+
+#[test]
+fn a_log_that_speaks_of_billions_of_pages_takes_no_memory() {
+    let (db, wal, s) = wal_sample();
+    let size = usize::from(u16::from_be_bytes([db[16], db[17]]));
+    let frames = (wal.len() - 32) / (24 + size);
+    for last_only in [true, false] {
+        let mut wal = wal.clone();
+        for i in 0..frames {
+            let at = 32 + i * (24 + size) + 4;
+            if wal[at..at + 4] != [0; 4] && (i + 1 == frames || !last_only) {
+                wal[at..at + 4].copy_from_slice(&0x7fff_0000_u32.to_be_bytes());
+            }
+        }
+        let (mem, report) = salvage(db.clone(), Some(wal), None);
+        assert!(report.pages.total < 100_000, "{report:?}");
+        assert!(mem.rows.len() * 10 >= s.truth.len() * 9, "{} of {}", mem.rows.len(), s.truth.len());
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::tests::{PLAIN, Recipe, Rng, leaves, salvage, salvage_with, sample, score, tree_pages};
 use super::*;
-use crate::sqlite::salvaged::{SchemaOrigin, Value};
+use crate::sqlite::salvaged::{Row, SchemaOrigin, Value};
 
 /// A database that statements make.
 fn made(sql: &str) -> Vec<u8> {
@@ -165,4 +165,67 @@ fn a_value_over_a_break_in_the_file_is_doubted() {
             assert_eq!(got.wrong, 0, "page {page} sector {sector}: {got:?} {report:?}");
         }
     }
+}
+
+#[test]
+fn a_length_that_lost_a_bit_is_doubted() {
+    let sql = [
+        "PRAGMA page_size=4096; CREATE TABLE t(id INTEGER PRIMARY KEY, body TEXT);".to_owned(),
+        rows("t", 100, "i, printf('%.3d', i) || substr(hex(zeroblob(80)), 1, 147)"),
+    ];
+    let mut db = made(&sql.concat());
+    // Payload of 154 bytes, rowid, header of 4 bytes, NULL, text of 150 bytes.
+    let cell = [0x81, 0x1a, 40, 4, 0, 0x82, 0x39];
+    let at = db.windows(cell.len()).position(|w| w == cell).unwrap();
+    // Text of 22 bytes: as a payload of 26 bytes, the length from its second byte on fits.
+    db[at + 5] = 0x80;
+    let (mem, report) = salvage(db, None, None);
+    let good = |r: &Row| matches!(r.values.last(), Some(Value::Text(b)) if b.len() == 150);
+    assert!(mem.rows.iter().filter(|r| good(r) && r.doubts.is_empty()).count() >= 99, "{report:?}");
+    assert!(mem.rows.iter().all(|r| good(r) || !r.doubts.is_empty()), "{:?}", mem.rows.last());
+}
+
+#[test]
+fn reserved_bytes_are_found_behind_a_destroyed_beginning() {
+    let mut rng = Rng(3);
+    let mut db = made(
+        "PRAGMA page_size=1024; PRAGMA encoding='UTF-16le';
+         CREATE TABLE gone(a); CREATE TABLE t(id INTEGER PRIMARY KEY, body TEXT); CREATE INDEX t_body ON t(body);",
+    );
+    // The reserve of an empty database is what its header says.
+    db[20] = 8;
+    for page in 0..db.len() / 1024 {
+        let at = page * 1024 + if page == 0 { 105 } else { 5 };
+        if page > 0 {
+            db[at..at + 2].copy_from_slice(&1016_u16.to_be_bytes());
+        }
+    }
+    let first = 1024 - 8;
+    let moved: Vec<u8> = db[..1024].to_vec();
+    // Cells of the schema end where the reserve begins.
+    let content = usize::from(u16::from_be_bytes([moved[105], moved[106]]));
+    db[content - 8..first].copy_from_slice(&moved[content..1024]);
+    db[105..107].copy_from_slice(&((content - 8) as u16).to_be_bytes());
+    let cells = usize::from(u16::from_be_bytes([moved[103], moved[104]]));
+    for i in 0..cells {
+        let p = 108 + 2 * i;
+        let to = u16::from_be_bytes([moved[p], moved[p + 1]]) - 8;
+        db[p..p + 2].copy_from_slice(&to.to_be_bytes());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    std::fs::write(&path, &db).unwrap();
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let fill = rows("gone", 300, "randomblob(200)") + &rows("t", 600, "i, 'text number ' || i * 7919");
+    conn.execute_batch(&fill).unwrap();
+    drop(conn);
+    let mut db = std::fs::read(&path).unwrap();
+    let (healthy, _) = salvage(db.clone(), None, None);
+    assert_eq!(healthy.settings.unwrap().reserved, 8);
+    let half = db.len() / 2048 * 1024;
+    db[..half].fill_with(|| rng.below(256) as u8);
+    let (mem, report) = salvage_with(db, None, None, Options { schema_from: healthy.schema });
+    let set = mem.settings.unwrap();
+    assert_eq!((set.page_size, set.reserved), (1024, 8), "{report:?}");
+    assert!(mem.rows.len() > 100, "{report:?}");
 }

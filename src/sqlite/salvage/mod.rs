@@ -12,10 +12,11 @@
 //! | the schema, and its mending | `schema`, `mend`, `refit` |
 //! | which pages each tree reaches, and which of these are not its own | `tree`, `verify`, `stranger` |
 //! | trees and pages that lost their root, their parent or their whole schema | `forest`, `adopt`, `place`, `infer`, `names` |
-//! | rows out of cells | `cells`, `chain`, `rows`, `table` |
+//! | rows out of cells | `cells`, `carve`, `chain`, `rows`, `table` |
 //! | what indexes say of rows | `witness` |
 
 mod adopt;
+pub mod carve;
 pub mod cells;
 pub mod chain;
 mod forest;
@@ -273,7 +274,8 @@ impl Salvager {
         self.pages.attach(origin, src.clone());
         let top = layer.overlay.keys().copied().max().unwrap_or(0);
         if layer.pages > 0 && (layer.sized || layer.pages >= top) {
-            self.pages.count = layer.pages;
+            // Pages that neither the file nor the log has are nowhere, whatever a size says.
+            self.pages.count = layer.pages.min(self.pages.count.max(top));
         } else if origin == Origin::Wal {
             // The size is not certain; no page that the log has is left out.
             self.pages.count = self.pages.count.max(top);
@@ -493,7 +495,7 @@ impl Salvager {
                 // What its pointers still lead to.
                 PageKind::Flawed(kind) if kind.is_leaf() => {
                     let mut fits = |c: &Cell, _: &[Slot]| (c.overflow <= self.pages.count).into();
-                    let seen = cells::recover(&reader.buf, head_at, usable, kind, &mut fits);
+                    let seen = carve::recover(&reader.buf, head_at, usable, kind, &mut fits);
                     let live = seen.cells.iter().filter(|f| f.pointed && f.live);
                     (kind, live.map(|f| f.cell).collect())
                 }

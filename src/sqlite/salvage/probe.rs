@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::cells::{Cell, PageHead, cell_at, strict};
-use crate::sqlite::format::{DbHeader, HEADER_LEN, MAGIC, PageType};
+use crate::sqlite::format::{DbHeader, HEADER_LEN, MAGIC};
 use crate::sqlite::record::Slot;
 use crate::sqlite::source::{ReadAt, read_full};
 
@@ -176,12 +176,11 @@ fn sample(main: &dyn ReadAt, len: u64, base: u64, size: u32, reserved: u8, scrat
 fn reserves(main: &dyn ReadAt, len: u64, base: u64, size: u32, told: u8, scratch: &mut Scratch) -> Vec<u8> {
     let mut votes: HashMap<u8, usize> = HashMap::new();
     let mut page = vec![0; size as usize];
-    for at in offsets(len, base, size).take(64) {
+    for at in offsets(len, base, size) {
         if !read_full(main, &mut page, at).is_ok_and(|n| n == page.len()) {
             continue;
         }
-        let Some(head) = PageHead::parse(&page, 0).filter(|h| h.kind == PageType::TableLeaf && h.cells > 0)
-        else {
+        let Some(head) = PageHead::parse(&page, 0).filter(|h| h.kind.is_leaf() && h.cells > 0) else {
             continue;
         };
         let end = (0..head.cells as usize)

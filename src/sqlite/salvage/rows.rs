@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 
-use super::cells::{Cell, Found, Recovered, Trust, recover, strict};
+use super::carve::{Found, Recovered, Trust, recover};
+use super::cells::{Cell, strict};
 use super::chain::{Assembled, Chains, ZEROS_FROM, assemble};
 use super::pages::Pages;
 use super::scan::{PageKind, Scan};
@@ -313,7 +314,14 @@ impl PageReader {
             return self
                 .cells
                 .iter()
-                .map(|&cell| Found { cell, pointed: true, live: true, sure: false, suspect_from: u32::MAX })
+                .map(|&cell| Found {
+                    cell,
+                    pointed: true,
+                    live: true,
+                    sure: false,
+                    stray: false,
+                    suspect_from: u32::MAX,
+                })
                 .collect();
         }
         let kind = match scan.info(page).page_type() {

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::cells::{Cell, recover, strict};
+use super::carve::recover;
+use super::cells::{Cell, strict};
 use super::chain::{Chains, assemble};
 use super::mend;
 use super::pages::Pages;

@@ -148,6 +148,17 @@ fn classes(affinity: Affinity, declared: &str, strict: bool) -> (u8, u8) {
     }
 }
 
+/// What SQLite itself writes into its own tables, whose columns have no types
+/// (fileformat2, "Internal Schema Objects").
+fn own_tables(name: &str) -> &'static [u8] {
+    match name {
+        "sqlite_sequence" => &[TEXT, INT],
+        "sqlite_stat1" => &[TEXT, NULL | TEXT, TEXT],
+        "sqlite_stat4" => &[TEXT, TEXT, TEXT, TEXT, TEXT, BLOB],
+        _ => &[],
+    }
+}
+
 impl Shape {
     /// The records of a table's own tree.
     #[must_use]
@@ -173,7 +184,11 @@ impl Shape {
                     stats: FieldStats::default(),
                 }
             })
-            .collect();
+            .collect::<Vec<Field>>();
+        let mut fields = fields;
+        for (field, usual) in fields.iter_mut().zip(own_tables(&table.name)) {
+            field.usual = *usual;
+        }
         let kind = if table.without_rowid { TreeKind::WithoutRowid } else { TreeKind::Rowid };
         let key_fields = if table.without_rowid { table.clustered_key().len() } else { 0 };
         Self { kind, fields, seen_fields: usize::MAX, seen_records: 0, key_fields }
@@ -276,7 +291,8 @@ impl Shape {
         self.fields.iter().zip(slots).enumerate().filter_map(|(i, (field, slot))| {
             let class = Class::of_serial(slot.serial);
             let hits = field.stats.classes.get(class as usize).copied().unwrap_or(0);
-            let rare = u64::from(hits) * 200 <= u64::from(field.stats.seen());
+            // One may be this record itself.
+            let rare = hits <= (field.stats.seen() / 200).max(1);
             let unruled = field.usual == ANY && field.stats.seen() >= TELLING;
             let unusual = rare && (unruled || field.usual & bit(class) == 0);
             // A REAL column keeps only short integers as such.

@@ -1,9 +1,9 @@
 //! The rows of one table, out of its pages and its indexes, to the sink.
 
-use super::cells::Found;
+use super::carve::Found;
 use super::rows::{PageReader, RowMap, Seen};
 use super::scan::PageKind;
-use super::shape::TreeKind;
+use super::shape::{Shape, TreeKind};
 use super::tree::{How, Leaf, Tree};
 use super::witness::{self, Clue, Findings, Source, Witnesses};
 use super::{ReadError, Salvager, Structure, TableCount};
@@ -12,6 +12,11 @@ use crate::sqlite::ddl::Table;
 use crate::sqlite::format::Encoding;
 use crate::sqlite::record::{self, ValueRef};
 use crate::sqlite::salvaged::{Doubt, Orphan, PlacedBy, Row, Sink, Value};
+
+/// From how many records on the look of a table is known.
+const FEW: u64 = 200;
+/// Most damaged pages that it is learnt from.
+const LEARN_PAGES: usize = 64;
 
 /// A little less than a sector, for pages with reserved bytes.
 const SECTOR_LIKE: u32 = 512 - 255;
@@ -29,6 +34,31 @@ struct Desk<'a> {
     count: TableCount,
     /// Whether anything in the file is damaged, so that odd types are no habit of the app.
     doubt_types: bool,
+    /// What the records look like.
+    look: Shape,
+}
+
+/// Which cells of which pages are handed on in one go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All of sound pages.
+    Sure,
+    /// All of damaged pages.
+    All,
+    /// Of damaged pages, those that a pointer leads to.
+    Led,
+    /// Of damaged pages, the others.
+    Loose,
+}
+
+impl Part {
+    fn takes(self, found: &Found) -> bool {
+        match self {
+            Self::Sure | Self::All => true,
+            Self::Led => found.pointed,
+            Self::Loose => !found.pointed,
+        }
+    }
 }
 
 /// What the indexes say of one row.
@@ -86,16 +116,25 @@ impl Salvager {
             findings,
             count,
             doubt_types: at.damaged,
+            look: tree.shape.clone(),
         };
         let mut reader = PageReader::default();
-        for pass in [true, false] {
-            if !pass && all_sure {
-                break;
-            }
-            for leaf in tree.leaves.iter().filter(|l| sure(l) == pass) {
+        if desk.look.seen_records < FEW {
+            desk.learn(&mut reader, control)?;
+        }
+        // Where keys form no ranges, what pointers lead to on damaged pages goes
+        // before what lies about on others.
+        let keyed = tree.shape.kind != TreeKind::Rowid;
+        let parts: &[Part] = match (all_sure, keyed) {
+            (true, _) => &[Part::Sure],
+            (false, true) => &[Part::Sure, Part::Led, Part::Loose],
+            (false, false) => &[Part::Sure, Part::All],
+        };
+        for part in parts {
+            for leaf in tree.leaves.iter().filter(|l| sure(l) == (*part == Part::Sure)) {
                 control.safe_point()?;
-                control.progress().advance(1);
-                desk.leaf(leaf, &mut reader, pass, sink)?;
+                control.progress().advance(u64::from(*part != Part::Loose));
+                desk.leaf(leaf, &mut reader, *part, sink)?;
             }
         }
         desk.index_only(&mut reader, whole, sink)?;
@@ -117,14 +156,32 @@ impl Salvager {
 }
 
 impl Desk<'_> {
+    /// Learns what records look like from damaged pages, too, where hardly any is sound.
+    fn learn(&mut self, reader: &mut PageReader, control: &Control) -> Result<(), ReadError> {
+        let (pages, scan) = (self.source.pages, self.source.scan);
+        let known = self.source.wanted_of(self.number);
+        let hurt = |l: &&Leaf| !matches!(scan.info(l.page).kind, PageKind::Sound(_));
+        for leaf in self.tree.leaves.iter().filter(hurt).take(LEARN_PAGES) {
+            control.safe_point()?;
+            for found in reader.cells(pages, scan, leaf.page, &self.tree.shape, leaf.range, known) {
+                let local = found.cell.local_bytes(&reader.buf);
+                if record::decode(local, found.cell.payload, &mut reader.slots).is_ok() {
+                    self.look.learn(&reader.slots, local);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Streams the rows of one page.
     fn leaf(
         &mut self,
         leaf: &Leaf,
         reader: &mut PageReader,
-        sure: bool,
+        part: Part,
         sink: &mut dyn Sink,
     ) -> Result<(), ReadError> {
+        let sure = part == Part::Sure;
         let (pages, scan) = (self.source.pages, self.source.scan);
         let sound = matches!(scan.info(leaf.page).kind, PageKind::Sound(_));
         let cells = reader.cells(
@@ -135,11 +192,13 @@ impl Desk<'_> {
             leaf.range,
             self.source.wanted_of(self.number),
         );
-        self.count.missing += reader.missing as u64;
-        self.count.blind += u64::from(reader.blind);
+        if part != Part::Loose {
+            self.count.missing += reader.missing as u64;
+            self.count.blind += u64::from(reader.blind);
+        }
         let place = pages.place(leaf.page).map_or(0, |(_, offset)| offset);
         let unvouched = pages.unvouched(leaf.page);
-        for found in cells {
+        for found in cells.into_iter().filter(|f| part.takes(f)) {
             let Some(how) = reader.record(pages, scan, self.source.chains, &found.cell) else {
                 self.count.missing += 1;
                 continue;
@@ -184,7 +243,7 @@ impl Desk<'_> {
             }
             doubts.extend(standing.doubts);
             if self.doubt_types {
-                doubts.extend(self.tree.shape.odd_fields(&reader.slots).map(|field| Doubt {
+                doubts.extend(self.look.odd_fields(&reader.slots).map(|field| Doubt {
                     column: self.map.column(field),
                     reason: "a type that its column hardly ever has".into(),
                     bytes: None,
@@ -197,6 +256,9 @@ impl Desk<'_> {
             // An index that bears a row out knows nothing of the columns it does not have.
             let covered = standing.borne_out && self.all.cover(reader.slots.len(), self.map.alias_field());
             let may_be = if standing.borne_out { "an older version" } else { "deleted" };
+            if found.stray && !covered {
+                doubts.push(whole("no cell pointer leads to it, but one to right before it".into()));
+            }
             if !found.live && !covered {
                 doubts.push(whole(format!("page header lost: the row may be {may_be}")));
             }

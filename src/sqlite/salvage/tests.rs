@@ -471,7 +471,7 @@ fn overflow_chains_are_not_trusted_blindly() {
 /// A class of damage to a log, by name.
 type Hurt<'a> = (&'a str, &'a dyn Fn(&mut Vec<u8>));
 
-fn wal_sample() -> (Vec<u8>, Vec<u8>, Sample) {
+pub(super) fn wal_sample() -> (Vec<u8>, Vec<u8>, Sample) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.db");
     let db = rusqlite::Connection::open(&path).unwrap();

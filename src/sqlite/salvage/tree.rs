@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::cells::{Cell, Found, recover, strict};
+use super::carve::{Found, recover};
+use super::cells::{Cell, strict};
 use super::pages::Pages;
 use super::scan::{NOBODY, PageKind, Scan};
 use super::shape::{Shape, TreeKind};

@@ -6,7 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
-use super::cells::{Cell, Trust};
+use super::carve::Trust;
+use super::cells::Cell;
 use super::chain::Chains;
 use super::pages::Pages;
 use super::rows::{Known, PageReader};

@@ -4,7 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use shopmend::sqlite::format::PageType;
 use shopmend::sqlite::record;
-use shopmend::sqlite::salvage::cells::{Trust, recover, strict, zero_sectors};
+use shopmend::sqlite::salvage::carve::{Trust, recover};
+use shopmend::sqlite::salvage::cells::{strict, zero_sectors};
 
 fuzz_target!(|data: &[u8]| {
     let Some(([how, reserved], rest)) = data.split_first_chunk::<2>() else { return };

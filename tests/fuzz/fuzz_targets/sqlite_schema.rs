@@ -20,7 +20,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(_) => {}
         // Mending tries many readings: seldom, and short texts.
         Err(_) if how % 8 == 0 && text.len() < 400 => {
-            let _ = mend::statement(&text, ObjectKind::Table, "t", "t");
+            let _ = mend::statement(&text, ObjectKind::Table, "t", "t", &mut mend::Budget::default());
         }
         Err(_) => {}
     }
