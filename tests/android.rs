@@ -164,7 +164,7 @@ fn a_repair_and_its_undo_take_few_trips() {
     let adb = AdbServer::start();
     adb.connect(&device.address(), "device");
     let run = adb.run();
-    for (command, most) in [(&["scan"][..], 6), (&["scan"], 2), (&["repair", "--yes"], 180), (&["undo"], 230)]
+    for (command, most) in [(&["scan"][..], 6), (&["scan"], 2), (&["repair", "--yes"], 200), (&["undo"], 260)]
     {
         device.daemon.shared.asked.lock().unwrap().clear();
         let began = Instant::now();
