@@ -26,7 +26,7 @@ use unix as sys;
 #[cfg(windows)]
 use windows as sys;
 
-pub use attributes::Attributes;
+pub use attributes::{Attributes, to_hex};
 pub use copy::{Digest, append_all, copy_hashed, hash_file, write_all};
 pub use dir::{Dir, Entry, Kind, Meta};
 #[cfg(test)]

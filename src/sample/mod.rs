@@ -36,12 +36,4 @@ pub fn pick(seed: &str, below: u64) -> u64 {
     u64::from_le_bytes(bytes) % below.max(1)
 }
 
-/// Lower-case hexadecimal.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, b| {
-        let _ = write!(out, "{b:02x}");
-        out
-    })
-}
+pub use crate::fsys::to_hex as hex;

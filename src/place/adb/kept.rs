@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::mirror::{key, time};
-use crate::fsys::Meta;
+use crate::fsys::{Meta, to_hex};
 
 /// Larger files are read anew.
 const LARGEST: u64 = 1 << 20;
@@ -88,11 +88,7 @@ impl Kept {
 }
 
 fn name(path: &Path, meta: &Meta) -> String {
-    use std::fmt::Write as _;
-    key(path, meta).iter().fold(String::new(), |mut hex, b| {
-        let _ = write!(hex, "{b:02x}");
-        hex
-    })
+    to_hex(&key(path, meta))
 }
 
 #[cfg(test)]

@@ -13,7 +13,6 @@
 //! _s           header key (range data)*
 //! ```
 
-use std::fmt::Write as _;
 use std::io;
 use std::ops::Range;
 
@@ -258,7 +257,7 @@ fn check_main(source: &dyn ReadAt, head: &[u8], level: Level, report: &mut Repor
         } else {
             report
                 .bad("simple-cache.key-digest", end - DIGEST, "the SHA-256 of the key is wrong")
-                .values(hex(expected.as_slice()), hex(&found));
+                .values(crate::fsys::to_hex(expected.as_slice()), crate::fsys::to_hex(&found));
         }
     }
     if level == Level::Deep {
@@ -368,12 +367,4 @@ fn crc(source: &dyn ReadAt, at: u64, len: u64) -> io::Result<u32> {
     let mut hasher = crc32fast::Hasher::new();
     stream(source, at, len, |part| hasher.update(part))?;
     Ok(hasher.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut out, b| {
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{b:02x}");
-        out
-    })
 }

@@ -242,10 +242,7 @@ impl Read for Archive<'_, '_> {
                 }
                 Some(_) => {
                     let Some(open) = self.open.take() else { continue };
-                    let sha256 = open.sha256.finalize().iter().fold(String::new(), |mut hex, b| {
-                        let _ = write!(hex, "{b:02x}");
-                        hex
-                    });
+                    let sha256 = crate::fsys::to_hex(&open.sha256.finalize());
                     self.done.push((sha256, Digest { blake3: open.blake3.finalize(), size: open.size }));
                     let over = (open.size % BLOCK as u64) as usize;
                     self.ready = io::Cursor::new(vec![0; if over == 0 { 0 } else { BLOCK - over }]);
