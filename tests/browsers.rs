@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -40,7 +41,7 @@ fn a_scan_classes_what_the_browsers_wrote_and_changes_nothing() {
     let Some(home) = filled_home("a_scan_classes_what_the_browsers_wrote_and_changes_nothing") else {
         return;
     };
-    let report = scan_unchanged(&home, Exit::Ok);
+    let report = scan_unchanged(&home, &[Exit::Ok]);
     let verdicts = &report["summary"]["by_verdict"];
     for bad in ["damaged", "unreadable", "stale"] {
         assert!(verdicts[bad].is_null() || verdicts[bad] == 0, "{bad}: {:#?}", findings(&report));
@@ -48,21 +49,33 @@ fn a_scan_classes_what_the_browsers_wrote_and_changes_nothing() {
 }
 
 /// Both browsers are killed in mid-use, as a crash leaves them: databases with
-/// hot write-ahead logs and rollback journals, LevelDB logs without an end.
+/// hot write-ahead logs and rollback journals, LevelDB logs without an end. All
+/// that may be damaged is an entry of a cache that was being written just then.
 #[test]
 fn a_scan_after_a_crash_reports_no_damage_and_leaves_the_journals_hot() {
     let Some(home) = filled_home("a_scan_after_a_crash_reports_no_damage_and_leaves_the_journals_hot") else {
         return;
     };
+    let started = SystemTime::now() - Duration::from_secs(1);
     for browser in Browser::BOTH {
         visit(home.path(), browser, End::Kill);
     }
     let hot = hot_journals(home.path());
     assert!(hot.iter().any(|p| p.ends_with("places.sqlite-wal")), "{hot:?}");
-    let report = scan_unchanged(&home, Exit::Ok);
+    let report = scan_unchanged(&home, &[Exit::Ok, Exit::Findings]);
     for store in stores(&report) {
-        let verdict = store["verdict"].as_str().unwrap();
-        assert!(!["damaged", "unreadable"].contains(&verdict), "{store:#}");
+        if store["verdict"] == "damaged" {
+            assert_eq!(store["class"], "cache", "{store:#}");
+            for finding in store["findings"].as_array().unwrap() {
+                assert_eq!(finding["remedy"], "clear-entry", "{store:#}");
+                let rel = finding["evidence"]["file"].as_str().unwrap();
+                let entry = PathBuf::from(store["path"].as_str().unwrap());
+                let entry = entry.ancestors().map(|a| a.join(rel)).find(|p| p.is_file()).unwrap();
+                assert!(entry.metadata().unwrap().modified().unwrap() > started, "{store:#}");
+            }
+        } else {
+            assert_eq!(store["verdict"], "healthy", "{store:#}");
+        }
     }
 }
 
@@ -94,8 +107,7 @@ fn a_repair_does_what_its_preview_showed_and_the_browsers_go_on() {
     assert!(planned.iter().any(|p| p.starts_with(home.at(".cache/mozilla"))), "{planned:#?}");
 
     let repair = run.call(["repair", "--yes", "--format", "json"]);
-    assert!([Some(0), Some(3)].contains(&repair.code), "{repair}");
-    let repair = repair.json();
+    let repair = repair.expect_one_of(&[Exit::Ok, Exit::Skipped]).json();
     assert_eq!(preview["plan"]["hash"], repair["plan"]["hash"]);
     let after = Snapshot::of(home.path());
     only_planned_changed(home.path(), &before, &after, &planned);
@@ -144,7 +156,7 @@ fn a_repair_waits_for_an_open_chromium_or_asks_it_to_end() {
         assert!(chromium.ended().is_none());
     }
     let done = run.call(["repair", "--yes", "--stop-app", "--app", "chromium"]);
-    assert!([Some(0), Some(3)].contains(&done.code), "{done}");
+    let done = done.expect_one_of(&[Exit::Ok, Exit::Skipped]);
     assert!(done.stdout.contains("has ended"), "{done}");
     let ended = chromium.ended();
     assert!(ended.is_some(), "it still runs");
@@ -155,12 +167,12 @@ fn a_repair_waits_for_an_open_chromium_or_asks_it_to_end() {
 
 /// Scans as a person would and compares the whole tree, change times included.
 #[track_caller]
-fn scan_unchanged(home: &FilledHome, exit: Exit) -> Value {
+fn scan_unchanged(home: &FilledHome, exits: &[Exit]) -> Value {
     let run = Run::new().home(home.path());
     let before = (Snapshot::of(home.path()), change_times(home.path()));
     let mut reports = Vec::new();
     for depth in [&["scan", "--format", "json"][..], &["scan", "--deep", "--rehash", "--format", "json"]] {
-        let report = run.call(depth).expect(exit).json();
+        let report = run.call(depth).expect_one_of(exits).json();
         before.0.assert_same(&Snapshot::of(home.path()));
         assert_eq!(before.1, change_times(home.path()));
         let apps: BTreeSet<&str> = targets(&report).map(|t| t["app"].as_str().unwrap()).collect();

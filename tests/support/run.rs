@@ -144,7 +144,14 @@ impl Outcome {
     /// Fails the test, with all that the run said, unless it ended so.
     #[track_caller]
     pub fn expect(self, exit: Exit) -> Self {
-        assert!(self.code == Some(i32::from(exit.code())), "expected {exit:?}, got {self}");
+        self.expect_one_of(&[exit])
+    }
+
+    /// Like [`Outcome::expect`], where it may end in several ways.
+    #[track_caller]
+    pub fn expect_one_of(self, exits: &[Exit]) -> Self {
+        let codes = exits.iter().map(|e| Some(i32::from(e.code())));
+        assert!(codes.into_iter().any(|code| code == self.code), "expected one of {exits:?}, got {self}");
         self
     }
 

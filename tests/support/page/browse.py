@@ -9,6 +9,7 @@ Prints one JSON document: per browser, per site, what the page found in its stor
 files the browser had to ask for again.
 """
 import argparse
+import ctypes
 import hashlib
 import http.server
 import json
@@ -324,7 +325,7 @@ CLOSE = {"chromium": close_chromium, "firefox": close_firefox}
 
 
 def end(name, home, process, how):
-    """Ends the browser and waits until its whole process group is gone, so that nothing writes any more."""
+    """Ends the browser and waits until all that it started is gone, so that nothing writes any more."""
     closed = False
     if how == "close" and process.poll() is None:
         try:
@@ -333,31 +334,46 @@ def end(name, home, process, how):
         except (OSError, ValueError) as error:
             print(f"warning: {name} could not be closed: {error}", file=sys.stderr)
     deadline = time.monotonic() + END_SECONDS
-    while closed and alive(process.pid):
+    while closed and descendants():
         if time.monotonic() > deadline:
             print(f"warning: {name} did not close within {END_SECONDS} s", file=sys.stderr)
             break
         process.poll()
         time.sleep(0.05)
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()
-    while alive(process.pid):
+    while left := descendants():
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
         time.sleep(0.05)
+    process.wait()
 
 
-def alive(group):
-    """Whether a process of the group still runs; zombies that nobody awaits do not count."""
+def adopt_orphans():
+    """Makes this process the parent of what its children leave behind. A browser's crash handler is a session of its
+    own and outlives it for a moment: its process group would not tell."""
+    PR_SET_CHILD_SUBREAPER = 36
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
+
+
+def descendants():
+    """The running processes below this one; zombies that nobody awaits do not count."""
+    parents, running = {}, set()
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[2]) == group and fields[0] not in "ZX":
-            return True
-    return False
+        pid = int(stat.parent.name)
+        parents[pid] = int(fields[1])
+        if fields[0] not in "ZX":
+            running.add(pid)
+    found = {os.getpid()}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return (found & running) - {os.getpid()}
 
 
 def visit(name, mode, home, how, http_cache=None):
@@ -411,6 +427,7 @@ def main():
     parser.add_argument("home", type=pathlib.Path)
     arguments = parser.parse_args()
     home = arguments.home.resolve()
+    adopt_orphans()
     names = arguments.browser or sorted(BROWSERS)
     needed = {"chromium": "chromium", "firefox": firefox_program()}
     missing = [tool for tool in ["openssl", "certutil", *(needed[name] for name in names)] if not shutil.which(tool)]
