@@ -119,6 +119,12 @@ impl RelPath {
         if self.is_root() { None } else { self.0.parent().map(|p| Self(p.into())) }
     }
 
+    /// The folders above it, the nearest first and the root last; none above
+    /// the root itself.
+    pub fn above(&self) -> impl Iterator<Item = Self> + use<> {
+        std::iter::successors(self.parent(), Self::parent)
+    }
+
     /// The last component; `None` for the directory itself.
     #[must_use]
     pub fn file_name(&self) -> Option<&OsStr> {
