@@ -10,25 +10,30 @@
 
 mod backup;
 mod clear;
+mod copies;
 mod outcome;
 mod prune;
 mod put_back;
 mod rebuild;
 mod recover;
 mod refuse;
+mod restore_backup;
 mod session;
 mod space;
 mod steps;
+mod swap;
+mod temps;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use std::path::Path;
 
 pub use backup::{BackupOptions, BackupStore, backup};
 pub use outcome::{ActionOutcome, Done, Outcome, SkippedItem};
 pub use prune::{Pruned, Retention, prune};
-pub use put_back::{UndoOptions, restore, undo};
 pub use recover::{Recovered, recover};
+pub use undo::{UndoOptions, restore, undo};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
@@ -36,7 +41,7 @@ use crate::fsys::RelPath;
 use crate::model::StoreKind;
 use crate::plan::{Action, Item, Op, Plan};
 use crate::store::{RebuildRequest, Rebuilt, StoreError};
-use crate::vault::{LockedState, RunKind};
+use crate::vault::{LockedState, RunKind, Unit};
 use outcome::Timer;
 use session::Session;
 
@@ -54,6 +59,16 @@ pub struct Affected<'a> {
     pub root: &'a Path,
     /// The store's path below it.
     pub path: &'a RelPath,
+}
+
+impl<'a> Affected<'a> {
+    fn by_action(action: &'a Action, live: bool) -> Self {
+        Self { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path }
+    }
+
+    fn by_unit(unit: &'a Unit, live: bool) -> Self {
+        Self { app: &unit.app, target: &unit.target, live, root: &unit.root, path: &unit.path }
+    }
 }
 
 /// Answers whether a store may be touched now: an error of kind `AppRunning`
@@ -108,7 +123,7 @@ pub fn execute(
     let mut asked: Vec<&str> = Vec::new();
     for action in &plan.actions {
         if !asked.contains(&action.target.as_str()) {
-            (hooks.running)(&affected(action, plan.live))?;
+            (hooks.running)(&Affected::by_action(action, plan.live))?;
             asked.push(&action.target);
         }
     }
@@ -122,7 +137,7 @@ pub fn execute(
     control.progress().stage("repair", plan.actions.len() as u64);
     for (number, action) in plan.actions.iter().enumerate() {
         if session.is_stuck() || control.is_cancelled() {
-            outcomes.push(ActionOutcome::not_done(action));
+            outcomes.push(ActionOutcome::of(action).not_begun());
             continue;
         }
         control.progress().item(&action.path.to_string());
@@ -131,7 +146,7 @@ pub fn execute(
             Op::Clear { files, whole } => clear::clear(&mut session, &job, files, whole),
             Op::Rebuild { members, how } => rebuild::rebuild(&mut session, &job, members, *how),
             Op::RestoreBackup { current, backup } => {
-                rebuild::restore_backup(&mut session, &job, current.as_ref(), backup)
+                restore_backup::restore_backup(&mut session, &job, current.as_ref(), backup)
             }
         });
         control.progress().advance(1);
@@ -157,13 +172,10 @@ pub(crate) struct Job<'a> {
 
 impl Job<'_> {
     /// Asks again whether the app is down.
-    pub(crate) fn still_down(&self) -> Result<()> {
-        (self.hooks.running)(&affected(self.action, self.live))
+    pub(crate) fn still_down(&self) -> Result<(), session::Halt> {
+        let affected = Affected::by_action(self.action, self.live);
+        (self.hooks.running)(&affected).map_err(|e| session::Halt::AppRunning(e.to_string()))
     }
-}
-
-fn affected(action: &Action, live: bool) -> Affected<'_> {
-    Affected { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path }
 }
 
 /// Opens a root folder so that nobody can redirect it.
