@@ -46,6 +46,15 @@ impl Inspection {
         if self.scan.has_findings() { Exit::Findings } else { Exit::Ok }
     }
 
+    /// An error when one of these ids is no store's.
+    fn has_all(&self, ids: &[String]) -> Result<()> {
+        match ids.iter().find(|id| !self.scan.stores().any(|(_, s)| s.id == **id)) {
+            Some(unknown) => Err(Error::new(Kind::Usage, format!("no store has the id {unknown:?}"))
+                .hint("`shopmend scan -v` shows the ids")),
+            None => Ok(()),
+        }
+    }
+
     fn document(&self, command: Phase, exit: Exit) -> Document {
         let mut out =
             Document::new(&self.scan, command, self.platform, &self.label, self.image.as_deref(), exit);
@@ -219,10 +228,7 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     };
     job.report = Some(wanted.report.clone());
     let found = job.scan()?;
-    if let Some(unknown) = wanted.stores.iter().find(|id| !found.scan.stores().any(|(_, s)| s.id == **id)) {
-        return Err(Error::new(Kind::Usage, format!("no store has the id {unknown:?}"))
-            .hint("`shopmend scan -v` shows the ids"));
-    }
+    found.has_all(&wanted.stores)?;
     let (exit, _) = job.repair(&found)?;
     Ok(exit)
 }
@@ -233,10 +239,7 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
     let mut job = Job::new(session, &state, wanted.place.clone())?;
     job.device = device.as_ref();
     let found = job.scan()?;
-    if let Some(unknown) = wanted.stores.iter().find(|id| !found.scan.stores().any(|(_, s)| s.id == **id)) {
-        return Err(Error::new(Kind::Usage, format!("no store has the id {unknown:?}"))
-            .hint("`shopmend scan -v` shows the ids"));
-    }
+    found.has_all(&wanted.stores)?;
     let mut stores = Vec::new();
     for (scanned, store) in found.scan.stores() {
         let named = wanted.stores.contains(&store.id);
@@ -265,13 +268,19 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
     let options =
         repair::BackupOptions { platform: found.platform, live: found.live, allow_root: wanted.allow_root };
     let outcome = repair::backup(&stores, &state, &options, &down(job.device), &session.control)?;
+    said(session, &outcome, job.device)
+}
+
+/// Says what a run did; gives the exit code.
+pub(super) fn said(
+    session: &Session,
+    outcome: &repair::Outcome,
+    device: Option<&DevicePlace>,
+) -> Result<Exit> {
     session.quiet_bars();
-    session.console.print(&report::outcome(
-        &outcome,
-        job.device.map(DevicePlace::report),
-        session.console.style,
-    ))?;
-    Ok(ended(outcome.exit(), job.device))
+    let report = device.map(DevicePlace::report);
+    session.console.print(&report::outcome(outcome, report, session.console.style))?;
+    Ok(ended(outcome.exit(), device))
 }
 
 /// The locked records of the place, in order, and the device if it is one.
@@ -292,7 +301,7 @@ pub(super) fn down(device: Option<&DevicePlace>) -> impl Fn(&repair::Affected<'_
 
 /// How a run on a device ended: of one that was lost that is what a person
 /// must know, unless something is left to be put in order.
-pub(super) fn ended(exit: Exit, device: Option<&DevicePlace>) -> Exit {
+fn ended(exit: Exit, device: Option<&DevicePlace>) -> Exit {
     let lost = device.is_some_and(|d| d.lost().is_some());
     match exit {
         Exit::Failed | Exit::Interrupted => exit,

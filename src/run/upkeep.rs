@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::fsys::{printable, shown};
 use crate::repair::{self, Retention, UndoOptions};
-use crate::report::{self, count, size};
+use crate::report::{count, size};
 use crate::vault::{self, LockedState, RunId};
 
 /// Reads a run's id from the command line.
@@ -38,9 +38,7 @@ pub(super) fn undo(
     let down = inspect::down(Some(&place));
     let state = session.in_order(vault::StateDir::open(&state)?, &down)?;
     let outcome = repair::undo(&state, run.as_ref(), &options, &down, &session.control)?;
-    session.quiet_bars();
-    session.console.print(&report::outcome(&outcome, None, session.console.style))?;
-    Ok(inspect::ended(outcome.exit(), Some(&place)))
+    inspect::said(session, &outcome, Some(&place))
 }
 
 /// Takes a run back and says what became of it.
@@ -51,9 +49,7 @@ pub(super) fn undo_run(
     options: &UndoOptions,
 ) -> Result<Exit> {
     let outcome = repair::undo(state, run, options, &inspect::still_down, &session.control)?;
-    session.quiet_bars();
-    session.console.print(&report::outcome(&outcome, None, session.console.style))?;
-    Ok(outcome.exit())
+    inspect::said(session, &outcome, None)
 }
 
 /// The vault's commands; `device` names the one whose backups they are about.
@@ -105,9 +101,7 @@ fn restore(
     let down = inspect::down(place.as_ref());
     let state = session.in_order(state, &down)?;
     let outcome = repair::restore(&state, run, options, &down, &session.control)?;
-    session.quiet_bars();
-    session.console.print(&report::outcome(&outcome, None, session.console.style))?;
-    Ok(inspect::ended(outcome.exit(), place.as_ref()))
+    inspect::said(session, &outcome, place.as_ref())
 }
 
 fn age(age: Age) -> Duration {
