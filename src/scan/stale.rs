@@ -272,10 +272,10 @@ fn is_leftover(path: &RelPath) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{StoreKind, Verdict};
+    use crate::model::Verdict;
     use crate::profile::{Confidence, Rule};
     use crate::scan::FileRecord;
-    use crate::store::{Coverage, Level};
+    use crate::store::Level;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -315,25 +315,8 @@ mod tests {
             })
             .collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        Store {
-            id: "id".into(),
-            kind: StoreKind::Files,
-            class: rule.class,
-            root: 0,
-            path: RelPath::new("c").unwrap(),
-            rule: Some(Arc::new(rule)),
-            verdict: Verdict::Healthy,
-            files,
-            folders: Vec::new(),
-            findings: Vec::new(),
-            coverage: Coverage::default(),
-            method: String::new(),
-            proved: Vec::new(),
-            not_checked: Vec::new(),
-            stale: Vec::new(),
-            facts: serde_json::Value::Null,
-            unchanged: false,
-        }
+        let path = RelPath::new("c").unwrap();
+        Store { verdict: Verdict::Healthy, files, ..Store::new("id".into(), 0, path, Some(Arc::new(rule))) }
     }
 
     fn judged(store: &mut Store, updated_ns: Option<i128>) -> Vec<(String, Why)> {
