@@ -73,7 +73,7 @@ pub fn backup(
         control.progress().advance(1);
     }
     timer.lap("backup");
-    session.end(outcomes, timer, control.is_cancelled())
+    session.end(outcomes, timer)
 }
 
 fn one(

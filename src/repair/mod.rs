@@ -156,7 +156,7 @@ pub fn execute(
         session.reclaim();
         timer.lap("reclaim");
     }
-    session.end(outcomes, timer, control.is_cancelled())
+    session.end(outcomes, timer)
 }
 
 /// One action and all it needs.
@@ -171,6 +171,13 @@ pub(crate) struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// Checks a new store. A check that was broken off says nothing of it.
+    pub(crate) fn verify(&self, kind: StoreKind, path: &Path, unsound: &str) -> Result<(), session::Halt> {
+        let Err(why) = (self.hooks.verify)(kind, path) else { return Ok(()) };
+        self.control.safe_point()?;
+        Err(session::Halt::Failed(format!("{unsound}: {why}")))
+    }
+
     /// Asks again whether the app is down.
     pub(crate) fn still_down(&self) -> Result<(), session::Halt> {
         let affected = Affected::by_action(self.action, self.live);

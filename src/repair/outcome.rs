@@ -140,7 +140,7 @@ pub struct Outcome {
     pub bytes_freed: u64,
     /// How long each stage took, in the order they happened.
     pub stages: Vec<StageTime>,
-    /// Whether it was asked to stop.
+    /// Whether it was stopped before everything was done.
     pub interrupted: bool,
     /// Commands for a person to go on by hand; only after a failure that
     /// could not be taken back.

@@ -249,8 +249,7 @@ impl Rebuild<'_> {
         if found.kind != if is_folder { Kind::Dir } else { Kind::File } {
             return Err(Halt::Failed("the rebuild gave something else than a store of this kind".into()));
         }
-        (self.job.hooks.verify)(kind, request.out)
-            .map_err(|why| Halt::Failed(format!("the rebuilt store is not sound: {why}")))?;
+        self.job.verify(kind, request.out, "the rebuilt store is not sound")?;
         if kind == StoreKind::Sqlite {
             for suffix in kind.sidecars() {
                 if new.out.exists(&new.name.with_suffix(suffix)).map_err(&cannot)? {

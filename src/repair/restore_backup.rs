@@ -63,8 +63,8 @@ fn work(
     let name = store.file_name().and_then(|n| RelPath::root().join(n).ok()).unwrap_or_default();
     if let Some(copy) = copies.iter().find(|c| c.path == backup.path) {
         write_copy(&scratch, &objects, &name, copy)?;
-        (job.hooks.verify)(job.action.kind, &scratch.path().join(name.as_path()))
-            .map_err(|why| Halt::Failed(format!("the backup is not sound either: {why}")))?;
+        let copy = scratch.path().join(name.as_path());
+        job.verify(job.action.kind, &copy, "the backup is not sound either")?;
     }
 
     job.still_down()?;

@@ -328,13 +328,10 @@ impl<'a> Session<'a> {
             .map_err(failed("cannot delete what was set aside"))
     }
 
-    /// Ends the run and says what it did.
-    pub(crate) fn end(
-        mut self,
-        actions: Vec<ActionOutcome>,
-        timer: Timer,
-        interrupted: bool,
-    ) -> Result<Outcome> {
+    /// Ends the run and says what it did. A request to stop that came when all
+    /// was done interrupted nothing.
+    pub(crate) fn end(mut self, actions: Vec<ActionOutcome>, timer: Timer) -> Result<Outcome> {
+        let interrupted = actions.iter().any(|a| a.done == Done::NotDone);
         if !self.stuck && self.record(vec![Record::End { interrupted }]).is_ok() {
             self.close();
         }

@@ -65,6 +65,7 @@ pub(super) fn demo(session: &Session, keep: bool) -> Result<Exit> {
 
     step(session, 5, "Undo the repair and compare every file")?;
     job.undo(&run)?;
+    session.control.safe_point()?;
     unchanged(&device, &before, "the undo")?;
     console.print(&format!(
         "{} are identical to before the repair: names, contents, times, modes\n",

@@ -497,7 +497,9 @@ fn agreed(session: &Session, plan: &mut Plan) -> Result<bool> {
     }
     loop {
         let question = "Do this? Everything is backed up first. [y]es, [n]o, or numbers to leave out: ";
-        let Some(answer) = session.console.ask(question)? else { return Ok(false) };
+        let answer = session.console.ask(question)?;
+        session.control.safe_point()?;
+        let Some(answer) = answer else { return Ok(false) };
         let answer = answer.to_lowercase();
         match answer.as_str() {
             "y" | "yes" => return Ok(true),

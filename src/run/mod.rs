@@ -110,7 +110,8 @@ pub fn run() -> Exit {
     });
     bars.clear();
     let exit = match outcome {
-        Ok(exit) if control.is_cancelled() => exit.worst(Exit::Interrupted),
+        // A signal that came when all was done interrupted nothing: who stops
+        // for one says so.
         Ok(exit) => exit,
         Err(e) => {
             report_error(&e);

@@ -331,7 +331,7 @@ impl Scanner<'_> {
         self.effort.check_ms += millis(clock);
 
         for store in &mut stores {
-            stale::judge(dir, store, target.updated_ns, self.options, self.control);
+            stale::judge(dir, store, target.updated_ns, self.options, self.control)?;
             store.judge();
             if self.options.recall_hashes && store.unchanged && store.verdict != Verdict::Healthy {
                 self.recall_hashes(&target.id, store);

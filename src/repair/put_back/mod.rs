@@ -72,7 +72,7 @@ pub(super) fn put_back(
         control.progress().advance(1);
     }
     timer.lap("put back");
-    session.end(outcomes, timer, control.is_cancelled())
+    session.end(outcomes, timer)
 }
 
 /// One unit and all that putting it back needs.
