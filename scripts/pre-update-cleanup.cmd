@@ -11,6 +11,9 @@ set "where="
 if "%~1"=="" goto :ready
 if "%~1"=="-h" goto :help
 if "%~1"=="-n" set "dry_run=1"& shift & goto :options
+if "%~1"=="-b" if "%~2"=="" goto :wrong
+if "%~1"=="-l" if "%~2"=="" goto :wrong
+if "%~1"=="-s" if "%~2"=="" goto :wrong
 if "%~1"=="-b" set "program=%~2"& shift & shift & goto :options
 if "%~1"=="-l" set "log=%~2"& shift & shift & goto :options
 if "%~1"=="-s" set "state=%~2"& shift & shift & goto :options
@@ -59,13 +62,13 @@ set "log=%LOCALAPPDATA%\shopmend\pre-update-cleanup.log"
 :have_log
 for %%f in ("%log%") do set "folder=%%~dpf"
 if not exist "%folder%" mkdir "%folder%" 2>nul
-if not exist "%folder%" echo pre-update-cleanup: cannot make the folder %folder% 1>&2& exit /b 5
+if not exist "%folder%" echo pre-update-cleanup: cannot make the folder "%folder%" 1>&2& exit /b 5
 set "bytes=0"
 if exist "%log%" for %%f in ("%log%") do set "bytes=%%~zf"
 if %bytes% GTR 1000000 move /y "%log%" "%log%.1" >nul || exit /b 5
-rem Made here, so that a log that cannot be written is noticed before anything is done.
-if not exist "%log%" copy /y nul "%log%" >nul
-if not exist "%log%" echo pre-update-cleanup: cannot write the log %log% 1>&2& exit /b 5
+rem Opened here, so that a log that cannot be written is noticed before anything is done.
+type nul >>"%log%" || goto :no_log
+if not exist "%log%" goto :no_log
 
 if not "%program%"=="" goto :have_program
 if exist "%~dp0shopmend.exe" set "program=%~dp0shopmend.exe"
@@ -74,8 +77,13 @@ for %%p in (shopmend.exe) do set "program=%%~$PATH:p"
 if "%program%"=="" set "program=shopmend.exe"
 :have_program
 if exist "%program%" goto :found
-call :say shopmend was not found: %program%; name it with -b
+for %%p in ("%program%" "%program%.exe") do if not "%%~$PATH:p"=="" set "program=%%~$PATH:p"& goto :found
+call :say shopmend was not found: "%program%"; name it with -b
 exit /b 127
+
+:no_log
+echo pre-update-cleanup: cannot write the log "%log%" 1>&2
+exit /b 5
 
 :found
 set "options="
@@ -84,7 +92,7 @@ set options=--state-dir "%state%"
 :begin
 set "worst=0"
 set "worst_rank=0"
-call :say start: %program%%where%
+call :say start: "%program%"%where%
 if "%dry_run%"=="1" goto :dry_run
 call :step "backup" backup
 rem What a backup skipped is no cache: clearing keeps its own copies, so that it can be undone.
@@ -99,7 +107,7 @@ call :step "what would be cleared" repair --dry-run --only clear
 :check
 call :step "check" scan
 call :meaning %worst%
-call :say done: %means% (%worst%); log: %log%
+call :say done: %means% (%worst%); log: "%log%"
 exit /b %worst%
 
 :say
@@ -110,7 +118,7 @@ exit /b 0
 :step
 set "name=%~1"
 set "command=%2 %3 %4 %5"
->>"%log%" echo %DATE% %TIME% %name%: %program% %options% %command%%where%
+>>"%log%" echo %DATE% %TIME% %name%: "%program%" %options% %command%%where%
 "%program%" %options% %command%%where% >>"%log%" 2>&1 <nul
 set "code=%ERRORLEVEL%"
 call :meaning %code%

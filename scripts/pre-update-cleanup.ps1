@@ -3,6 +3,11 @@
 # The parameters are read by hand, so that everything shopmend itself takes can follow.
 Set-StrictMode -Version 2.0
 $ErrorActionPreference = 'Stop'
+# Whatever could not be foreseen, a disk that is full for example, must not pass for a finding: PowerShell would end with 1.
+trap {
+    [Console]::Error.WriteLine("pre-update-cleanup: $($_.Exception.Message)")
+    exit 5
+}
 
 $usage = @'
 Usage: scripts/pre-update-cleanup.ps1 [-n] [-b SHOPMEND] [-l LOG] [-s DIR] [--] [WHERE...]
@@ -122,13 +127,18 @@ function Step([string]$name, [string[]]$command) {
     $start.RedirectStandardError = $true
     $start.StandardOutputEncoding = $utf8
     $start.StandardErrorEncoding = $utf8
-    $process = [Diagnostics.Process]::Start($start)
-    $process.StandardInput.Close()
-    $errors = $process.StandardError.ReadToEndAsync()
-    $text = $process.StandardOutput.ReadToEnd()
-    $process.WaitForExit()
-    [IO.File]::AppendAllText($log, $text + $errors.Result, $utf8)
-    $code = $process.ExitCode
+    # The code of a program that cannot be started, as in a shell.
+    $code = 126
+    try {
+        $process = [Diagnostics.Process]::Start($start)
+        $process.StandardInput.Close()
+        $errors = $process.StandardError.ReadToEndAsync()
+        $text = $process.StandardOutput.ReadToEnd()
+        $process.WaitForExit()
+        [IO.File]::AppendAllText($log, $text + $errors.Result, $utf8)
+        $code = $process.ExitCode
+    }
+    catch [ComponentModel.Win32Exception] { Note $_.Exception.Message }
     Say "${name}: $(Meaning $code) ($code)"
     if ((Rank $code) -gt (Rank $script:worst)) { $script:worst = $code }
 }

@@ -27,17 +27,27 @@ program=${SHOPMEND:-}
 log=
 state=
 dry_run=0
-while getopts hnb:l:s: option; do
-  case $option in
-    h) usage; exit 0 ;;
-    n) dry_run=1 ;;
-    b) program=$OPTARG ;;
-    l) log=$OPTARG ;;
-    s) state=$OPTARG ;;
-    *) usage >&2; exit 64 ;;
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h) usage; exit 0 ;;
+    -n) dry_run=1 ;;
+    -b | -l | -s)
+      [ $# -gt 1 ] || { usage >&2; exit 64; }
+      case $1 in
+        -b) program=$2 ;;
+        -l) log=$2 ;;
+        *) state=$2 ;;
+      esac
+      shift
+      ;;
+    --) shift; break ;;
+    # What follows is for the program.
+    --*) break ;;
+    -*) usage >&2; exit 64 ;;
+    *) break ;;
   esac
+  shift
 done
-shift $((OPTIND - 1))
 
 if [ -z "$log" ]; then
   # A relative value is invalid by the XDG specification and counts as unset.
@@ -55,7 +65,10 @@ fi
 
 umask 077
 case $log in
-  */*) mkdir -p -- "${log%/*}" || exit 5 ;;
+  */*)
+    folder=${log%/*}
+    mkdir -p -- "${folder:-/}" || exit 5
+    ;;
 esac
 if [ -f "$log" ] && [ "$(wc -c < "$log")" -gt 1000000 ]; then
   mv -f -- "$log" "$log.1" || exit 5

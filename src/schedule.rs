@@ -94,6 +94,19 @@ impl Scheduler {
             Self::TaskScheduler => "schtasks /Create /TN shopmend /XML shopmend.xml",
         }
     }
+
+    /// The bytes of one of its files. `schtasks` writes and surely reads UTF-16
+    /// with its mark; UTF-8 without one it may take for the code page of the
+    /// machine, and misread the name of a user's folder.
+    #[must_use]
+    pub fn encode(self, text: &str) -> Vec<u8> {
+        match self {
+            Self::Systemd | Self::Launchd => text.as_bytes().to_vec(),
+            Self::TaskScheduler => {
+                std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+            }
+        }
+    }
 }
 
 /// The files that tell a scheduler of a job: name and content.
@@ -186,8 +199,10 @@ fn launchd(job: &Job) -> Result<String> {
     Ok(out)
 }
 
-/// The Task Scheduler's schema 1.2. Its declaration names no encoding: the
-/// scheduler takes UTF-8 as well as the UTF-16 that it writes itself.
+/// The Task Scheduler's schema 1.2. Its declaration names no encoding, so that
+/// it holds for the text that is printed as for the file, see
+/// [`Scheduler::encode`]. A run that has begun is not cut off when the mains
+/// go.
 fn task(job: &Job) -> String {
     let schedule = match job.every {
         Every::Day => "<ScheduleByDay><DaysInterval>1</DaysInterval></ScheduleByDay>".to_owned(),
@@ -222,6 +237,7 @@ fn task(job: &Job) -> String {
   <Settings>
     <MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>
     <DisallowStartIfOnBatteries>true</DisallowStartIfOnBatteries>
+    <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>
     <StartWhenAvailable>true</StartWhenAvailable>
     <Priority>8</Priority>
   </Settings>

@@ -22,7 +22,8 @@ fn launchd_words(text: &str) -> Vec<String> {
 fn launch(words: &[String], shop: &Shop, exit: Exit) {
     let (program, arguments) = words.split_first().unwrap();
     let mut command = Command::new(program);
-    command.args(arguments).args(shop.args(&[])).env_clear().env("HOME", shop.run.home_path());
+    command.args(arguments).args(shop.args(&[]));
+    shop.run.at_home(&mut command);
     let out = command.output().unwrap();
     assert_eq!(out.status.code(), Some(i32::from(exit.code())), "{words:?}: {out:?}");
 }
@@ -88,16 +89,31 @@ fn files_are_written_for_each_scheduler_and_never_over_others() {
         for name in names {
             assert!(folder.join(name).is_file(), "{name}");
         }
-        let first = std::fs::read_to_string(folder.join(names[0])).unwrap();
+        let bytes = std::fs::read(folder.join(names[0])).unwrap();
+        let first = match bytes.as_slice() {
+            // Windows' own way to write text.
+            [0xff, 0xfe, rest @ ..] => {
+                assert_eq!(scheduler, "task-scheduler");
+                let units: Vec<u16> =
+                    rest.chunks(2).map(|unit| u16::from_le_bytes(unit.try_into().unwrap())).collect();
+                let printed =
+                    run.call(["schedule", "print", "--weekly", "--for", scheduler]).expect(Exit::Ok);
+                let text = String::from_utf16(&units).unwrap();
+                assert_eq!(text, printed.stdout);
+                text
+            }
+            _ => String::from_utf8(bytes.clone()).unwrap(),
+        };
         assert!(first.contains(inside) && first.contains("shopmend"), "{first}");
         let again = run.call(words).expect(Exit::Failed);
         assert!(again.stderr.contains(names[0]) && again.stderr.contains("--to"), "{again}");
-        assert_eq!(std::fs::read_to_string(folder.join(names[0])).unwrap(), first);
+        assert_eq!(std::fs::read(folder.join(names[0])).unwrap(), bytes);
     }
 }
 
 /// systemd itself reads the units without a complaint, whatever is in the paths.
 #[test]
+#[cfg_attr(not(target_os = "linux"), ignore = "systemd is a program of Linux")]
 fn systemd_understands_the_units() {
     if !skip::has("systemd-analyze") {
         return skip::skipped(

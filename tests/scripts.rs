@@ -74,6 +74,22 @@ fn cleanup_backs_up_before_it_clears_and_checks_last() {
     assert_eq!(mode & 0o077, 0, "the log is the user's alone: {mode:o}");
 }
 
+/// Both marks of where the program's own options begin are the same: `--`, and
+/// the first of them.
+#[test]
+fn cleanup_takes_the_programs_options_as_they_are() {
+    for words in [&["-n", "--", "--app", "shop"][..], &["-n", "--app", "shop"]] {
+        let program = StandIn::new(&[]);
+        ended(&program.command().args(words).output().unwrap(), 0);
+        assert_eq!(program.calls(), ["repair --dry-run --only clear --app shop", "scan --app shop"]);
+    }
+    for words in [&["-x"][..], &["-n", "-b"]] {
+        let program = StandIn::new(&[]);
+        ended(&program.command().args(words).output().unwrap(), i32::from(Exit::Usage.code()));
+        assert!(program.calls().is_empty());
+    }
+}
+
 #[test]
 fn cleanup_in_a_dry_run_backs_up_and_clears_nothing() {
     let program = StandIn::new(&[]);

@@ -43,7 +43,7 @@ pub(super) fn print(session: &Session, wanted: &cli::SchedulePrint) -> Result<Ex
     };
     for (name, text) in &files {
         let path = folder.join(name);
-        write_new(&path, text)?;
+        write_new(&path, &scheduler.encode(text))?;
         session.console.print(&format!("Written: {}\n", crate::fsys::shown(&path)))?;
     }
     session.console.print(&format!("To install: {}\n", scheduler.install()))?;
@@ -77,9 +77,9 @@ fn command(session: &Session, wanted: &cli::SchedulePrint) -> Result<Vec<String>
     Ok(out)
 }
 
-fn write_new(path: &Path, text: &str) -> Result<()> {
+fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-    made.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| {
+    made.and_then(|mut file| file.write_all(bytes)).map_err(|e| {
         Error::io("the file cannot be written", path, e)
             .hint("give --to a folder that exists and has no such file yet")
     })

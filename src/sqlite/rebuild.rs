@@ -108,6 +108,8 @@ pub struct Written {
     /// `collation NAME` and `function NAME`: the indexes that use them must be
     /// rebuilt by the app (`REINDEX`).
     pub stand_ins: Vec<String>,
+    /// Full-text tables whose tokenizer only the app has: SQLite cannot check them.
+    pub unchecked: Vec<String>,
     /// Sentences for a person.
     pub notes: Vec<String>,
 }
@@ -221,7 +223,7 @@ impl Sink for Writer {
             breakers: Vec::new(),
             written: Written::default(),
         };
-        state.plan(schema)?;
+        state.plan(&virtuals::restore_shadows(schema, &self.control))?;
         self.state = Some(state);
         Ok(())
     }

@@ -82,16 +82,9 @@ impl Run {
         S: AsRef<OsStr>,
     {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shopmend"));
-        command.env_clear().current_dir(self.tmp.path()).arg("--state-dir").arg(&self.state).args(args);
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &self.home);
-        if cfg!(windows) {
-            // The same folders of the home as on Linux, so that one tree serves both.
-            command.env("USERPROFILE", &self.home);
-            command.env("LOCALAPPDATA", self.home.join(".cache")).env("APPDATA", self.home.join(".config"));
-            for name in ["SystemRoot", "SystemDrive", "TEMP", "TMP"] {
-                command.env(name, std::env::var_os(name).unwrap_or_default());
-            }
-        }
+        self.at_home(&mut command);
+        command.current_dir(self.tmp.path()).arg("--state-dir").arg(&self.state).args(args);
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         for (name, value) in &self.env {
             match value {
                 Some(value) => command.env(name, value),
@@ -100,6 +93,19 @@ impl Run {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// Leaves a command little more than the home in its environment.
+    pub fn at_home(&self, command: &mut Command) {
+        command.env_clear().env("HOME", &self.home);
+        if cfg!(windows) {
+            // The same folders of the home as on Linux, so that one tree serves both.
+            command.env("USERPROFILE", &self.home);
+            command.env("LOCALAPPDATA", self.home.join(".cache")).env("APPDATA", self.home.join(".config"));
+            for name in ["SystemRoot", "SystemDrive", "TEMP", "TMP"] {
+                command.env(name, std::env::var_os(name).unwrap_or_default());
+            }
+        }
     }
 
     /// Runs it to its end.

@@ -33,8 +33,9 @@ const READ_WAITS: [u64; 4] = [10, 20, 40, 80];
 /// a moment.
 const CHANGE_WAITS: [u64; 6] = [10, 20, 40, 80, 160, 320];
 
-/// `FILE_SHARE_VIOLATION` and `ERROR_LOCK_VIOLATION`.
-const IN_USE: [i32; 2] = [32, 33];
+/// `ERROR_SHARING_VIOLATION`, `ERROR_LOCK_VIOLATION` and, of a file that is
+/// mapped into memory, `ERROR_USER_MAPPED_FILE`.
+const IN_USE: [i32; 3] = [32, 33, 1224];
 
 /// Cloud drives' kinds of links: `IO_REPARSE_TAG_CLOUD` and its fifteen
 /// relatives (`winnt.h`).

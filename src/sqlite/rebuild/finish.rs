@@ -21,6 +21,8 @@ struct SchemaRow {
 impl State {
     /// Completes the database and closes it.
     pub(super) fn finish(mut self, control: &Control, damaged: bool) -> Result<Written, SinkError> {
+        let shadows = self.lost_shadows(control)?;
+        self.plan(&shadows)?;
         self.add_missing()?;
         self.settle_breakers(damaged)?;
         self.write_schema()?;
@@ -29,10 +31,10 @@ impl State {
         }
         self.check_rows(control, damaged)?;
         self.build_indexes(control)?;
-        self.virtual_tables(control)?;
         self.drop_fills()?;
         self.db.flush_prepared_statement_cache();
         self.db.execute_batch("COMMIT")?;
+        self.virtual_tables(control)?;
         let Self { db, objects, mut written, side, .. } = self;
         side.report(&mut written);
         written.tables = objects

@@ -463,3 +463,124 @@ fn a_bad_statement_costs_only_its_own_object() {
     assert_eq!(one("SELECT id||'-'||c0 FROM lost_and_found"), "8-9");
     assert_eq!(written.dropped.len(), 8, "{:?}", written.dropped);
 }
+
+/// Puts a sound database through the writer without some of its objects; the
+/// names of the columns of the others' own tables are lost.
+fn rebuild_without(from: &Path, to: &Path, lost: &[&str], nameless: &[(&str, &str)]) -> Written {
+    let (settings, mut objects, rows) = read(from);
+    for (name, sql) in nameless {
+        let object = objects.iter_mut().find(|o| o.name == *name).unwrap();
+        (object.sql, object.origin) = (Some((*sql).to_owned()), SchemaOrigin::Inferred);
+    }
+    let kept = |o: &SchemaObject| !lost.contains(&o.name.as_str()) && !lost.contains(&o.table.as_str());
+    let (objects, rows): (Vec<_>, Vec<_>) = objects.into_iter().zip(rows).filter(|(o, _)| kept(o)).unzip();
+    let mut writer = Writer::new(to, &Control::default(), WriterOptions::default());
+    writer.begin(&settings, &objects).unwrap();
+    for (object, rows) in rows.into_iter().enumerate() {
+        for (rowid, values) in rows {
+            writer.row(row(object, rowid, values)).unwrap();
+        }
+    }
+    writer.finish(true).unwrap()
+}
+
+#[test]
+fn virtual_tables_whose_own_tables_are_lost_are_sound_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("a.db"), dir.path().join("b.db"));
+    Connection::open(&from)
+        .unwrap()
+        .execute_batch(
+            "PRAGMA page_size=1024; PRAGMA auto_vacuum=2;
+             CREATE TABLE docs(id INTEGER PRIMARY KEY, title, body);
+             CREATE VIRTUAL TABLE ft USING fts5(title, body);
+             CREATE VIRTUAL TABLE ext USING fts5(title, content='docs', content_rowid='id');
+             CREATE VIRTUAL TABLE bare USING fts5(title, content='');
+             CREATE VIRTUAL TABLE ft4 USING fts4(title, body);
+             CREATE VIRTUAL TABLE rt USING rtree(id, x0, x1);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<200)
+             INSERT INTO docs SELECT i, 'title '||i, 'body '||i FROM n;
+             INSERT INTO ft(rowid, title, body) SELECT id, title, body FROM docs;
+             INSERT INTO bare(rowid, title) SELECT id, title FROM docs;
+             INSERT INTO ext(ext) VALUES('rebuild');
+             INSERT INTO ft4(docid, title, body) SELECT id, title, body FROM docs;
+             INSERT INTO rt SELECT id, id, id+1 FROM docs;",
+        )
+        .unwrap();
+    let hits = |db: &Connection, table: &str| -> rusqlite::Result<i64> {
+        db.query_row(&format!("SELECT count(*) FROM {table} WHERE {table} MATCH 'title'"), [], |r| r.get(0))
+    };
+    let all = [
+        "ft_data",
+        "ft_idx",
+        "ft_content",
+        "ft_docsize",
+        "ft_config",
+        "ext_data",
+        "ext_idx",
+        "ext_docsize",
+        "ext_config",
+        "bare_data",
+        "bare_idx",
+        "bare_docsize",
+        "bare_config",
+        "ft4_content",
+        "ft4_segments",
+        "ft4_segdir",
+        "ft4_docsize",
+        "ft4_stat",
+        "rt_node",
+        "rt_rowid",
+        "rt_parent",
+    ];
+    let nameless = [
+        ("ft_content", r#"CREATE TABLE "ft_content"(c0 INTEGER PRIMARY KEY, c1, c2)"#),
+        ("ft_docsize", r#"CREATE TABLE "ft_docsize"(c0 INTEGER PRIMARY KEY, c1)"#),
+    ];
+    for (lost, nameless, expected) in [
+        (&["ft_data", "ext_data", "ext_idx", "bare_data", "ft4_segdir"][..], &[][..], [200, 200, 0, 200]),
+        (&["ft_content", "ft_config", "ext_docsize", "ext_config", "ft4_content"], &[], [0, 200, 200, 0]),
+        (&["ft_data", "ft_idx", "ft_config"], &nameless, [200, 200, 200, 200]),
+        (&all, &[], [0, 200, 0, 0]),
+    ] {
+        let _ = std::fs::remove_file(&to);
+        let written = rebuild_without(&from, &to, lost, nameless);
+        let db = Connection::open(&to).unwrap();
+        assert_eq!(integrity(&to), "ok", "{lost:?}: {written:?}");
+        assert_eq!(written.dropped, [], "{lost:?}");
+        let found = ["ft", "ext", "bare", "ft4"].map(|t| hits(&db, t).unwrap());
+        assert_eq!(found, expected, "{lost:?}: {:?}", written.notes);
+        let said = |what: &str| written.notes.iter().any(|n| n.contains(what));
+        assert!(lost.iter().all(|name| said(name)), "{:?}", written.notes);
+        // They work from then on.
+        db.execute_batch(
+            "INSERT INTO ft(title) VALUES('title'); INSERT INTO bare(rowid, title) VALUES(999, 'x');
+             INSERT INTO ft4(title) VALUES('title'); INSERT INTO rt VALUES(1000, 1, 2)",
+        )
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_virtual_table_that_cannot_be_is_left_out_and_one_of_the_apps_tokenizer_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("a.db"), dir.path().join("b.db"));
+    Connection::open(&from)
+        .unwrap()
+        .execute_batch(
+            "CREATE VIRTUAL TABLE ft USING fts5(body); INSERT INTO ft VALUES('some words');
+             CREATE VIRTUAL TABLE own USING fts5(body); INSERT INTO own VALUES('some words');
+             PRAGMA writable_schema=ON;
+             UPDATE sqlite_schema SET sql='CREATE VIRTUAL TABLE ft USING fts5(body, prefix=''x'')' WHERE name='ft';
+             UPDATE sqlite_schema SET sql='CREATE VIRTUAL TABLE own USING fts5(body, tokenize=''of_the_app'')'
+             WHERE name='own';",
+        )
+        .unwrap();
+    let written = rebuild(&from, &to, true);
+    assert_eq!(written.dropped.iter().map(|d| d.0.as_str()).collect::<Vec<_>>(), ["ft"], "{written:?}");
+    assert!(written.notes.iter().any(|n| n.contains("own") && n.contains("tokenizer")), "{written:?}");
+    let db = Connection::open(&to).unwrap();
+    let rows = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap();
+    assert_eq!(rows("SELECT count(*) FROM ft_content WHERE c0='some words'"), 1);
+    assert_eq!(rows("SELECT count(*) FROM sqlite_schema WHERE name IN ('own', 'own_data')"), 2);
+}

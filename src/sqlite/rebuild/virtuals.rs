@@ -4,30 +4,172 @@
 
 use rusqlite::{Connection, params};
 
-use super::State;
 use super::model::{plain, quoted};
+use super::{Place, State};
 use crate::control::Control;
+use crate::sqlite::connect;
 use crate::sqlite::ddl::{self, Statement, VirtualTable};
-use crate::sqlite::salvaged::SinkError;
+use crate::sqlite::salvaged::{ObjectKind, SchemaObject, SchemaOrigin, SinkError};
+
+/// Which virtual tables this SQLite knows.
+fn is_known(module: &str) -> bool {
+    ["fts3", "fts4", "fts5", "rtree", "rtree_i32"].contains(&module)
+}
 
 impl State {
-    /// Checks and mends every virtual table that this SQLite knows.
-    pub(super) fn virtual_tables(&mut self, control: &Control) -> Result<(), SinkError> {
+    /// The tables in which virtual tables keep what they hold and that the
+    /// schema lacks: without them SQLite refuses the virtual table, and with it
+    /// to check the database.
+    pub(super) fn lost_shadows(&mut self, control: &Control) -> Result<Vec<SchemaObject>, SinkError> {
+        let mut out: Vec<SchemaObject> = Vec::new();
         for object in &self.objects {
             control.safe_point()?;
-            let Some(Ok(Statement::VirtualTable(table))) = object.virtual_text().map(ddl::parse) else {
+            let Some(sql) = object.virtual_text() else { continue };
+            let Ok(Statement::VirtualTable(table)) = ddl::parse(sql) else { continue };
+            if !is_known(&table.module.to_ascii_lowercase()) {
+                continue;
+            }
+            let has = |name: &str| {
+                let given = self.objects.iter().filter(|o| !matches!(o.place, Place::Dropped));
+                given.map(|o| &o.given).chain(&out).any(|o| o.name.eq_ignore_ascii_case(name))
+            };
+            // What cannot be made here is a matter between the app and its SQLite.
+            let needed = shadows_of(sql, control).unwrap_or_default();
+            let lost: Vec<SchemaObject> = needed.into_iter().filter(|s| !has(&s.name)).collect();
+            if !lost.is_empty() {
+                let names: Vec<&str> = lost.iter().map(|s| s.name.as_str()).collect();
+                self.written.notes.push(format!(
+                    "the virtual table {} lost {}: made anew, empty",
+                    table.name,
+                    names.join(", ")
+                ));
+            }
+            out.extend(lost);
+        }
+        Ok(out)
+    }
+
+    /// Checks and mends every virtual table that this SQLite knows, each in a
+    /// transaction of its own: what fails half way leaves nothing behind.
+    pub(super) fn virtual_tables(&mut self, control: &Control) -> Result<(), SinkError> {
+        for at in 0..self.objects.len() {
+            control.safe_point()?;
+            let text = self.objects.get(at).and_then(|o| o.virtual_text());
+            let Some(Ok(Statement::VirtualTable(table))) = text.map(ddl::parse) else { continue };
+            let module = table.module.to_ascii_lowercase();
+            if !is_known(&module) {
+                self.written.notes.push(format!("virtual table {} ({module}) was not checked", table.name));
+                continue;
+            }
+            self.db.execute_batch("PRAGMA journal_mode=DELETE; BEGIN")?;
+            let note = match module.as_str() {
+                "rtree" | "rtree_i32" => rtree(&self.db, &table, module == "rtree_i32"),
+                _ => full_text(&self.db, &table, module == "fts5"),
+            };
+            let Some(note) = note else {
+                self.db.execute_batch("COMMIT")?;
                 continue;
             };
-            let module = table.module.to_ascii_lowercase();
-            let note = match module.as_str() {
-                "fts3" | "fts4" | "fts5" => full_text(&self.db, &table, module == "fts5"),
-                "rtree" | "rtree_i32" => rtree(&self.db, &table, module == "rtree_i32"),
-                _ => Some(format!("virtual table {} ({module}) was not checked", table.name)),
-            };
-            self.written.notes.extend(note);
+            if needs_app(&note) {
+                self.db.execute_batch("ROLLBACK")?;
+                self.written.unchecked.push(table.name);
+                self.written.notes.push(note);
+                continue;
+            }
+            if let Some(reason) = refusal(&self.db, &table.name) {
+                self.db.execute_batch("ROLLBACK")?;
+                self.forget(&table.name)?;
+                self.written.dropped.push((table.name, reason));
+                if let Some(object) = self.objects.get_mut(at) {
+                    object.place = Place::Dropped;
+                }
+            } else {
+                self.db.execute_batch("COMMIT")?;
+                self.written.notes.push(note);
+            }
         }
         Ok(())
     }
+
+    /// Takes the statement of a virtual table out of the schema; the tables in
+    /// which it kept what it holds stay as plain ones.
+    fn forget(&self, name: &str) -> Result<(), SinkError> {
+        self.db.execute_batch("PRAGMA writable_schema=ON")?;
+        self.db.execute("DELETE FROM sqlite_schema WHERE type='table' AND rootpage=0 AND name=?1", [name])?;
+        self.db.execute_batch("PRAGMA writable_schema=RESET")?;
+        Ok(())
+    }
+}
+
+/// Tables whose statement was inferred from their rows and that a virtual table
+/// made: it needs them as it made them.
+pub(super) fn restore_shadows(schema: &[SchemaObject], control: &Control) -> Vec<SchemaObject> {
+    let mut out = schema.to_vec();
+    if !out.iter().any(|o| o.origin == SchemaOrigin::Inferred) {
+        return out;
+    }
+    for object in schema {
+        let Some(sql) = object.sql.as_deref() else { continue };
+        let Ok(Statement::VirtualTable(table)) = ddl::parse(sql) else { continue };
+        if !is_known(&table.module.to_ascii_lowercase()) {
+            continue;
+        }
+        for shadow in shadows_of(sql, control).unwrap_or_default() {
+            let inferred = out.iter_mut().find(|o| {
+                o.origin == SchemaOrigin::Inferred
+                    && o.kind == ObjectKind::Table
+                    && o.name.eq_ignore_ascii_case(&shadow.name)
+            });
+            if let Some(inferred) = inferred.filter(|o| layout_of(o) == layout_of(&shadow)) {
+                inferred.sql = shadow.sql;
+            }
+        }
+    }
+    out
+}
+
+/// How many columns a table has, and whether it has rowids.
+fn layout_of(object: &SchemaObject) -> Option<(usize, bool)> {
+    match ddl::parse(object.sql.as_deref()?) {
+        Ok(Statement::Table(table)) => Some((table.columns.len(), table.without_rowid)),
+        _ => None,
+    }
+}
+
+/// The tables that SQLite makes for a virtual table.
+fn shadows_of(sql: &str, control: &Control) -> rusqlite::Result<Vec<SchemaObject>> {
+    let db = connect::in_memory(control, Some(std::time::Duration::from_secs(10)))?;
+    // Never more than the one statement.
+    db.prepare(sql)?.raw_execute()?;
+    let mut made = db.prepare("SELECT name, sql FROM sqlite_schema WHERE type='table' AND rootpage<>0")?;
+    let made = made.query_map([], |r| {
+        let name: String = r.get(0)?;
+        Ok(SchemaObject {
+            kind: ObjectKind::Table,
+            table: name.clone(),
+            name,
+            root_page: 0,
+            sql: r.get(1)?,
+            origin: SchemaOrigin::Inferred,
+        })
+    })?;
+    made.collect()
+}
+
+/// Why SQLite's integrity check does not pass a virtual table.
+fn refusal(db: &Connection, table: &str) -> Option<String> {
+    let check = format!("PRAGMA main.integrity_check({})", quoted(table));
+    match db.query_row(&check, [], |r| r.get::<_, String>(0)) {
+        Ok(text) if text == "ok" => None,
+        Ok(text) => Some(text),
+        Err(e) => Some(plain(&e)),
+    }
+}
+
+/// Whether a full-text table is refused only for want of a tokenizer that the
+/// app brings along.
+fn needs_app(reason: &str) -> bool {
+    reason.contains("tokenizer")
 }
 
 /// Runs a full-text table's own check; rebuilds the index when it fails.
@@ -41,10 +183,17 @@ fn full_text(db: &Connection, table: &VirtualTable, fts5: bool) -> Option<String
         let _ = db.execute(&format!("INSERT OR IGNORE INTO {config}(k,v) VALUES('version',4)"), []);
     }
     let name = &table.name;
-    Some(match command("rebuild").and_then(|_| command("integrity-check")) {
-        Ok(_) => format!("the full-text index of {name} was built anew from its content"),
-        Err(_) => format!("the full-text index of {name} may be incomplete: {}", plain(&first)),
-    })
+    if command("rebuild").and_then(|_| command("integrity-check")).is_ok() {
+        return Some(format!("the full-text index of {name} was built anew from its content"));
+    }
+    let reason = plain(&first);
+    // An index that keeps no content has nothing to be built from.
+    if fts5 && !needs_app(&reason) && command("delete-all").and_then(|_| command("integrity-check")).is_ok() {
+        return Some(format!(
+            "the full-text index of {name} was damaged and is empty now: it keeps no content"
+        ));
+    }
+    Some(format!("the full-text index of {name} may be incomplete: {reason}"))
 }
 
 /// One entry of an R-Tree leaf.
