@@ -147,7 +147,7 @@ impl Work<'_> {
         }
         let mut temps = Temps::new(session, number);
         let names = Names::choose(&needs, &hands.root, by_rename, &mut temps)?;
-        self.begin(session, hands, self.unit(number, hands, &needs, temps)?, &needs)?;
+        begin(session, hands, self.unit(number, hands, &needs, temps)?, &needs)?;
 
         let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
         let made = Builder { root: &hands.root, objects: &objects, control: self.control }.make(&names)?;
@@ -212,27 +212,6 @@ impl Work<'_> {
         })
     }
 
-    /// Writes the unit down and makes the folders that are missing above its
-    /// places.
-    fn begin(&self, session: &mut Session, hands: &mut Hands, unit: Unit, needs: &Needs) -> Result<(), Halt> {
-        let cannot = failed("cannot make a missing folder");
-        let number = unit.number;
-        let mut records = vec![Record::Unit(Box::new(unit))];
-        let parents: Vec<Step> = needs
-            .parents
-            .iter()
-            .map(|(path, attributes)| Step::MakeDir { path: path.clone(), attributes: attributes.clone() })
-            .collect();
-        if !parents.is_empty() {
-            records.push(Record::Steps { unit: number, steps: parents.clone() });
-        }
-        session.record(records)?;
-        for step in &parents {
-            hands.perform(step, &mut |_| {}).map_err(&cannot)?;
-        }
-        if parents.is_empty() { Ok(()) } else { hands.sync().map_err(&cannot) }
-    }
-
     /// All the steps, in their order: what is in the way first.
     fn steps(&self, aside: Vec<Step>, made: Made, needs: &Needs) -> Vec<Step> {
         let mut steps = aside;
@@ -265,6 +244,27 @@ impl Work<'_> {
         let was = |f: &Folder| first.get(&f.path).map_or_else(|| f.attributes.clone(), |a| (*a).clone());
         folders.map(|f| Folder { attributes: was(f), ..f.clone() }).collect()
     }
+}
+
+/// Writes the unit down and makes the folders that are missing above its
+/// places.
+fn begin(session: &mut Session, hands: &mut Hands, unit: Unit, needs: &Needs) -> Result<(), Halt> {
+    let cannot = failed("cannot make a missing folder");
+    let number = unit.number;
+    let mut records = vec![Record::Unit(Box::new(unit))];
+    let parents: Vec<Step> = needs
+        .parents
+        .iter()
+        .map(|(path, attributes)| Step::MakeDir { path: path.clone(), attributes: attributes.clone() })
+        .collect();
+    if !parents.is_empty() {
+        records.push(Record::Steps { unit: number, steps: parents.clone() });
+    }
+    session.record(records)?;
+    for step in &parents {
+        hands.perform(step, &mut |_| {}).map_err(&cannot)?;
+    }
+    if parents.is_empty() { Ok(()) } else { hands.sync().map_err(&cannot) }
 }
 
 /// When there is nothing to put back.
