@@ -34,7 +34,7 @@ pub(crate) use fault::{Fault, count as fault_count, with as with_faults};
 pub(crate) use fault::{WrongOrder, wrong_order};
 pub use listing::{Brief, Listings, Named};
 pub use owner::effective_user;
-pub use rel::{BadPath, RelPath, path_from_text, path_text, path_to_text};
+pub use rel::{BadPath, RelPath, by_names, path_from_text, path_text, path_to_text};
 pub use remote::{
     Doomed, Listed, Mounted, NewFile, REMOTE, Remote, is_remote, mount, split as split_remote, users_of,
 };

@@ -44,7 +44,7 @@ pub struct Baseline {
 /// What the last scan said of a store.
 #[derive(Debug, Clone)]
 pub struct Remembered {
-    /// See [`fingerprint`].
+    /// BLAKE3 over path, size, modification time and inode of every file.
     pub fingerprint: [u8; 32],
     pub level: Level,
     pub check: Check,

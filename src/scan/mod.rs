@@ -92,6 +92,30 @@ pub struct Store {
 }
 
 impl Store {
+    /// A store of which nothing is known yet but where it is; without a rule it
+    /// is taken for what is most precious.
+    fn new(id: String, root: usize, path: RelPath, rule: Option<Arc<Rule>>) -> Self {
+        Self {
+            id,
+            kind: rule.as_ref().and_then(|r| r.kind).unwrap_or(StoreKind::Files),
+            class: rule.as_ref().map_or(Class::User, |r| r.class),
+            root,
+            path,
+            rule,
+            verdict: Verdict::Unknown,
+            files: Vec::new(),
+            folders: Vec::new(),
+            findings: Vec::new(),
+            coverage: Coverage::default(),
+            method: String::new(),
+            proved: Vec::new(),
+            not_checked: Vec::new(),
+            stale: Vec::new(),
+            facts: serde_json::Value::Null,
+            unchanged: false,
+        }
+    }
+
     /// Bytes of all its files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -307,7 +331,7 @@ impl Scanner<'_> {
         self.effort.check_ms += millis(clock);
 
         for store in &mut stores {
-            stale::judge(dir, store, target.updated_ns, self.options, self.control);
+            stale::judge(dir, store, target.updated_ns, self.options, self.control)?;
             store.judge();
             if self.options.recall_hashes && store.unchanged && store.verdict != Verdict::Healthy {
                 self.recall_hashes(&target.id, store);

@@ -9,6 +9,7 @@ pub mod ddl;
 pub mod format;
 pub mod journal;
 pub mod mend;
+mod pipe;
 pub mod rebuild;
 pub mod record;
 pub mod recover;

@@ -50,6 +50,7 @@ use super::salvaged::{
     Doubt, ObjectKind, Orphan, PlacedBy, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError, Value,
 };
 use crate::control::Control;
+use crate::fsys::to_hex;
 
 /// Start of the names that b-trees have while they are filled.
 const FILL_PREFIX: &str = "shopmend fill ";
@@ -235,6 +236,14 @@ impl Sink for Writer {
         }
     }
 
+    fn rows(&mut self, rows: Vec<Row>) -> Result<(), SinkError> {
+        self.control.safe_point()?;
+        match &mut self.state {
+            Some(state) => state.rows(rows),
+            None => Err(not_begun()),
+        }
+    }
+
     fn orphan(&mut self, orphan: Orphan) -> Result<(), SinkError> {
         self.control.safe_point()?;
         match &mut self.state {
@@ -395,6 +404,37 @@ impl State {
     fn slot(&mut self) -> usize {
         self.slots += 1;
         self.slots
+    }
+
+    /// Some rows: those of which nothing needs a closer look go in together.
+    fn rows(&mut self, rows: Vec<Row>) -> Result<(), SinkError> {
+        let mut rows = rows.into_iter();
+        while let Some(row) = self.plain_rows(&mut rows)? {
+            self.row(row)?;
+        }
+        Ok(())
+    }
+
+    /// Puts rows in as long as they are plain, and returns the first one that
+    /// is not and has not gone in.
+    fn plain_rows(&mut self, rows: &mut dyn Iterator<Item = Row>) -> Result<Option<Row>, SinkError> {
+        let Self { db, objects, way, .. } = self;
+        let mut going = None;
+        for mut row in rows {
+            let Some(Object { place: Place::Table(fill, table), count, .. }) = objects.get_mut(row.object)
+            else {
+                return Ok(Some(row));
+            };
+            let plain = row.placed_by == PlacedBy::Tree
+                && row.doubts.is_empty()
+                && matches!(examine(&mut row, table, fill.has_rowid(), *way), Verdict::Stands)
+                && row.doubts.is_empty();
+            if !plain || !fill.insert_next(db, *way, &mut going, row.rowid, &row.values)? {
+                return Ok(Some(row));
+            }
+            count.settle(&row);
+        }
+        Ok(None)
     }
 
     fn row(&mut self, mut row: Row) -> Result<(), SinkError> {
@@ -714,8 +754,7 @@ fn shown_value(value: &Value, encoding: Encoding) -> String {
         Value::Real(r) => r.to_string(),
         Value::Text(bytes) => format!("'{}'", decoded(bytes, encoding)),
         Value::Blob(bytes) => {
-            let hex: Vec<String> = bytes.iter().take(32).map(|b| format!("{b:02x}")).collect();
-            format!("x'{}'", hex.concat())
+            format!("x'{}'", to_hex(bytes.get(..32).unwrap_or(bytes)))
         }
     }
 }

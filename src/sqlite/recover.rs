@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::check;
 use super::connect::{self, Access};
+use super::pipe;
 use super::rebuild::{Writer, WriterOptions, sync_parent};
 use super::report::{SalvageReport, is_damaged};
 use super::salvage::{Input, Options, ReadError, Salvager};
@@ -20,7 +21,7 @@ use crate::fsys::shown;
 use crate::model::Severity;
 
 /// New databases up to this many bytes are checked with integrity_check, whose
-/// time grows faster than the file; larger ones by [`check`](super::check) and
+/// time grows faster than the file; larger ones by [`check`] and
 /// quick_check, which read every page once.
 const CHECKED_IN_FULL: u64 = 64 << 20;
 /// How long SQLite may check a new database.
@@ -89,7 +90,7 @@ pub fn salvage(
     let failed = |e| read_error(e, input, output);
     let salvager = Salvager::open(&files, read_options).map_err(failed)?;
     let mut writer = Writer::new(&made, control, WriterOptions { no_doubtful: options.no_doubtful });
-    let read = salvager.run(&mut writer, control).map_err(failed)?;
+    let read = pipe::through(&mut writer, |sink| salvager.run(sink, control)).map_err(failed)?;
     let mut written = writer.finish(is_damaged(&read)).map_err(|e| sink_error(e, output))?;
     let unchecked = std::mem::take(&mut written.unchecked);
     let mut report = SalvageReport::new(&read, written, options.expected);

@@ -156,6 +156,14 @@ pub trait Sink {
     /// When it cannot be written.
     fn row(&mut self, row: Row) -> Result<(), SinkError>;
 
+    /// Some rows, in order: the same as [`Sink::row`] for each.
+    ///
+    /// # Errors
+    /// When one cannot be written.
+    fn rows(&mut self, rows: Vec<Row>) -> Result<(), SinkError> {
+        rows.into_iter().try_for_each(|row| self.row(row))
+    }
+
     /// One record without a table.
     ///
     /// # Errors

@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Statement, ToSql, params};
+use rusqlite::{CachedStatement, Connection, Statement, ToSql, params};
 
 use super::model::{KeyColumn, quoted};
 use crate::sqlite::salvaged::Value;
@@ -38,6 +38,14 @@ pub(super) struct Fill {
     /// Numbers of columns that rows can have so far.
     widths: Vec<usize>,
     statements: HashMap<(usize, Vec<u64>), String>,
+}
+
+/// A statement that rows go in by one after the other.
+pub(super) struct Going<'a> {
+    slot: usize,
+    width: usize,
+    mask: Vec<u64>,
+    statement: CachedStatement<'a>,
 }
 
 impl Fill {
@@ -134,21 +142,43 @@ impl Fill {
         rowid: Option<i64>,
         values: &[Value],
     ) -> rusqlite::Result<bool> {
-        self.widen(db, values.len())?;
+        self.insert_next(db, way, &mut None, rowid, values)
+    }
+
+    /// The same, by the statement of the row before it when that fits.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub(super) fn insert_next<'a>(
+        &mut self,
+        db: &'a Connection,
+        way: TextWay,
+        going: &mut Option<Going<'a>>,
+        rowid: Option<i64>,
+        values: &[Value],
+    ) -> rusqlite::Result<bool> {
         let mask = if way == TextWay::Cast { text_mask(values) } else { Vec::new() };
-        let key = (values.len(), mask);
-        if !self.statements.contains_key(&key) {
-            let sql = self.insert_text(&key);
-            self.statements.insert(key.clone(), sql);
+        let fits = |g: &Going<'_>| g.slot == self.slot && g.width == values.len() && g.mask == mask;
+        if !going.as_ref().is_some_and(fits) {
+            // Back to the cache before the schema may change.
+            *going = None;
+            self.widen(db, values.len())?;
+            let key = (values.len(), mask.clone());
+            if !self.statements.contains_key(&key) {
+                let sql = self.insert_text(&key);
+                self.statements.insert(key.clone(), sql);
+            }
+            let Some(sql) = self.statements.get(&key) else { return Ok(false) };
+            let statement = db.prepare_cached(sql)?;
+            *going = Some(Going { slot: self.slot, width: values.len(), mask, statement });
         }
-        let Some(sql) = self.statements.get(&key) else { return Ok(false) };
-        let mut statement = db.prepare_cached(sql)?;
+        let Some(Going { statement, .. }) = going else { return Ok(false) };
         let mut at = 1;
         if self.key.is_none() {
             statement.raw_bind_parameter(at, rowid)?;
             at += 1;
         }
-        bind_values(&mut statement, at, way, values)?;
+        bind_values(statement, at, way, values)?;
         Ok(statement.raw_execute()? > 0)
     }
 

@@ -229,3 +229,41 @@ fn reserved_bytes_are_found_behind_a_destroyed_beginning() {
     assert_eq!((set.page_size, set.reserved), (1024, 8), "{report:?}");
     assert!(mem.rows.len() > 100, "{report:?}");
 }
+
+#[test]
+fn a_value_that_the_end_of_the_file_cuts_is_doubted() {
+    let sql = "PRAGMA page_size=4096; CREATE TABLE t(id INTEGER PRIMARY KEY, d BLOB);
+        INSERT INTO t VALUES(1, randomblob(3000)), (2, randomblob(300));";
+    let mut db = made(sql);
+    db.truncate(db.len() - 200);
+    let (mem, report) = salvage(db, None, None);
+    let doubts: Vec<_> = mem.rows.iter().map(|r| (r.rowid, r.doubts.is_empty())).collect();
+    assert_eq!(doubts, [(Some(1), false), (Some(2), true)], "{report:?}");
+}
+
+#[test]
+fn zeros_at_the_end_of_reals_need_not_be_lost() {
+    for (step, stands) in [(0.25, true), (0.1, false)] {
+        // The last bytes of some row's real go with a sector that is lost.
+        let across = (0..60).find_map(|pad| {
+            let db = made(&format!(
+                "PRAGMA page_size=4096; CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT, at REAL); {}",
+                rows("t", 60, &format!("i, '{}row number ' || i, i * {step} + 77.0", "-".repeat(pad)))
+            ));
+            (30..50).find_map(|i| {
+                let text = format!("row number {i}");
+                let found = db[4096..].windows(text.len()).position(|w| w == text.as_bytes())?;
+                let real = 4096 + found + text.len();
+                let edge = (real + 3..real + 8).find(|b| b % 512 == 0)?;
+                Some((db.clone(), i64::from(i), edge))
+            })
+        });
+        let (mut db, i, edge) = across.unwrap();
+        db[edge..edge + 512].fill(0);
+        let (mem, report) = salvage(db, None, None);
+        let row = mem.rows.iter().find(|r| r.rowid == Some(i)).unwrap_or_else(|| panic!("{report:?}"));
+        assert!(!row.doubts.is_empty());
+        let there = row.values.last() == Some(&Value::Real(i as f64 * step + 77.0));
+        assert_eq!(there, stands, "{row:?}");
+    }
+}

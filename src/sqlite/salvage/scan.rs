@@ -176,7 +176,13 @@ impl Look {
         info.kind = match how {
             Readable::Nothing => PageKind::Gone,
             _ if number == pages.lock_page() => PageKind::Unknown,
-            _ => self.judge(number, bytes, &mut info, scan),
+            _ => match self.judge(number, bytes, &mut info, scan) {
+                // Where bytes are missing, a long value hides it.
+                PageKind::Sound(kind) if info.torn && !pages.patches.contains_key(&number) => {
+                    PageKind::Flawed(kind)
+                }
+                kind => kind,
+            },
         };
         scan.infos.push(info);
     }

@@ -53,6 +53,8 @@ pub struct FieldStats {
     len_square: f64,
     /// Smallest and largest integer.
     ints: Option<(i64, i64)>,
+    /// Bytes of the longest real without the zeros at its end.
+    real_bytes: u8,
 }
 
 impl FieldStats {
@@ -67,6 +69,16 @@ impl FieldStats {
         if let Some(ValueRef::Integer(n)) = record::slot_value(slot, payload) {
             self.ints = Some(self.ints.map_or((n, n), |(a, b)| (a.min(n), b.max(n))));
         }
+        if let Some(ValueRef::Real(r)) = record::slot_value(slot, payload) {
+            self.real_bytes = self.real_bytes.max(8 - (r.to_bits().trailing_zeros() / 8).min(8) as u8);
+        }
+    }
+
+    /// Whether all reals that were seen, and they are many, have nothing but
+    /// zeros from byte `n` on.
+    pub fn reals_end_by(&self, n: u64) -> bool {
+        let seen = self.classes.get(Class::Real as usize).copied().unwrap_or(0);
+        seen >= TELLING && u64::from(self.real_bytes) <= n
     }
 
     fn seen(&self) -> u32 {

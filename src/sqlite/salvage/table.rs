@@ -99,7 +99,11 @@ impl Salvager {
         };
         let encoding = at.schema.encoding.or(self.probe.header.and_then(|h| h.text_encoding()));
         let all = Witnesses::of(&source, &at.schema, number, encoding.unwrap_or(Encoding::Utf8));
-        let mut findings = witness::compare(&source, number, &all, whole, control)?;
+        let mut findings = if at.agreed {
+            witness::Findings::default()
+        } else {
+            witness::compare(&source, number, &all, whole, control)?
+        };
         if !all_sure {
             findings.rivals = witness::rivals(&source, number, &all, control)?;
         }
@@ -232,6 +236,7 @@ impl Desk<'_> {
                 doubts.push(whole("damaged pages have another record of its key: older or newer".into()));
             }
             let mut values = self.map.values(&reader.payload, &reader.slots, &how, suspect, &mut doubts);
+            self.short_reals(reader, suspect, &mut values, &mut doubts);
             for (place, value, name) in standing.readings {
                 let column = self.map.column_at(place);
                 let lost = doubts.iter_mut().find(|d| d.missing && d.column.is_some() && d.column == column);
@@ -305,6 +310,36 @@ impl Desk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A real whose last bytes are zero because they are destroyed stands in its
+    /// table, doubted, where all of its column's have zeros there anyway.
+    fn short_reals(
+        &self,
+        reader: &PageReader,
+        suspect: Option<u64>,
+        values: &mut [Value],
+        doubts: &mut [Doubt],
+    ) {
+        let Some(from) = suspect else { return };
+        for (field, slot) in reader.slots.iter().enumerate().filter(|(_, s)| s.serial == 7) {
+            let told = self.look.fields.get(field).is_some_and(|f| {
+                from > slot.start && from < slot.start + slot.len && f.stats.reals_end_by(from - slot.start)
+            });
+            let column = self.map.column(field);
+            let (true, Some(ValueRef::Real(value)), Some(place)) =
+                (told, record::slot_value(slot, &reader.payload), self.map.place(field))
+            else {
+                continue;
+            };
+            let zeros = u64::from(value.to_bits().trailing_zeros() / 8) >= slot.start + slot.len - from;
+            let lost = doubts.iter_mut().find(|d| d.missing && d.column.is_some() && d.column == column);
+            if let (true, Some(doubt), Some(to)) = (zeros, lost, values.get_mut(place)) {
+                doubt.reason.push_str("; all others of its column end in zeros there");
+                doubt.missing = false;
+                *to = Value::Real(value);
+            }
+        }
     }
 
     fn rowid(&self, rowid: i64) -> Option<i64> {

@@ -329,7 +329,13 @@ fn is_declared(declared: &HashSet<(String, String)>, spec: &TableSpec, r: &Recor
             _ => "NULL".into(),
         })
         .collect();
+    let alone = match r.values.first() {
+        Some(Val::Text(b)) => view.text(b),
+        _ => shown.first().cloned().unwrap_or_default(),
+    };
+    // Where its statement is lost, the first column alone may be taken for the key.
     declared.contains(&(spec.name.clone(), shown.join(", ")))
+        || declared.contains(&(spec.name.clone(), alone))
 }
 
 fn integrity(path: &Path) -> Option<String> {

@@ -11,7 +11,7 @@ use super::super::parts::unguessable;
 use super::super::tier::Reach;
 use super::words::{bounded, complaint_about, error_of};
 use super::{AT_ONCE, ENTER, Files, Known, LISTING, MAX_LISTING, slices};
-use crate::fsys::{Entry, Kind, Listed, Meta, RelPath, Remote as _, Space};
+use crate::fsys::{Entry, Kind, Listed, Meta, RelPath, Remote as _, Space, by_names};
 
 /// What a listing found, and what it could not look into.
 type Found = (Vec<(PathBuf, Meta)>, Vec<(PathBuf, io::Error)>);
@@ -50,7 +50,7 @@ impl Files {
         let mut out: Vec<_> = below
             .flat_map(|(folder, all)| all.iter().map(|(name, meta)| (folder.join(name), *meta)))
             .collect();
-        out.sort_by(|a, b| a.0.cmp(&b.0));
+        out.sort_by(|a, b| by_names(&a.0, &b.0));
         out
     }
 
@@ -185,7 +185,7 @@ impl Files {
         let names: Vec<_> = roots.iter().map(|r| bytes(*r)).collect();
         let ran = self.run(reach, &script, &slices(&names), &mut bounded(&mut text, MAX_LISTING), LISTING)?;
         let mut found = listing::parse(&text, roots)?;
-        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found.sort_by(|a, b| by_names(&a.0, &b.0));
         let mut above = vec![Ok(()); roots.len()];
         let mut closed = Vec::new();
         let mut complaints = 0;
@@ -284,11 +284,13 @@ impl Files {
         for (p, e) in closed {
             out.push(Err((below(&p)?, e)));
         }
-        let key = |l: &Listed| match l {
-            Ok((p, _)) => (p.clone(), false),
-            Err((p, _)) => (p.clone(), true),
-        };
-        out.sort_by_cached_key(key);
+        fn key(listed: &Listed) -> (&RelPath, bool) {
+            match listed {
+                Ok((path, _)) => (path, false),
+                Err((path, _)) => (path, true),
+            }
+        }
+        out.sort_by(|a, b| key(a).cmp(&key(b)));
         Ok(out)
     }
 
@@ -311,7 +313,7 @@ impl Files {
                 match above {
                     Ok(()) => {
                         known.real.insert(folder.to_path_buf());
-                        let found = trees.found.binary_search_by(|(p, _)| p.as_path().cmp(root));
+                        let found = trees.found.binary_search_by(|(p, _)| by_names(p, root));
                         let meta = found.ok().and_then(|at| trees.found.get(at)).map(|(_, m)| *m);
                         let refused = trees.closed.iter().find(|(p, _)| p == root).map(|(_, e)| e.kind());
                         let seen = meta.ok_or(refused.unwrap_or(io::ErrorKind::NotFound));
