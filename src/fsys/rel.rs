@@ -292,10 +292,14 @@ pub fn path_from_text(text: &str) -> Result<PathBuf, BadPath> {
 pub mod path_text {
     use super::{Deserialize, Deserializer, Path, PathBuf, Serializer, de};
 
+    /// # Errors
+    /// The serializer's.
     pub fn serialize<S: Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&super::path_to_text(path))
     }
 
+    /// # Errors
+    /// The deserializer's, and for a path that is not absolute.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<PathBuf, D::Error> {
         super::path_from_text(&String::deserialize(d)?).map_err(de::Error::custom)
     }

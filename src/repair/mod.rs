@@ -7,6 +7,14 @@
 //! durable; then the journal says so. Until that last record everything can
 //! be taken back from the journal alone, and is, by the same process or by
 //! the next start.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | `clear`, `rebuild`, `restore_backup`, `put_back`, `backup` | one kind of work each |
+//! | `undo`, `prune`, `recover` | which runs are taken back, let go of, set in order |
+//! | `swap`, `copies`, `temps`, `refuse`, `space` | what several kinds of work share |
+//! | `steps` | the journal's steps on the disk, done and taken back |
+//! | `session`, `outcome` | one run, and what it did |
 
 mod backup;
 mod clear;
