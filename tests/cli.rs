@@ -250,6 +250,33 @@ fn exit_130_when_interrupted() {
     }
 }
 
+/// The answer does not fit into the pipe, so that the program waits with all
+/// its work done.
+#[test]
+#[cfg(unix)]
+fn a_signal_after_the_work_does_not_change_how_it_ended() {
+    use std::io::Read as _;
+    let shop = Shop::new();
+    shop.break_index();
+    let copies = Tree::new();
+    for i in 0..300 {
+        copies.file(format!("{i}.db"), std::fs::read(shop.at("messages.db")).unwrap());
+    }
+    let run = Run::new();
+    let folder = copies.path().display().to_string();
+    let mut child = run.command(["check", "--format", "json", &folder]).spawn().unwrap();
+    let mut said = child.stdout.take().unwrap();
+    let mut document = vec![0; 1];
+    said.read_exact(&mut document).unwrap();
+    std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    said.read_to_end(&mut document).unwrap();
+    assert!(document.len() > 1 << 17, "it fits into the pipe: {}", document.len());
+    let document: serde_json::Value = serde_json::from_slice(&document).unwrap();
+    let code = child.wait().unwrap().code();
+    assert_eq!((code, &document["summary"]["exit"]), (Some(1), &serde_json::json!(1)));
+}
+
 #[test]
 fn a_closed_pipe_ends_the_run_quietly() {
     let shop = Shop::new().aged();

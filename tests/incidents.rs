@@ -11,7 +11,7 @@ use crate::faults::scene::{Scene, What};
 use crate::faults::trace;
 use crate::support::android_tree::AndroidTree;
 use crate::support::plans;
-use crate::support::shop::{PROFILE, Shop};
+use crate::support::shop::{self, Shop};
 use crate::support::skip::{beyond, has, skipped};
 use crate::support::tree::{Snapshot, Tree};
 
@@ -120,16 +120,16 @@ fn winapp2_881_a_rule_without_reason_or_sample_is_refused_and_a_guess_is_never_c
     shop.run.call(shop.args(&["repair", "--yes"])).expect(Exit::Ok);
     before.assert_same(&Snapshot::of(&shop.at("guess")));
 
-    let file = Tree::new();
+    let (file, profile) = (Tree::new(), shop::profile());
     file.file(
         "p.toml",
-        PROFILE.replace("paths = [\"guess\"]\nmay = []", "paths = [\"guess\"]\nmay = [\"clear-store\"]"),
+        profile.replace("paths = [\"guess\"]\nmay = []", "paths = [\"guess\"]\nmay = [\"clear-store\"]"),
     );
     let path = file.at("p.toml").display().to_string();
     shop.run.call(["profile", "validate", &path]).expect(Exit::Profile);
     for missing in ["reason", "source", "matches", "not-matches"] {
         let mut gone = false;
-        let text: Vec<&str> = PROFILE
+        let text: Vec<&str> = profile
             .lines()
             .filter(|l| {
                 let drop = !gone && l.starts_with(&format!("{missing} ="));
@@ -148,9 +148,9 @@ fn winapp2_881_a_rule_without_reason_or_sample_is_refused_and_a_guess_is_never_c
 #[test]
 fn winapp2_journal_sidecars_and_leveldb_control_files_are_never_cleared_alone() {
     let shop = Shop::new();
-    let file = Tree::new();
+    let (file, profile) = (Tree::new(), shop::profile());
     for pattern in ["**/*-journal", "**/*-wal", "**/CURRENT", "**/MANIFEST-*", "**/*.ldb"] {
-        let text = PROFILE.replacen("paths = [\"cache\"]", &format!("paths = [\"cache\", \"{pattern}\"]"), 1);
+        let text = profile.replacen("paths = [\"cache\"]", &format!("paths = [\"cache\", \"{pattern}\"]"), 1);
         file.file("p.toml", text);
         let path = file.at("p.toml").display().to_string();
         shop.run.call(["profile", "validate", &path]).expect(Exit::Profile);

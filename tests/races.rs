@@ -23,7 +23,7 @@ use shopmend::store::{Level, RebuildRequest, registry};
 use shopmend::vault::{StateDir, object_path};
 
 use crate::support::plans::{down, open, options};
-use crate::support::shop::PROFILE;
+use crate::support::shop;
 use crate::support::skip::skipped;
 use crate::support::tree::{Snapshot, Tree};
 
@@ -64,7 +64,7 @@ fn scenery(top: &Path) {
     for (link, to) in [("shop/cache/link", "cache"), ("shop/box-link", "box"), ("shop-link", "shop")] {
         std::os::unix::fs::symlink(top.join("outside").join(to), top.join("home/.cache").join(link)).unwrap();
     }
-    write("profiles/shop.toml", PROFILE.replace("messages.db", "box/messages.db").as_bytes());
+    write("profiles/shop.toml", shop::profile().replace("messages.db", "box/messages.db").as_bytes());
 }
 
 /// What changes places with a link.

@@ -5,7 +5,7 @@ use std::path::Path;
 use shopmend::control::Control;
 use shopmend::error::{Error, Kind};
 use shopmend::exit::Exit;
-use shopmend::model::Class;
+use shopmend::model::{Class, StoreKind};
 use shopmend::repair::{Affected, Done, Hooks, execute};
 
 use crate::support::plans::*;
@@ -189,6 +189,42 @@ fn a_request_to_stop_leaves_the_rest_undone_and_said() {
     assert_eq!(each, [Done::Done, Done::NotDone]);
     assert_eq!(done.exit(), Exit::Interrupted);
     assert!(!root.join("cache/a/1").exists() && root.join("cache/b/3").exists());
+}
+
+#[test]
+fn a_request_to_stop_that_comes_after_the_last_action_changes_nothing() {
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let control = Control::default();
+    let stop = control.clone();
+    let guard = move |_: &shopmend::plan::Action, _: &shopmend::plan::Item| {
+        stop.cancel();
+        Ok(())
+    };
+    let hooks = Hooks { guard: &guard, ..hooks() };
+    let plan = plan(vec![clear_whole(&root, "cache")]);
+    let done = execute(&plan, &open(&state.at("s")), &options(), &hooks, &control).unwrap();
+    assert_eq!((done.actions[0].done, done.interrupted, done.exit()), (Done::Done, false, Exit::Ok));
+}
+
+/// It is not the new store that is at fault.
+#[test]
+fn a_request_to_stop_during_the_last_check_is_no_failure() {
+    let tree = target();
+    let root = tree.at("app");
+    let before = tree.snapshot();
+    let state = Tree::new();
+    let control = Control::default();
+    let verify = |_, _: &Path| {
+        control.cancel();
+        control.safe_point().map_err(|e| e.to_string())
+    };
+    let hooks = Hooks { verify: &verify, ..hooks() };
+    let plan = plan(vec![rebuild(&root, "data/keep", StoreKind::Sqlite)]);
+    let done = execute(&plan, &open(&state.at("s")), &options(), &hooks, &control).unwrap();
+    assert_eq!((done.actions[0].done, done.exit()), (Done::NotDone, Exit::Interrupted), "{done:?}");
+    before.assert_same(&tree.snapshot());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use shopmend::exit::Exit;
 
-use crate::support::shop::{PROFILE, Shop};
+use crate::support::shop::{self, Shop};
 use crate::support::tree::Tree;
 
 /// A stand-in for the program that notes how it was called and ends as told,
@@ -208,10 +208,7 @@ fn cleanup_does_the_same_on_windows() {
             let shop = shop.aged();
             let profile = match what {
                 "invalid" => "nonsense = 1".to_owned(),
-                _ if platform == "windows" => {
-                    PROFILE.replace("\"linux\"", "\"windows\"").replace("{XDG_CACHE_HOME}", "{LOCALAPPDATA}")
-                }
-                _ => PROFILE.to_owned(),
+                _ => shop::profile_on(platform),
             };
             let own = Tree::new();
             own.file("profiles/shop.toml", profile);

@@ -451,8 +451,8 @@ fn a_scan_of_twenty_databases_says_what_proved_each() {
     before.assert_same(&Snapshot::of(&dir));
     let stores = report["targets"][0]["stores"].as_array().unwrap();
     for n in 0..20 {
-        let name = format!("databases/{n:02}.db");
-        let store = stores.iter().find(|s| s["path"].as_str().unwrap().ends_with(&name)).unwrap();
+        let name = Path::new("databases").join(format!("{n:02}.db"));
+        let store = stores.iter().find(|s| Path::new(s["path"].as_str().unwrap()).ends_with(&name)).unwrap();
         let proved: BTreeMap<&str, String> = store["proved"]
             .as_array()
             .map(|all| all.iter().map(|p| (p["by"].as_str().unwrap(), p["of"].to_string())).collect())

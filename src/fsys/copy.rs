@@ -27,34 +27,26 @@ pub struct Digest {
 /// # Errors
 /// The system's error; `to` is then incomplete and must be thrown away.
 pub fn copy_hashed(from: &mut File, to: &mut File, holes: bool, limit: u64) -> io::Result<Digest> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0u8; CHUNK];
-    let mut from = from.take(limit);
-    let mut size = 0u64;
     let mut skipped = false;
-    loop {
-        let n = read_full(&mut from, &mut buffer)?;
-        let Some(chunk) = buffer.get(..n).filter(|c| !c.is_empty()) else { break };
-        hasher.update(chunk);
-        size += n as u64;
+    let digest = read_through(from, limit, |chunk| {
         fault::point("write")?;
-        if holes {
-            for part in chunk.chunks(HOLE) {
-                if part.iter().all(|&b| b == 0) {
-                    to.seek(SeekFrom::Current(part.len() as i64))?;
-                    skipped = true;
-                } else {
-                    to.write_all(part)?;
-                }
-            }
-        } else {
-            to.write_all(chunk)?;
+        if !holes {
+            return to.write_all(chunk);
         }
-    }
+        for part in chunk.chunks(HOLE) {
+            if part.iter().all(|&b| b == 0) {
+                to.seek(SeekFrom::Current(part.len() as i64))?;
+                skipped = true;
+            } else {
+                to.write_all(part)?;
+            }
+        }
+        Ok(())
+    })?;
     if skipped {
-        to.set_len(size)?;
+        to.set_len(digest.size)?;
     }
-    Ok(Digest { blake3: hasher.finalize(), size })
+    Ok(digest)
 }
 
 /// Reads `file` from its beginning and hashes it; at most `limit` bytes.
@@ -63,15 +55,25 @@ pub fn copy_hashed(from: &mut File, to: &mut File, holes: bool, limit: u64) -> i
 /// The system's error.
 pub fn hash_file(file: &mut File, limit: u64) -> io::Result<Digest> {
     file.seek(SeekFrom::Start(0))?;
+    read_through(file, limit, |_| Ok(()))
+}
+
+/// Reads and hashes what comes, at most `limit` bytes, and hands every piece on.
+fn read_through(
+    from: impl Read,
+    limit: u64,
+    mut each: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<Digest> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0u8; CHUNK];
-    let mut from = file.take(limit);
+    let mut from = from.take(limit);
     let mut size = 0u64;
     loop {
         let n = read_full(&mut from, &mut buffer)?;
         let Some(chunk) = buffer.get(..n).filter(|c| !c.is_empty()) else { break };
         hasher.update(chunk);
         size += n as u64;
+        each(chunk)?;
     }
     Ok(Digest { blake3: hasher.finalize(), size })
 }

@@ -162,6 +162,12 @@ impl RelPath {
         if self.is_root() { None } else { self.0.parent().map(|p| Self(p.into())) }
     }
 
+    /// The folders above it, the nearest first and the root last; none above
+    /// the root itself.
+    pub fn above(&self) -> impl Iterator<Item = Self> + use<> {
+        std::iter::successors(self.parent(), Self::parent)
+    }
+
     /// The last component; `None` for the directory itself.
     #[must_use]
     pub fn file_name(&self) -> Option<&OsStr> {
@@ -286,10 +292,14 @@ pub fn path_from_text(text: &str) -> Result<PathBuf, BadPath> {
 pub mod path_text {
     use super::{Deserialize, Deserializer, Path, PathBuf, Serializer, de};
 
+    /// # Errors
+    /// The serializer's.
     pub fn serialize<S: Serializer>(path: &Path, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&super::path_to_text(path))
     }
 
+    /// # Errors
+    /// The deserializer's, and for a path that is not absolute.
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<PathBuf, D::Error> {
         super::path_from_text(&String::deserialize(d)?).map_err(de::Error::custom)
     }

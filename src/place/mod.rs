@@ -1,8 +1,8 @@
-//! Where files live and how they are reached: this machine, or a mounted
-//! image or copied tree.
+//! Where files live and how they are reached: this machine, a mounted image or
+//! copied tree, or an Android device.
 //!
 //! A [`Place`] says whose data there is and what the base folders are; the
-//! profiles say what to look for below them; [`locate`] brings the two
+//! profiles say what to look for below them; [`locate()`] brings the two
 //! together and finds the folders that exist.
 
 pub mod adb;

@@ -7,7 +7,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::Profiles;
-use super::load::{Prove, assemble, builtin, read};
+use super::assemble::{Prove, assemble};
+use super::load::{builtin, read};
 use super::model::{App, May, Rule};
 use crate::error::{Error, Kind, Result};
 use crate::fsys::printable;

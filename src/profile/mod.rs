@@ -4,6 +4,7 @@
 //! Profiles are data, but data that decides what is deleted, so they are read
 //! like code: everything that is not understood is refused, with file and line.
 
+mod assemble;
 mod check;
 pub mod commands;
 mod load;
@@ -15,6 +16,7 @@ mod problem;
 mod raw;
 mod rules;
 mod template;
+mod tree;
 
 use std::sync::Arc;
 
@@ -78,7 +80,7 @@ impl Profiles {
     pub fn from_texts(texts: &[(&str, &str)]) -> Result<Self, Problems> {
         let mut sources = load::builtin();
         sources.extend(texts.iter().map(|(file, text)| problem::Source::new(*file, *text, false)));
-        load::assemble(&sources, load::Prove::Own, &[])
+        assemble::assemble(&sources, assemble::Prove::Own, &[])
     }
 
     /// Reads one text without the built-in profiles, whose layouts it then does
@@ -87,7 +89,7 @@ impl Profiles {
     /// # Errors
     /// Every line that is refused and why.
     pub fn from_text_alone(file: &str, text: &str) -> Result<Self, Problems> {
-        load::assemble(&[problem::Source::new(file, text, false)], load::Prove::All, &[])
+        assemble::assemble(&[problem::Source::new(file, text, false)], assemble::Prove::All, &[])
     }
 
     /// Reads the built-in profiles and proves of each app what is proved of a
@@ -97,7 +99,7 @@ impl Profiles {
     /// # Errors
     /// Every line that is refused and why.
     pub fn prove_builtin() -> Result<Self, Problems> {
-        load::assemble(&load::builtin(), load::Prove::All, &[])
+        assemble::assemble(&load::builtin(), assemble::Prove::All, &[])
     }
 
     /// All apps, by platform and id.

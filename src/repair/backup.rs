@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::clear::copy_in;
+use super::copies::{copy_in, note_folders};
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
-use super::session::{Halt, Session, failed, hands, ident_of};
+use super::session::{Halt, Session, copied_of, failed, hands, ident_of};
 use super::{Affected, Running};
 use crate::control::Control;
 use crate::error::Result;
-use crate::fsys::{Attributes, Kind, RelPath, tree};
+use crate::fsys::{Kind, RelPath};
 use crate::model::{Class, Platform, StoreKind};
 use crate::plan::Item;
 use crate::vault::{Copied, LockedState, Objects, Record, RunKind, Unit, UnitOp};
@@ -63,11 +63,9 @@ pub fn backup(
     let mut outcomes = Vec::new();
     control.progress().stage("backup", stores.len() as u64);
     for store in stores {
-        let blank = ActionOutcome::new(&store.store, &store.path, "backup", Done::Done);
+        let blank = ActionOutcome::new(&store.store, &store.path, "backup");
         if session.is_stuck() || control.is_cancelled() {
-            let mut outcome = blank.because("the run was stopped before it");
-            outcome.done = Done::NotDone;
-            outcomes.push(outcome);
+            outcomes.push(blank.not_begun());
             continue;
         }
         control.progress().item(&store.path.to_string());
@@ -75,7 +73,7 @@ pub fn backup(
         control.progress().advance(1);
     }
     timer.lap("backup");
-    session.end(outcomes, timer, control.is_cancelled())
+    session.end(outcomes, timer)
 }
 
 fn one(
@@ -88,13 +86,9 @@ fn one(
 ) -> ActionOutcome {
     let mut hands = match hands(session.state, &store.root, options.allow_root) {
         Ok(hands) => hands,
-        Err(e) => {
-            let mut outcome = blank.because(e.to_string());
-            outcome.done = Done::Skipped;
-            return outcome;
-        }
+        Err(e) => return blank.ended(Done::Skipped, e.to_string()),
     };
-    let number = session.run.units.len() as u32;
+    let number = session.next_unit();
     let affected = Affected {
         app: &store.app,
         target: &store.target,
@@ -110,8 +104,7 @@ fn one(
         session.record(vec![Record::Committed { unit: number, skipped: Vec::new() }])?;
         Ok(outcome)
     });
-    let begun = session.state_of(number).map(|_| number);
-    session.settle(begun, &mut hands, blank, result)
+    session.settle(number, &mut hands, blank, result)
 }
 
 fn copy_all(
@@ -144,14 +137,7 @@ fn copy_all(
     let mut copies: Vec<Copied> = Vec::new();
     let look = failed("cannot look at the store");
     if hands.root.stat(&store.path).map_err(&look)?.kind == Kind::Dir {
-        let all = tree(&hands.root, &store.path, usize::MAX).map_err(&look)?;
-        let inner = all.iter().filter(|(_, m)| m.kind == Kind::Dir).map(|(p, _)| p);
-        for path in std::iter::once(&store.path).chain(inner) {
-            let dir = hands.root.dir(path).map_err(&look)?;
-            let attributes = Attributes::of_dir(&dir).map_err(&look)?;
-            let ident = dir.meta().map_err(&look)?.ident();
-            copies.push(Copied { path: path.clone(), object: None, size: 0, ident, attributes });
-        }
+        copies = note_folders(&hands.root, &store.path).map_err(&look)?;
     }
     for item in &store.members {
         control.safe_point()?;
@@ -169,8 +155,8 @@ fn copy_all(
         }
     }
     objects.finish().map_err(failed("cannot write to the vault"))?;
-    for copies in copies.chunks(10_000) {
-        session.record(vec![Record::Copied { unit: number, copies: copies.to_vec() }])?;
+    for record in copied_of(number, &copies) {
+        session.record(vec![record])?;
     }
     session.explain(number)?;
     Ok(outcome)

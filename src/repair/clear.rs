@@ -8,16 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
+use super::copies::copy_in;
 use super::outcome::{ActionOutcome, Done, SkippedItem};
-use super::session::{Halt, Session, failed, folders_of, hands};
-use super::steps::{Hands, absent, still};
+use super::session::{CHUNK, Halt, Session, copied_of, failed, folders_of, hands, steps_of};
+use super::steps::{Hands, absent, refusal, still};
 use super::{Job, refuse};
 use crate::fsys::{Attributes, Dir, Kind, Meta, RelPath, tree};
 use crate::plan::Item;
-use crate::vault::{Base, Copied, Folder, Objects, Record, Step, UnitOp};
+use crate::vault::{Base, Folder, Objects, Record, Step, UnitOp};
 
-/// So many files go into one journal record.
-const CHUNK: usize = 10_000;
 /// So many files are copied from another device at once.
 const FETCH: usize = 256;
 
@@ -41,46 +40,38 @@ pub(super) fn clear(session: &mut Session, job: &Job, files: &[Item], whole: &[I
         Ok(hands) => hands,
         Err(e) => return ActionOutcome::skipped(action, e.to_string()),
     };
-    let blank = ActionOutcome::of(action, Done::Done);
+    let blank = ActionOutcome::of(action);
     let chosen = job
         .still_down()
-        .map_err(|e| Halt::AppRunning(e.to_string()))
         .and_then(|()| hands.root.preload(&action.path).map_err(failed("cannot look at the cache")))
         .and_then(|()| choose(&hands.root, job, files, whole).map_err(failed("cannot look at the cache")));
     let chosen = match chosen {
         Ok(chosen) => chosen,
-        Err(halt) => return session.settle(None, &mut hands, blank, Err(halt)),
+        Err(halt) => return session.settle(session.next_unit(), &mut hands, blank, Err(halt)),
     };
     if chosen.whole.is_empty() && chosen.single.is_empty() {
         let mut outcome = ActionOutcome::skipped(action, "nothing in it is as it was when the plan was made");
         outcome.skipped = chosen.skipped;
         return outcome;
     }
-    let same_device =
-        session.dir.meta().is_ok_and(|run| hands.root.meta().is_ok_and(|root| run.dev == root.dev));
-    if same_device {
-        let unit = session.run.units.len() as u32;
+    if session.shares_device_with(&hands.root) {
+        let unit = session.next_unit();
         match by_rename(session, job, &mut hands, unit, &chosen) {
             Ok(Some(outcome)) => return outcome,
             // Another mount of the same device.
             Ok(None) => {
-                let moved =
-                    ActionOutcome::of(action, Done::RolledBack).because("its file system is another one");
+                let moved = blank.clone().ended(Done::RolledBack, "its file system is another one");
                 let back = session.take_back(unit, &mut hands, moved);
                 if back.done == Done::Failed || session.is_stuck() {
                     return back;
                 }
             }
-            Err(halt) => {
-                let begun = session.state_of(unit).map(|_| unit);
-                return session.settle(begun, &mut hands, blank, Err(halt));
-            }
+            Err(halt) => return session.settle(unit, &mut hands, blank, Err(halt)),
         }
     }
-    let unit = session.run.units.len() as u32;
+    let unit = session.next_unit();
     let result = by_copy(session, job, &mut hands, unit, &chosen);
-    let begun = session.state_of(unit).map(|_| unit);
-    session.settle(begun, &mut hands, blank, result)
+    session.settle(unit, &mut hands, blank, result)
 }
 
 /// Sorts out what changed since the plan, what the guard keeps, and which
@@ -129,7 +120,7 @@ fn choose(root: &Dir, job: &Job, files: &[Item], whole: &[Item]) -> io::Result<S
             let dir = match root.dir(&folder) {
                 Ok(dir) => Some(dir),
                 Err(e) => {
-                    super::steps::refusal(e)?;
+                    refusal(e)?;
                     None
                 }
             };
@@ -162,13 +153,13 @@ fn is_whole(root: &Dir, folder: &Item, inside: &[&Item]) -> io::Result<bool> {
     match root.stat(&folder.path) {
         Ok(meta) if still(folder, &meta) => {}
         Ok(_) => return Ok(false),
-        Err(e) => return super::steps::refusal(e).map(|_| false),
+        Err(e) => return refusal(e).map(|_| false),
     }
     match same_names(root, &folder.path, inside) {
         Ok(same) => Ok(same),
         // A mount inside, or a folder that may not be read: file by file then.
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => Ok(false),
-        Err(e) => super::steps::refusal(e).map(|_| false),
+        Err(e) => refusal(e).map(|_| false),
     }
 }
 
@@ -223,7 +214,7 @@ fn by_rename(
     number: u32,
     chosen: &Selection,
 ) -> Result<Option<ActionOutcome>, Halt> {
-    let mut outcome = ActionOutcome::of(job.action, Done::Done);
+    let mut outcome = ActionOutcome::of(job.action);
     let held = Base::Held { run: session.id.clone(), unit: number };
     let mut unit = session.unit(job.number, job.action, UnitOp::Clear, &hands.root);
     let paths = chosen.whole.iter().chain(&chosen.single).map(|i| &i.path);
@@ -342,12 +333,8 @@ fn put_back_strays(
         let mut made: BTreeSet<RelPath> = BTreeSet::new();
         let mut items = Vec::new();
         for (path, meta) in &strays {
-            let mut above = Vec::new();
-            let mut at = path.parent();
-            while let Some(dir) = at.filter(|d| *d != folder.path && !made.contains(d)) {
-                at = dir.parent();
-                above.push(dir);
-            }
+            let above = path.above().take_while(|d| *d != folder.path && !made.contains(d));
+            let above: Vec<RelPath> = above.collect();
             for dir in above.into_iter().rev() {
                 let old = base.dir(&dir).and_then(|d| Attributes::of_dir(&d)).map_err(&look)?;
                 steps.push(Step::MakeDir { path: dir.clone(), attributes: old });
@@ -366,7 +353,7 @@ fn put_back_strays(
         if !items.is_empty() {
             steps.push(Step::Move { from: held.clone(), to: Base::Root, items, inside: Vec::new() });
         }
-        session.record(steps_of(number, &steps))?;
+        session.record(steps_of(number, &steps).collect())?;
         for step in &steps {
             let mut stayed: Vec<SkippedItem> = Vec::new();
             let done = hands.perform(step, &mut |s| stayed.push(s));
@@ -379,10 +366,6 @@ fn put_back_strays(
     Ok(missing)
 }
 
-fn steps_of(unit: u32, steps: &[Step]) -> Vec<Record> {
-    steps.iter().map(|s| Record::Steps { unit, steps: vec![s.clone()] }).collect()
-}
-
 fn by_copy(
     session: &mut Session,
     job: &Job,
@@ -390,7 +373,7 @@ fn by_copy(
     number: u32,
     chosen: &Selection,
 ) -> Result<ActionOutcome, Halt> {
-    let mut outcome = ActionOutcome::of(job.action, Done::Done);
+    let mut outcome = ActionOutcome::of(job.action);
     outcome.skipped.clone_from(&chosen.skipped);
     let mut unit = session.unit(job.number, job.action, UnitOp::Clear, &hands.root);
     let mut items: Vec<&Item> = chosen.inside.iter().chain(&chosen.single).collect();
@@ -419,14 +402,13 @@ fn by_copy(
         }
     }
     objects.finish().map_err(failed("cannot write to the vault"))?;
-    let mut records: Vec<Record> =
-        copies.chunks(CHUNK).map(|copies| Record::Copied { unit: number, copies: copies.to_vec() }).collect();
+    let mut records: Vec<Record> = copied_of(number, &copies).collect();
     let steps: Vec<Step> =
         removed.chunks(CHUNK).map(|items| Step::Remove { items: items.to_vec() }).collect();
     records.extend(steps_of(number, &steps));
     session.record(records)?;
     session.explain(number)?;
-    job.still_down().map_err(|e| Halt::AppRunning(e.to_string()))?;
+    job.still_down()?;
     session.record(vec![Record::Committed { unit: number, skipped: Vec::new() }])?;
     for kept in session.clean(number, hands)? {
         if let Some(copy) = copies.iter().find(|c| c.path == kept.path) {
@@ -437,43 +419,4 @@ fn by_copy(
     }
     session.holds(number, outcome.bytes);
     Ok(outcome)
-}
-
-/// Copies one planned file into the vault; the inner error says why it is
-/// left alone.
-pub(super) fn copy_in(
-    root: &Dir,
-    objects: &mut Objects,
-    item: &Item,
-) -> Result<Result<Copied, String>, Halt> {
-    let cannot = |e: io::Error| Halt::Failed(format!("cannot copy {} into the vault: {e}", item.path));
-    let mut file = match root.open_file(&item.path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::InvalidInput => return Ok(Err("it is no regular file".into())),
-        Err(e) => return super::steps::refusal(e).map(Err).map_err(cannot),
-    };
-    let before = root.meta_of(&item.path, &file).map_err(cannot)?;
-    if !item.is(&before) {
-        return Ok(Err("it changed since the plan was made".into()));
-    }
-    if before.links > 1 {
-        return Ok(Err("it has a second name (hard link) that a copy would not keep".into()));
-    }
-    let attributes = root.attributes_of(&item.path, &file).map_err(cannot)?;
-    let put = objects.put(&mut file, item.size).map_err(cannot)?;
-    let after = root.meta_of(&item.path, &file).map_err(cannot)?;
-    if !item.is(&after) || put.size != item.size {
-        return Ok(Err("it changed while it was copied".into()));
-    }
-    let hash = put.hash.to_hex().to_string();
-    if item.blake3.as_ref().is_some_and(|planned| *planned != hash) {
-        return Ok(Err("its content changed since the plan was made".into()));
-    }
-    Ok(Ok(Copied {
-        path: item.path.clone(),
-        object: Some(hash),
-        size: put.size,
-        ident: before.ident(),
-        attributes,
-    }))
 }

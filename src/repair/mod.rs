@@ -7,28 +7,41 @@
 //! durable; then the journal says so. Until that last record everything can
 //! be taken back from the journal alone, and is, by the same process or by
 //! the next start.
+//!
+//! | room | what it is for |
+//! |---|---|
+//! | `clear`, `rebuild`, `restore_backup`, `put_back`, `backup` | one kind of work each |
+//! | `undo`, `prune`, `recover` | which runs are taken back, let go of, set in order |
+//! | `swap`, `copies`, `temps`, `refuse`, `space` | what several kinds of work share |
+//! | `steps` | the journal's steps on the disk, done and taken back |
+//! | `session`, `outcome` | one run, and what it did |
 
 mod backup;
 mod clear;
+mod copies;
 mod outcome;
 mod prune;
 mod put_back;
 mod rebuild;
 mod recover;
 mod refuse;
+mod restore_backup;
 mod session;
 mod space;
 mod steps;
+mod swap;
+mod temps;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use std::path::Path;
 
 pub use backup::{BackupOptions, BackupStore, backup};
 pub use outcome::{ActionOutcome, Done, Outcome, SkippedItem};
 pub use prune::{Pruned, Retention, prune};
-pub use put_back::{UndoOptions, restore, undo};
 pub use recover::{Recovered, recover};
+pub use undo::{UndoOptions, restore, undo};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
@@ -36,7 +49,7 @@ use crate::fsys::RelPath;
 use crate::model::StoreKind;
 use crate::plan::{Action, Item, Op, Plan};
 use crate::store::{RebuildRequest, Rebuilt, StoreError};
-use crate::vault::{LockedState, RunKind};
+use crate::vault::{LockedState, RunKind, Unit};
 use outcome::Timer;
 use session::Session;
 
@@ -54,6 +67,16 @@ pub struct Affected<'a> {
     pub root: &'a Path,
     /// The store's path below it.
     pub path: &'a RelPath,
+}
+
+impl<'a> Affected<'a> {
+    fn by_action(action: &'a Action, live: bool) -> Self {
+        Self { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path }
+    }
+
+    fn by_unit(unit: &'a Unit, live: bool) -> Self {
+        Self { app: &unit.app, target: &unit.target, live, root: &unit.root, path: &unit.path }
+    }
 }
 
 /// Answers whether a store may be touched now: an error of kind `AppRunning`
@@ -108,7 +131,7 @@ pub fn execute(
     let mut asked: Vec<&str> = Vec::new();
     for action in &plan.actions {
         if !asked.contains(&action.target.as_str()) {
-            (hooks.running)(&affected(action, plan.live))?;
+            (hooks.running)(&Affected::by_action(action, plan.live))?;
             asked.push(&action.target);
         }
     }
@@ -122,7 +145,7 @@ pub fn execute(
     control.progress().stage("repair", plan.actions.len() as u64);
     for (number, action) in plan.actions.iter().enumerate() {
         if session.is_stuck() || control.is_cancelled() {
-            outcomes.push(ActionOutcome::not_done(action));
+            outcomes.push(ActionOutcome::of(action).not_begun());
             continue;
         }
         control.progress().item(&action.path.to_string());
@@ -131,7 +154,7 @@ pub fn execute(
             Op::Clear { files, whole } => clear::clear(&mut session, &job, files, whole),
             Op::Rebuild { members, how } => rebuild::rebuild(&mut session, &job, members, *how),
             Op::RestoreBackup { current, backup } => {
-                rebuild::restore_backup(&mut session, &job, current.as_ref(), backup)
+                restore_backup::restore_backup(&mut session, &job, current.as_ref(), backup)
             }
         });
         control.progress().advance(1);
@@ -141,7 +164,7 @@ pub fn execute(
         session.reclaim();
         timer.lap("reclaim");
     }
-    session.end(outcomes, timer, control.is_cancelled())
+    session.end(outcomes, timer)
 }
 
 /// One action and all it needs.
@@ -156,14 +179,18 @@ pub(crate) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Asks again whether the app is down.
-    pub(crate) fn still_down(&self) -> Result<()> {
-        (self.hooks.running)(&affected(self.action, self.live))
+    /// Checks a new store. A check that was broken off says nothing of it.
+    pub(crate) fn verify(&self, kind: StoreKind, path: &Path, unsound: &str) -> Result<(), session::Halt> {
+        let Err(why) = (self.hooks.verify)(kind, path) else { return Ok(()) };
+        self.control.safe_point()?;
+        Err(session::Halt::Failed(format!("{unsound}: {why}")))
     }
-}
 
-fn affected(action: &Action, live: bool) -> Affected<'_> {
-    Affected { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path }
+    /// Asks again whether the app is down.
+    pub(crate) fn still_down(&self) -> Result<(), session::Halt> {
+        let affected = Affected::by_action(self.action, self.live);
+        (self.hooks.running)(&affected).map_err(|e| session::Halt::AppRunning(e.to_string()))
+    }
 }
 
 /// Opens a root folder so that nobody can redirect it.

@@ -62,12 +62,13 @@ pub struct ActionOutcome {
 }
 
 impl ActionOutcome {
-    pub(crate) fn new(store: &str, path: &RelPath, op: &'static str, done: Done) -> Self {
+    /// Work that is done until something else is said of it.
+    pub(crate) fn new(store: &str, path: &RelPath, op: &'static str) -> Self {
         Self {
             store: store.to_owned(),
             path: path.clone(),
             op,
-            done,
+            done: Done::Done,
             reason: None,
             files: 0,
             bytes: 0,
@@ -78,21 +79,24 @@ impl ActionOutcome {
         }
     }
 
-    pub(crate) fn of(action: &Action, done: Done) -> Self {
-        Self::new(&action.store, &action.path, action.op_name(), done)
+    /// As [`ActionOutcome::new`], of an action.
+    pub(crate) fn of(action: &Action) -> Self {
+        Self::new(&action.store, &action.path, action.op_name())
     }
 
-    pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
-        self.reason = Some(reason.into());
-        self
+    /// The same, but ended so, and why.
+    pub(crate) fn ended(self, done: Done, reason: impl Into<String>) -> Self {
+        Self { done, reason: Some(reason.into()), ..self }
     }
 
+    /// An action that was left alone.
     pub(crate) fn skipped(action: &Action, reason: impl Into<String>) -> Self {
-        Self::of(action, Done::Skipped).because(reason)
+        Self::of(action).ended(Done::Skipped, reason)
     }
 
-    pub(crate) fn not_done(action: &Action) -> Self {
-        Self::of(action, Done::NotDone).because("the run was stopped before it")
+    /// The same, when the run ended before it.
+    pub(crate) fn not_begun(self) -> Self {
+        self.ended(Done::NotDone, "the run was stopped before it")
     }
 
     /// The exit code this alone would give.
@@ -136,7 +140,7 @@ pub struct Outcome {
     pub bytes_freed: u64,
     /// How long each stage took, in the order they happened.
     pub stages: Vec<StageTime>,
-    /// Whether it was asked to stop.
+    /// Whether it was stopped before everything was done.
     pub interrupted: bool,
     /// Commands for a person to go on by hand; only after a failure that
     /// could not be taken back.

@@ -1,5 +1,5 @@
 //! Replacing a damaged store by one rebuilt from a copy, as one unit with its
-//! sidecars; and putting the app's own backup in place of a damaged file.
+//! sidecars.
 //!
 //! The order: copy all of it into the vault and read that back; rebuild from
 //! a private copy; check the new store while nobody can see it; copy it
@@ -11,62 +11,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::clear::copy_in;
-use super::outcome::{ActionOutcome, Done};
-use super::put_back::Temps;
-use super::session::{Halt, Session, failed, folders_of, hands};
-use super::steps::{Hands, absent, inside_run, still};
-use super::{Job, SkippedItem};
+use super::Job;
+use super::copies::{copy_in, note_folders, write_copy};
+use super::outcome::ActionOutcome;
+use super::session::{Halt, Session, failed, folders_of};
+use super::steps::{Hands, inside_run};
+use super::swap::{Ready, Swap, gone_or_failed, in_place, run, same_content};
+use super::temps::Temps;
 use crate::fsys::{
-    Attributes, Dir, Kind, Meta, RelPath, WrongOrder, copy_hashed, forget_cached, hash_file, remove_tree,
-    sync_file, tree, wrong_order,
+    Attributes, Dir, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, sync_file, tree,
 };
 use crate::model::{Remedy, StoreKind};
 use crate::plan::Item;
 use crate::store::{RebuildRequest, StoreError};
-use crate::vault::{Base, Copied, Objects, Record, Step, UnitOp};
-
-/// A new file that waits beside the store.
-struct Ready {
-    /// Where it will be.
-    path: RelPath,
-    /// What it is now, under its name beside.
-    item: Item,
-    hash: blake3::Hash,
-}
+use crate::vault::{Copied, Objects, Record, Step, UnitOp};
 
 pub(super) fn rebuild(session: &mut Session, job: &Job, members: &[Item], how: Remedy) -> ActionOutcome {
     run(session, job, |session, hands, number| Rebuild { job, members, number }.work(session, hands, how))
-}
-
-pub(super) fn restore_backup(
-    session: &mut Session,
-    job: &Job,
-    current: Option<&Item>,
-    backup: &Item,
-) -> ActionOutcome {
-    run(session, job, |session, hands, number| {
-        put_backup_in_place(session, job, hands, number, current, backup)
-    })
-}
-
-fn run(
-    session: &mut Session,
-    job: &Job,
-    work: impl FnOnce(&mut Session, &mut Hands, u32) -> Result<ActionOutcome, Halt>,
-) -> ActionOutcome {
-    let mut hands = match hands(session.state, &job.action.root, session.run.begin.allow_root) {
-        Ok(hands) => hands,
-        Err(e) => return ActionOutcome::skipped(job.action, e.to_string()),
-    };
-    let number = session.run.units.len() as u32;
-    let result = work(session, &mut hands, number);
-    let begun = session.state_of(number).map(|_| number);
-    let outcome = session.settle(begun, &mut hands, ActionOutcome::of(job.action, Done::Done), result);
-    let scratch = inside_run(&session.id, &format!("scratch/{number}"));
-    // What stays of it is removed at the end of the run or at the next start.
-    let _ = remove_tree(session.state.dir(), &scratch);
-    outcome
 }
 
 struct Rebuild<'a> {
@@ -82,7 +43,7 @@ impl Rebuild<'_> {
 
     fn work(&self, session: &mut Session, hands: &mut Hands, how: Remedy) -> Result<ActionOutcome, Halt> {
         let job = self.job;
-        let mut outcome = ActionOutcome::of(job.action, Done::Done);
+        let mut outcome = ActionOutcome::of(job.action);
         for item in self.members {
             (job.hooks.guard)(job.action, item).map_err(Halt::Skip)?;
         }
@@ -91,7 +52,7 @@ impl Rebuild<'_> {
 
         // The names beside it are part of the record: nothing is made that
         // the next start could not find.
-        let mut temps = Temps { run: session.id.clone(), unit: self.number, made: Vec::new() };
+        let mut temps = Temps::new(session, self.number);
         let is_folder = store.kind == Kind::Dir;
         let new_beside = temps.beside(self.store())?;
         let old_beside = temps.beside(self.store())?;
@@ -141,15 +102,14 @@ impl Rebuild<'_> {
         hands.sync().map_err(failed("cannot make the new store durable"))?;
 
         // The world may have moved on meanwhile.
-        job.still_down().map_err(|e| Halt::AppRunning(e.to_string()))?;
+        job.still_down()?;
         self.is_as_planned(&hands.root, &store)?;
         for copy in copies.iter().filter(|c| c.object.is_some()) {
             same_content(&hands.root, copy)?;
         }
 
         let main = Item { path: self.store().clone(), ..Item::new(self.store().clone(), &store) };
-        let mut swap =
-            Swap { aside: Vec::new(), exchanges: Vec::new(), plain: Vec::new(), remove: Vec::new() };
+        let mut swap = Swap::default();
         if let Some(new_folder) = &folder_item {
             swap.exchange(main, new_folder.clone(), old_beside);
             swap.remove_folder(&hands.root, self.store(), &new_beside)?;
@@ -166,7 +126,7 @@ impl Rebuild<'_> {
                 let beside = others.get(&new.path).map_or(&old_beside, |(_, old)| old).clone();
                 match old {
                     Some(old) => swap.exchange(old.clone(), new.item.clone(), beside),
-                    None => swap.plain.push(shift(&new.item, &new.path)),
+                    None => swap.plain.push(Step::shift(&new.item, &new.path)),
                 }
             }
         }
@@ -235,15 +195,7 @@ impl Rebuild<'_> {
         let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
         let mut copies = Vec::new();
         if is_folder {
-            let look = failed("cannot look at the store");
-            let all = tree(root, self.store(), usize::MAX).map_err(&look)?;
-            let inner = all.iter().filter(|(_, m)| m.kind == Kind::Dir).map(|(p, _)| p);
-            for path in std::iter::once(self.store()).chain(inner) {
-                let dir = root.dir(path).map_err(&look)?;
-                let attributes = Attributes::of_dir(&dir).map_err(&look)?;
-                let ident = dir.meta().map_err(&look)?.ident();
-                copies.push(Copied { path: path.clone(), object: None, size: 0, ident, attributes });
-            }
+            copies = note_folders(root, self.store()).map_err(failed("cannot look at the store"))?;
         }
         root.fetch(self.members.iter().map(|m| &m.path)).map_err(failed("cannot read the store"))?;
         for item in self.members {
@@ -277,7 +229,7 @@ impl Rebuild<'_> {
             let at = one.path.strip_prefix(&above).unwrap_or_default();
             match &one.object {
                 None => drop(copy.make_dirs(&at).map_err(&cannot)?),
-                Some(_) => super::put_back::write_copy(&copy, &objects, &at, one)?,
+                Some(_) => write_copy(&copy, &objects, &at, one)?,
             }
         }
         let new = New { out, name };
@@ -297,8 +249,7 @@ impl Rebuild<'_> {
         if found.kind != if is_folder { Kind::Dir } else { Kind::File } {
             return Err(Halt::Failed("the rebuild gave something else than a store of this kind".into()));
         }
-        (self.job.hooks.verify)(kind, request.out)
-            .map_err(|why| Halt::Failed(format!("the rebuilt store is not sound: {why}")))?;
+        self.job.verify(kind, request.out, "the rebuilt store is not sound")?;
         if kind == StoreKind::Sqlite {
             for suffix in kind.sidecars() {
                 if new.out.exists(&new.name.with_suffix(suffix)).map_err(&cannot)? {
@@ -427,200 +378,4 @@ fn place_file(
     }
     let item = Item::new(beside.clone(), &Meta::of(&file).map_err(cannot)?);
     Ok(Ready { path: path.clone(), item, hash: written.blake3 })
-}
-
-/// Reads the new file where it belongs.
-fn in_place(root: &Dir, new: &Ready) -> Result<(), Halt> {
-    let wrong =
-        |why: String| Halt::Failed(format!("the new {} is not in place as it was made: {why}", new.path));
-    let mut file = root.open_file(&new.path).map_err(|e| wrong(e.to_string()))?;
-    forget_cached(&file);
-    let found = hash_file(&mut file, u64::MAX).map_err(|e| wrong(e.to_string()))?;
-    if found.blake3 == new.hash { Ok(()) } else { Err(wrong("its content differs".into())) }
-}
-
-/// Whether the file in place still has the content that was copied.
-fn same_content(root: &Dir, copy: &Copied) -> Result<(), Halt> {
-    let cannot = |e: io::Error| Halt::Failed(format!("cannot read {} again: {e}", copy.path));
-    let mut file = root.open_file(&copy.path).map_err(cannot)?;
-    let found = hash_file(&mut file, u64::MAX).map_err(cannot)?;
-    if copy.object.as_deref() == Some(found.blake3.to_hex().as_str()) {
-        Ok(())
-    } else {
-        Err(Halt::Skip(format!("{} changed since it was copied", copy.path)))
-    }
-}
-
-fn gone_or_failed(path: &RelPath, e: &io::Error) -> Halt {
-    if absent(e) {
-        Halt::Skip(format!("{path} is gone"))
-    } else {
-        Halt::Failed(format!("cannot look at {path}: {e}"))
-    }
-}
-
-fn shift(item: &Item, to: &RelPath) -> Step {
-    Step::Shift {
-        from: Base::Root,
-        from_path: item.path.clone(),
-        to: Base::Root,
-        to_path: to.clone(),
-        item: item.clone(),
-    }
-}
-
-/// The renames that put a new store in the place of an old one.
-struct Swap {
-    aside: Vec<Step>,
-    /// Old item, new item, and where the old one goes when they cannot
-    /// change places in one step.
-    exchanges: Vec<(Item, Item, RelPath)>,
-    plain: Vec<Step>,
-    remove: Vec<Item>,
-}
-
-impl Swap {
-    fn aside(&mut self, item: Item, beside: RelPath) {
-        self.aside.push(shift(&item, &beside));
-        self.remove.push(Item { path: beside, ..item });
-    }
-
-    fn exchange(&mut self, old: Item, new: Item, beside: RelPath) {
-        if !old.dir {
-            // Wherever the old one ends up.
-            self.remove.push(Item { path: new.path.clone(), ..old.clone() });
-            self.remove.push(Item { path: beside.clone(), ..old.clone() });
-        }
-        self.exchanges.push((old, new, beside));
-    }
-
-    /// What is in the old folder once it has the name beside.
-    fn remove_folder(&mut self, root: &Dir, store: &RelPath, new_beside: &RelPath) -> Result<(), Halt> {
-        let cannot = failed("cannot look at the store");
-        let all = tree(root, store, usize::MAX).map_err(&cannot)?;
-        let top = (store.clone(), root.stat(store).map_err(&cannot)?);
-        let old_beside = self.exchanges.last().map(|(.., beside)| beside.clone());
-        for beside in std::iter::once(new_beside.clone()).chain(old_beside) {
-            for (path, meta) in std::iter::once(&top).chain(&all) {
-                let moved = path.strip_prefix(store).map(|p| beside.join_rel(&p)).unwrap_or_default();
-                self.remove.push(Item::new(moved, meta));
-            }
-        }
-        Ok(())
-    }
-
-    fn perform(self, session: &mut Session, hands: &mut Hands, number: u32) -> Result<(), Halt> {
-        let cannot = failed("cannot put the new store in place");
-        let never = &mut |_: SkippedItem| {};
-        let exchanges: Vec<Step> =
-            self.exchanges.iter().map(|(a, b, _)| Step::Exchange { a: a.clone(), b: b.clone() }).collect();
-        let mut steps = self.aside.clone();
-        steps.extend(self.plain.iter().cloned());
-        steps.extend(exchanges.iter().cloned());
-        steps.push(Step::Remove { items: self.remove });
-        session.record(vec![Record::Steps { unit: number, steps }])?;
-        if wrong_order(WrongOrder::SwapFirst) {
-            for step in exchanges.iter().chain(&self.aside).chain(&self.plain) {
-                hands.perform(step, never).map_err(&cannot)?;
-            }
-            return hands.sync().map_err(&cannot);
-        }
-        for step in &self.aside {
-            hands.perform(step, never).map_err(&cannot)?;
-        }
-        // A new database never stands beside an old log, not even after a
-        // power cut.
-        hands.sync().map_err(&cannot)?;
-        for step in &self.plain {
-            hands.perform(step, never).map_err(&cannot)?;
-        }
-        for (step, (old, new, beside)) in exchanges.iter().zip(&self.exchanges) {
-            match hands.perform(step, never) {
-                Ok(()) => {}
-                // For a moment neither has the name; the journal knows.
-                Err(e) if e.kind() == io::ErrorKind::Unsupported => {
-                    let steps = vec![shift(old, beside), shift(new, &old.path)];
-                    session.record(vec![Record::Steps { unit: number, steps: steps.clone() }])?;
-                    for step in &steps {
-                        hands.perform(step, never).map_err(&cannot)?;
-                    }
-                }
-                Err(e) => return Err(cannot(e)),
-            }
-        }
-        hands.sync().map_err(&cannot)
-    }
-}
-
-fn put_backup_in_place(
-    session: &mut Session,
-    job: &Job,
-    hands: &mut Hands,
-    number: u32,
-    current: Option<&Item>,
-    backup: &Item,
-) -> Result<ActionOutcome, Halt> {
-    let mut outcome = ActionOutcome::of(job.action, Done::Done);
-    let store = job.action.path.clone();
-    for item in current.into_iter().chain([backup]) {
-        (job.hooks.guard)(job.action, item).map_err(Halt::Skip)?;
-        let now = hands.root.stat(&item.path).map_err(|e| gone_or_failed(&item.path, &e))?;
-        if !still(item, &now) {
-            return Err(Halt::Skip(format!("{} changed since the plan was made", item.path)));
-        }
-    }
-    if current.is_none() && hands.root.exists(&store).map_err(failed("cannot look at the store"))? {
-        return Err(Halt::Skip(format!("{store} was made since the plan was made")));
-    }
-    let mut temps = Temps { run: session.id.clone(), unit: number, made: Vec::new() };
-    let beside = temps.beside(&store)?;
-    let mut unit = session.unit(job.number, job.action, UnitOp::RestoreBackup, &hands.root);
-    unit.temps = temps.made;
-    unit.folders =
-        folders_of(&hands.root, [&store, &backup.path]).map_err(failed("cannot look at the folder"))?;
-    session.record(vec![Record::Unit(Box::new(unit))])?;
-
-    let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
-    let mut copies = Vec::new();
-    for item in current.into_iter().chain([backup]) {
-        let copy = copy_in(&hands.root, &mut objects, item)?;
-        copies.push(copy.map_err(|why| Halt::Skip(format!("{}: {why}", item.path)))?);
-    }
-    objects.finish().map_err(failed("cannot write to the vault"))?;
-    session.record(vec![Record::Copied { unit: number, copies: copies.clone() }])?;
-    session.explain(number)?;
-    // The app would take the backup whatever is in it; this looks first.
-    let scratch = inside_run(&session.id, &format!("scratch/{number}"));
-    let scratch = session.state.dir().make_dirs(&scratch).map_err(failed("cannot make a private copy"))?;
-    let name = store.file_name().and_then(|n| RelPath::root().join(n).ok()).unwrap_or_default();
-    if let Some(copy) = copies.iter().find(|c| c.path == backup.path) {
-        super::put_back::write_copy(&scratch, &objects, &name, copy)?;
-        (job.hooks.verify)(job.action.kind, &scratch.path().join(name.as_path()))
-            .map_err(|why| Halt::Failed(format!("the backup is not sound either: {why}")))?;
-    }
-
-    job.still_down().map_err(|e| Halt::AppRunning(e.to_string()))?;
-    for copy in &copies {
-        same_content(&hands.root, copy)?;
-    }
-    // First the damaged file away, then the backup in its place: in between
-    // the app itself would take the backup.
-    let mut swap = Swap { aside: Vec::new(), exchanges: Vec::new(), plain: Vec::new(), remove: Vec::new() };
-    if let Some(current) = current {
-        swap.aside(current.clone(), beside);
-    }
-    swap.plain.push(shift(backup, &store));
-    swap.perform(session, hands, number)?;
-    let hash = copies.iter().find(|c| c.path == backup.path).and_then(|c| c.object.clone());
-    let hash = hash.and_then(|h| blake3::Hash::from_hex(h).ok());
-    if let Some(hash) = hash {
-        in_place(&hands.root, &Ready { path: store, item: backup.clone(), hash })?;
-    }
-    session.record(vec![Record::Committed { unit: number, skipped: Vec::new() }])?;
-    for kept in session.clean(number, hands)? {
-        outcome.notes.push(format!("{} stays: {}", kept.path, kept.reason));
-    }
-    outcome.files = 1;
-    outcome.bytes = backup.size;
-    Ok(outcome)
 }

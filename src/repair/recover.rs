@@ -69,13 +69,7 @@ fn recover_run(state: &LockedState, id: &RunId, running: &Running) -> Result<Opt
                 session.record(vec![Record::RolledBack { unit: number, reason }]).map_err(unknown)?;
             }
             Stage::Open => {
-                running(&Affected {
-                    app: &unit.app,
-                    target: &unit.target,
-                    live,
-                    root: &unit.root,
-                    path: &unit.path,
-                })?;
+                running(&Affected::by_unit(unit, live))?;
                 let mut hands = super::session::hands(state, &unit.root, allow_root)
                     .map_err(|e| stop(format!("the folder of {store} cannot be opened: {e}")))?;
                 let found = hands

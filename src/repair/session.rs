@@ -7,13 +7,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::outcome::{ActionOutcome, Done, Outcome, Timer};
 use super::steps::{Hands, inside_run, quarantine_path};
 use crate::error::{Error, Result};
-use crate::fsys::{Dir, Ident, RelPath, remove_tree, shown};
+use crate::fsys::{Attributes, Dir, Ident, RelPath, remove_tree, shown};
 use crate::model::Platform;
 use crate::plan::Action;
 use crate::vault::{
-    Begin, Journal, LockedState, Record, Run, RunId, RunKind, Stage, StateDir, Step, Unit, UnitOp, UnitState,
-    append_restore_text, write_manifest,
+    Begin, Copied, Folder, Journal, LockedState, Record, Run, RunId, RunKind, Stage, StateDir, Step, Unit,
+    UnitOp, UnitState, append_restore_text, write_manifest,
 };
+
+/// So many files go into one journal record.
+pub(crate) const CHUNK: usize = 10_000;
 
 /// Why work on a unit stops.
 #[derive(Debug)]
@@ -121,10 +124,21 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// The number of the unit that is begun next.
+    pub(crate) fn next_unit(&self) -> u32 {
+        self.run.units.len() as u32
+    }
+
+    /// Whether the run's folder and a root are on one device, so that a rename
+    /// from one to the other may be possible.
+    pub(crate) fn shares_device_with(&self, root: &Dir) -> bool {
+        self.dir.meta().is_ok_and(|run| root.meta().is_ok_and(|root| run.dev == root.dev))
+    }
+
     /// A unit for an action; not written down yet.
     pub(crate) fn unit(&self, number: u32, action: &Action, op: UnitOp, root: &Dir) -> Unit {
         Unit {
-            number: self.run.units.len() as u32,
+            number: self.next_unit(),
             op,
             action: number,
             store: action.store.clone(),
@@ -158,7 +172,8 @@ impl<'a> Session<'a> {
         self.run.units.get(unit as usize)
     }
 
-    /// Takes a unit back after a failure, and says how that went.
+    /// Takes a unit back after a failure, if it was begun, and says how that
+    /// went.
     pub(crate) fn take_back(
         &mut self,
         unit: u32,
@@ -182,20 +197,18 @@ impl<'a> Session<'a> {
             }
             Err(lost) => {
                 self.stuck = true;
-                outcome.done = Done::Failed;
                 let what = format!("taking it back failed as well: {}: {}", lost.path, lost.reason);
-                outcome.reason = Some(format!("{reason}; {what}"));
                 self.by_hand.extend(by_hand(self.state, &self.id));
-                outcome
+                outcome.ended(Done::Failed, format!("{reason}; {what}"))
             }
         }
     }
 
     /// Turns the end of work on a unit into its outcome, taking back what
-    /// has to be.
+    /// has to be; the unit need not have been begun.
     pub(crate) fn settle(
         &mut self,
-        unit: Option<u32>,
+        unit: u32,
         hands: &mut Hands,
         blank: ActionOutcome,
         result: Result<ActionOutcome, Halt>,
@@ -204,33 +217,21 @@ impl<'a> Session<'a> {
             Ok(outcome) => return outcome,
             Err(Halt::Skip(reason)) => (Done::Skipped, reason),
             Err(Halt::AppRunning(reason)) => {
-                let mut outcome = blank;
-                outcome.app_running = true;
-                outcome.done = Done::Skipped;
-                outcome.reason = Some(reason);
-                return match unit {
-                    Some(unit) => self.take_back(unit, hands, outcome),
-                    None => outcome,
-                };
+                let outcome = ActionOutcome { app_running: true, ..blank.ended(Done::Skipped, reason) };
+                return self.take_back(unit, hands, outcome);
             }
             Err(Halt::Failed(reason)) => (Done::RolledBack, reason),
             Err(Halt::Cancelled) => (Done::NotDone, "the run was stopped; it is as it was".to_owned()),
             Err(Halt::Unknown(e)) => {
                 self.stuck = true;
-                let mut outcome = blank.because(format!(
+                let reason = format!(
                     "the journal could not be written ({e}), so nothing more is done; \
                      the next start puts everything in order"
-                ));
-                outcome.done = Done::Failed;
-                return outcome;
+                );
+                return blank.ended(Done::Failed, reason);
             }
         };
-        let mut outcome = blank.because(reason);
-        outcome.done = done;
-        match unit {
-            Some(unit) => self.take_back(unit, hands, outcome),
-            None => outcome,
-        }
+        self.take_back(unit, hands, blank.ended(done, reason))
     }
 
     /// After the commit: deletes what the unit no longer needs.
@@ -327,13 +328,10 @@ impl<'a> Session<'a> {
             .map_err(failed("cannot delete what was set aside"))
     }
 
-    /// Ends the run and says what it did.
-    pub(crate) fn end(
-        mut self,
-        actions: Vec<ActionOutcome>,
-        timer: Timer,
-        interrupted: bool,
-    ) -> Result<Outcome> {
+    /// Ends the run and says what it did. A request to stop that came when all
+    /// was done interrupted nothing.
+    pub(crate) fn end(mut self, actions: Vec<ActionOutcome>, timer: Timer) -> Result<Outcome> {
+        let interrupted = actions.iter().any(|a| a.done == Done::NotDone);
         if !self.stuck && self.record(vec![Record::End { interrupted }]).is_ok() {
             self.close();
         }
@@ -372,6 +370,16 @@ impl<'a> Session<'a> {
     }
 }
 
+/// Steps for the journal, a record each.
+pub(crate) fn steps_of(unit: u32, steps: &[Step]) -> impl Iterator<Item = Record> {
+    steps.iter().map(move |s| Record::Steps { unit, steps: vec![s.clone()] })
+}
+
+/// Copies for the journal, not too many a record.
+pub(crate) fn copied_of(unit: u32, copies: &[Copied]) -> impl Iterator<Item = Record> {
+    copies.chunks(CHUNK).map(move |copies| Record::Copied { unit, copies: copies.to_vec() })
+}
+
 /// How a person goes on where this program must not.
 pub(crate) fn by_hand(state: &StateDir, run: &RunId) -> Vec<String> {
     let folder = state.path().join(StateDir::run_path(run).as_path());
@@ -402,8 +410,7 @@ pub(crate) fn hands<'a>(
 pub(crate) fn folders_of<'p>(
     root: &Dir,
     paths: impl IntoIterator<Item = &'p RelPath>,
-) -> io::Result<Vec<crate::vault::Folder>> {
-    use std::collections::BTreeMap;
+) -> io::Result<Vec<Folder>> {
     let mut all: BTreeMap<RelPath, bool> = BTreeMap::new();
     let mut last: Option<RelPath> = None;
     for path in paths {
@@ -411,9 +418,7 @@ pub(crate) fn folders_of<'p>(
         if last.as_ref() == Some(&parent) {
             continue;
         }
-        let mut above = parent.parent();
-        while let Some(path) = above {
-            above = path.parent();
+        for path in parent.above() {
             all.entry(path).or_insert(false);
         }
         all.insert(parent.clone(), true);
@@ -421,8 +426,8 @@ pub(crate) fn folders_of<'p>(
     }
     let mut out = Vec::with_capacity(all.len());
     for (path, touched) in all {
-        let attributes = crate::fsys::Attributes::of_dir(&root.dir(&path)?)?;
-        out.push(crate::vault::Folder { path, attributes, touched });
+        let attributes = Attributes::of_dir(&root.dir(&path)?)?;
+        out.push(Folder { path, attributes, touched });
     }
     Ok(out)
 }

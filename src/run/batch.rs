@@ -127,7 +127,7 @@ pub(super) fn batch(session: &Session, wanted: &cli::Batch) -> Result<Exit> {
         taken: Mutex::default(),
         records: Mutex::default(),
     };
-    batch.run()?;
+    let whole = batch.run()?;
     let mut records = batch.records.into_inner().unwrap_or_else(PoisonError::into_inner);
     records.sort_by(|a, b| a.serial.cmp(&b.serial));
     let named: Vec<&String> = wanted
@@ -145,6 +145,7 @@ pub(super) fn batch(session: &Session, wanted: &cli::Batch) -> Result<Exit> {
     records.extend(absent);
     let exit = records.iter().map(Record::exit).fold(Exit::Ok, Exit::worst);
     let exit = if records.is_empty() { Exit::Device } else { exit };
+    let exit = if whole { exit } else { exit.worst(Exit::Interrupted) };
     write_summary(&wanted.report, wanted.what, &records, exit)?;
     let good = records.iter().filter(|r| r.is_done()).count();
     session.console.print(&format!(
@@ -153,14 +154,16 @@ pub(super) fn batch(session: &Session, wanted: &cli::Batch) -> Result<Exit> {
         crate::report::count(records.len() as u64, "device"),
         crate::fsys::shown(&wanted.report.join("summary.json"))
     ))?;
-    if records.is_empty() {
+    if whole && records.is_empty() {
         return Err(Error::new(Kind::Device, "no device is attached").hint("attach devices, or give --wait"));
     }
     Ok(exit)
 }
 
 impl Batch<'_> {
-    fn run(&self) -> Result<()> {
+    /// Gives every device its turn; `false` when a request to stop kept some
+    /// from it, or ended the wait for more.
+    fn run(&self) -> Result<bool> {
         let jobs = self.wanted.jobs.unwrap_or(8).clamp(1, 64);
         let mut waiting: Vec<Attached> = Vec::new();
         let mut seen: BTreeMap<String, bool> = BTreeMap::new();
@@ -181,6 +184,7 @@ impl Batch<'_> {
         news(self.server.devices()?, &mut waiting);
         let mut tracker = self.wanted.wait.map(|_| self.server.track()).transpose()?;
         let mut last = Instant::now();
+        let mut whole = true;
         std::thread::scope(|scope| {
             let mut working = Vec::new();
             loop {
@@ -189,7 +193,9 @@ impl Batch<'_> {
                 if working.len() != before {
                     last = Instant::now();
                 }
-                if self.session.control.is_cancelled() {
+                let stopped = self.session.control.is_cancelled();
+                if stopped {
+                    whole &= waiting.is_empty() && tracker.is_none();
                     waiting.clear();
                 }
                 while working.len() < jobs && !waiting.is_empty() {
@@ -198,7 +204,7 @@ impl Batch<'_> {
                 }
                 let idle = working.is_empty() && waiting.is_empty();
                 match (&mut tracker, self.wanted.wait) {
-                    (Some(follow), Some(wait)) if !self.session.control.is_cancelled() => {
+                    (Some(follow), Some(wait)) if !stopped => {
                         match follow.next(TICK * 5) {
                             Ok(Some(all)) => {
                                 if news(all, &mut waiting) {
@@ -218,7 +224,7 @@ impl Batch<'_> {
                 }
             }
         });
-        Ok(())
+        Ok(whole)
     }
 
     fn is_wanted(&self, adb: &Attached) -> bool {

@@ -13,9 +13,10 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::fsys::{Dir, RelPath};
 use crate::model::{Platform, Verdict};
+use crate::repair::UndoOptions;
 use crate::report::{count, size};
-use crate::sample::android;
-use crate::sample::harm::{Harm, Roots, break_index};
+use crate::sample::android::{self, Roots};
+use crate::sample::harm::{Harm, break_index};
 use crate::vault::StateDir;
 
 pub(super) fn demo(session: &Session, keep: bool) -> Result<Exit> {
@@ -64,7 +65,8 @@ pub(super) fn demo(session: &Session, keep: bool) -> Result<Exit> {
     console.print(&format!("Damaged stores: {was} before, {is} after the repair\n"))?;
 
     step(session, 5, "Undo the repair and compare every file")?;
-    job.undo(&run)?;
+    super::upkeep::undo_run(session, &state, Some(&run), &UndoOptions::default())?;
+    session.control.safe_point()?;
     unchanged(&device, &before, "the undo")?;
     console.print(&format!(
         "{} are identical to before the repair: names, contents, times, modes\n",

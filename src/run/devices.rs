@@ -44,7 +44,7 @@ pub(super) fn server() -> Result<Server> {
 pub(super) fn devices(session: &Session, format: &str, root: bool) -> Result<Exit> {
     let server = server()?;
     let found = server.devices()?;
-    let wanted = asked(&super::inspect::profiles(session, None, Vec::new())?, root);
+    let wanted = asked(&session.profiles(None, Vec::new())?, root);
     // One that hangs must not keep the others from being shown.
     let lines: Vec<Line> = std::thread::scope(|scope| {
         let asked: Vec<_> = found
@@ -141,7 +141,7 @@ pub(super) fn open(
     let Some(serial) = &wanted.serial else { return Ok(None) };
     let named = Some(serial.clone()).filter(|s| !s.is_empty());
     let named = named.or_else(|| std::env::var("ANDROID_SERIAL").ok().filter(|s| !s.is_empty()));
-    let profiles = super::inspect::profiles(session, profiles, vec![Platform::Android])?;
+    let profiles = session.profiles(profiles, vec![Platform::Android])?;
     let device = Device::find(&server()?, named.as_deref(), &asked(&profiles, wanted.root))?;
     let state = state_of(session, &device.facts().serial)?;
     let place = DevicePlace::open(device, state.path())?;

@@ -1,10 +1,8 @@
 //! `scan`, `repair` and the plain call: one inspection, then what was asked.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::{Session, devices};
+use super::{Session, apps, devices};
 use crate::cli;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
@@ -16,16 +14,12 @@ use crate::model::{Class, Platform, Severity, StoreKind};
 use crate::place::adb::{self, DevicePlace, DeviceReport};
 use crate::place::{self, Filter, Place, locate};
 use crate::plan::{self, Choice, Plan, Skipped};
-use crate::process::{Processes, Running, open_elsewhere, stop};
-use crate::profile::{Extra, Profiles};
+use crate::process::Running;
 use crate::repair;
 use crate::report::{self, Document, Phase};
 use crate::scan::{Baseline, Options, Scan, Volume};
 use crate::store::{self, Level, RebuildRequest, registry};
 use crate::vault::{LockedState, RunId, StateDir};
-
-/// How long an app is given to end by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A scan and where it was made.
 pub(super) struct Inspection {
@@ -46,28 +40,21 @@ impl Inspection {
         if self.scan.has_findings() { Exit::Findings } else { Exit::Ok }
     }
 
+    /// An error when one of these ids is no store's.
+    fn has_all(&self, ids: &[String]) -> Result<()> {
+        match ids.iter().find(|id| !self.scan.stores().any(|(_, s)| s.id == **id)) {
+            Some(unknown) => Err(Error::new(Kind::Usage, format!("no store has the id {unknown:?}"))
+                .hint("`shopmend scan -v` shows the ids")),
+            None => Ok(()),
+        }
+    }
+
     fn document(&self, command: Phase, exit: Exit) -> Document {
         let mut out =
             Document::new(&self.scan, command, self.platform, &self.label, self.image.as_deref(), exit);
         out.device.clone_from(&self.device);
         out
     }
-}
-
-/// The profiles that a command works with.
-///
-/// `platforms` are those that it is about; all of them, when there are none.
-pub(super) fn profiles(
-    session: &Session,
-    given: Option<&Path>,
-    platforms: Vec<Platform>,
-) -> Result<Profiles> {
-    let folder = given.map(Path::to_path_buf).or_else(|| session.config.profiles.clone());
-    Profiles::load(&Extra {
-        config_dir: crate::config::folder(),
-        dirs: folder.into_iter().collect(),
-        platforms,
-    })
 }
 
 fn inspect(
@@ -85,7 +72,7 @@ fn inspect(
         opened.as_ref()
     };
     let platforms = place.scopes().iter().map(|s| s.platform).collect();
-    let profiles = profiles(session, wanted.profiles.as_deref(), platforms)?;
+    let profiles = session.profiles(wanted.profiles.as_deref(), platforms)?;
     if let Some(device) = device {
         session.control.progress().stage("Listing", 0);
         device.begin()?;
@@ -219,10 +206,7 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     };
     job.report = Some(wanted.report.clone());
     let found = job.scan()?;
-    if let Some(unknown) = wanted.stores.iter().find(|id| !found.scan.stores().any(|(_, s)| s.id == **id)) {
-        return Err(Error::new(Kind::Usage, format!("no store has the id {unknown:?}"))
-            .hint("`shopmend scan -v` shows the ids"));
-    }
+    found.has_all(&wanted.stores)?;
     let (exit, _) = job.repair(&found)?;
     Ok(exit)
 }
@@ -233,10 +217,7 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
     let mut job = Job::new(session, &state, wanted.place.clone())?;
     job.device = device.as_ref();
     let found = job.scan()?;
-    if let Some(unknown) = wanted.stores.iter().find(|id| !found.scan.stores().any(|(_, s)| s.id == **id)) {
-        return Err(Error::new(Kind::Usage, format!("no store has the id {unknown:?}"))
-            .hint("`shopmend scan -v` shows the ids"));
-    }
+    found.has_all(&wanted.stores)?;
     let mut stores = Vec::new();
     for (scanned, store) in found.scan.stores() {
         let named = wanted.stores.contains(&store.id);
@@ -261,44 +242,19 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     let affected = |target: &str| stores.iter().any(|s| s.target == target);
-    end_apps(session, &found, job.device, &affected, wanted.stop_app)?;
+    apps::end(session, &found.scan, found.live, job.device, &affected, wanted.stop_app)?;
     let options =
         repair::BackupOptions { platform: found.platform, live: found.live, allow_root: wanted.allow_root };
-    let outcome = repair::backup(&stores, &state, &options, &down(job.device), &session.control)?;
-    session.quiet_bars();
-    session.console.print(&report::outcome(
-        &outcome,
-        job.device.map(DevicePlace::report),
-        session.console.style,
-    ))?;
-    Ok(ended(outcome.exit(), job.device))
+    let outcome = repair::backup(&stores, &state, &options, &apps::down(job.device), &session.control)?;
+    session.said(&outcome, job.device)
 }
 
 /// The locked records of the place, in order, and the device if it is one.
 fn ready(session: &Session, wanted: &cli::Where) -> Result<(LockedState, Option<DevicePlace>)> {
     let device = devices::open(session, &wanted.device, wanted.profiles.as_deref())?;
     let Some((device, state)) = device else { return Ok((session.locked_state()?, None)) };
-    let state = session.in_order(StateDir::open(&state)?, &down(Some(&device)))?;
+    let state = session.in_order(StateDir::open(&state)?, &apps::down(Some(&device)))?;
     Ok((state, Some(device)))
-}
-
-/// Answers whether a store may be touched now.
-pub(super) fn down(device: Option<&DevicePlace>) -> impl Fn(&repair::Affected<'_>) -> Result<()> {
-    move |affected| match device {
-        Some(device) => device.ensure_down(affected.app),
-        None => still_down(affected),
-    }
-}
-
-/// How a run on a device ended: of one that was lost that is what a person
-/// must know, unless something is left to be put in order.
-pub(super) fn ended(exit: Exit, device: Option<&DevicePlace>) -> Exit {
-    let lost = device.is_some_and(|d| d.lost().is_some());
-    match exit {
-        Exit::Failed | Exit::Interrupted => exit,
-        _ if lost => Exit::Device,
-        _ => exit,
-    }
 }
 
 /// `shopmend` alone: scan, and on a terminal offer the repair.
@@ -404,10 +360,10 @@ impl<'a> Job<'a> {
             return Ok((Exit::Findings, None));
         }
         let affected = |target: &str| plan.actions.iter().any(|a| a.target == target);
-        end_apps(self.session, found, self.device, &affected, self.how.stop_app)?;
+        apps::end(self.session, &found.scan, found.live, self.device, &affected, self.how.stop_app)?;
         let outcome = self.execute(found, &plan, &guard)?;
         self.session.quiet_bars();
-        let mut exit = ended(outcome.exit(), self.device);
+        let mut exit = super::ended(outcome.exit(), self.device);
         if exit == Exit::Ok && shortcoming {
             exit = Exit::Skipped;
         }
@@ -436,15 +392,10 @@ impl<'a> Job<'a> {
             registry::rebuild(action.kind, &RebuildRequest { known: known.as_ref(), ..*request })
         };
         let verify = |kind: StoreKind, path: &Path| verified(kind, path, &self.session.control);
-        let running = down(self.device);
+        let running = apps::down(self.device);
         let hooks = repair::Hooks { rebuild: &rebuild, verify: &verify, guard: &allows, running: &running };
         let options = repair::ExecuteOptions { reclaim: self.how.reclaim, allow_root: self.how.allow_root };
         repair::execute(plan, self.state, &options, &hooks, &self.session.control)
-    }
-
-    /// Brings back what `run` changed.
-    pub(super) fn undo(&self, run: &RunId) -> Result<Exit> {
-        super::upkeep::undo_run(self.session, self.state, Some(run), &repair::UndoOptions::default())
     }
 
     /// Writes the report file, or the report in another format.
@@ -488,7 +439,9 @@ fn agreed(session: &Session, plan: &mut Plan) -> Result<bool> {
     }
     loop {
         let question = "Do this? Everything is backed up first. [y]es, [n]o, or numbers to leave out: ";
-        let Some(answer) = session.console.ask(question)? else { return Ok(false) };
+        let answer = session.console.ask(question)?;
+        session.control.safe_point()?;
+        let Some(answer) = answer else { return Ok(false) };
         let answer = answer.to_lowercase();
         match answer.as_str() {
             "y" | "yes" => return Ok(true),
@@ -514,64 +467,6 @@ fn agreed(session: &Session, plan: &mut Plan) -> Result<bool> {
     }
 }
 
-/// Makes sure that no app whose target is affected runs, or says which one does.
-fn end_apps(
-    session: &Session,
-    found: &Inspection,
-    device: Option<&DevicePlace>,
-    affected: &dyn Fn(&str) -> bool,
-    stop_app: bool,
-) -> Result<()> {
-    if !found.live {
-        return Ok(());
-    }
-    if let Some(device) = device {
-        // An app that opens a damaged database deletes it: it goes first, on
-        // a phone without a question.
-        let targets = found.scan.targets.iter().filter(|t| affected(&t.target.id));
-        return targets.map(|t| t.target.app.id.as_str()).try_for_each(|app| device.stop(app));
-    }
-    let processes = Processes::look()?;
-    for scanned in &found.scan.targets {
-        if !affected(&scanned.target.id) {
-            continue;
-        }
-        let running = processes.holding(&scanned.target);
-        let Some(first) = running.first() else { continue };
-        if !stop_app {
-            return Err(app_runs(&first.name, first.pid));
-        }
-        session.console.say(&format!("Asking {} to end", scanned.target.app.name))?;
-        let stopped = stop(&scanned.target, running, PATIENCE)?;
-        if let Some(left) = stopped.remaining.first() {
-            return Err(app_runs(&left.name, left.pid));
-        }
-        session.console.say(&format!("{} has ended", scanned.target.app.name))?;
-    }
-    Ok(())
-}
-
-/// An error when a process has files below the root open.
-pub(super) fn still_down(affected: &repair::Affected<'_>) -> Result<()> {
-    if !affected.live {
-        return Ok(());
-    }
-    if let Some(users) = crate::fsys::users_of(affected.root) {
-        let users = users.map_err(|e| Error::new(Kind::Device, "the device cannot be asked").because(e))?;
-        return users.first().map_or(Ok(()), |(pid, name)| Err(app_runs(name, *pid)));
-    }
-    let running = match Processes::look()?.holding_below(&[affected.root], &HashSet::new()).into_iter().next()
-    {
-        Some(running) => Some(running),
-        None => open_elsewhere(affected.root, affected.path)?,
-    };
-    match running {
-        Some(Running { pid: 0, holds: Some(file), .. }) => Err(in_use(&file)),
-        Some(running) => Err(app_runs(&running.name, running.pid)),
-        None => Ok(()),
-    }
-}
-
 /// A new store, still private, must be sound by its own full check.
 fn verified(kind: StoreKind, path: &Path, control: &Control) -> std::result::Result<(), String> {
     let look = |path: &Path| -> std::result::Result<store::Check, String> {
@@ -588,17 +483,4 @@ fn verified(kind: StoreKind, path: &Path, control: &Control) -> std::result::Res
         Some(finding) => Err(finding.message.clone()),
         None => Ok(()),
     }
-}
-
-/// When the system does not tell who it is.
-fn in_use(file: &Path) -> Error {
-    Error::new(Kind::AppRunning, "a program has a file open; nothing was changed")
-        .on(file)
-        .hint("close the program that uses it and try again, or leave its app out with --app")
-}
-
-fn app_runs(name: &str, pid: u32) -> Error {
-    let name = crate::fsys::printable(name);
-    Error::new(Kind::AppRunning, format!("{name} (process {pid}) is using the files; nothing was changed"))
-        .hint("close it and try again, add --stop-app to have it asked to end, or leave it out with --app")
 }

@@ -1,5 +1,6 @@
 //! The run: parse, set up, do the command, print, exit.
 
+mod apps;
 mod batch;
 mod check;
 mod demo;
@@ -10,6 +11,7 @@ mod salvage;
 mod schedule;
 mod upkeep;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -21,6 +23,8 @@ use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::model::Platform;
+use crate::place::adb::DevicePlace;
+use crate::profile::{Extra, Profiles};
 use crate::repair;
 use crate::vault::{LockedState, StateDir};
 
@@ -44,6 +48,26 @@ impl Session {
         jiff::Timestamp::now().as_nanosecond()
     }
 
+    /// The profiles that a command works with.
+    ///
+    /// `platforms` are those that it is about; all of them, when there are none.
+    pub(crate) fn profiles(&self, given: Option<&Path>, platforms: Vec<Platform>) -> Result<Profiles> {
+        let folder = given.map(Path::to_path_buf).or_else(|| self.config.profiles.clone());
+        Profiles::load(&Extra {
+            config_dir: crate::config::folder(),
+            dirs: folder.into_iter().collect(),
+            platforms,
+        })
+    }
+
+    /// Says what a run did; gives the exit code.
+    pub(crate) fn said(&self, outcome: &repair::Outcome, device: Option<&DevicePlace>) -> Result<Exit> {
+        self.quiet_bars();
+        let report = device.map(DevicePlace::report);
+        self.console.print(&crate::report::outcome(outcome, report, self.console.style))?;
+        Ok(ended(outcome.exit(), device))
+    }
+
     /// The state folder: as asked for, or where it is by default.
     pub(crate) fn state(&self) -> Result<StateDir> {
         let asked = self.global.state_dir.clone().or_else(|| self.config.state_dir.clone());
@@ -57,7 +81,7 @@ impl Session {
     /// The state folder under the lock, after what an earlier run left
     /// unfinished was set in order.
     pub(crate) fn locked_state(&self) -> Result<LockedState> {
-        self.in_order(self.state()?, &inspect::still_down)
+        self.in_order(self.state()?, &apps::still_down)
     }
 
     /// As [`Session::locked_state`], of a given folder.
@@ -76,6 +100,17 @@ impl Session {
             }
         }
         Ok(state)
+    }
+}
+
+/// How a run on a device ended: of one that was lost that is what a person
+/// must know, unless something is left to be put in order.
+fn ended(exit: Exit, device: Option<&DevicePlace>) -> Exit {
+    let lost = device.is_some_and(|d| d.lost().is_some());
+    match exit {
+        Exit::Failed | Exit::Interrupted => exit,
+        _ if lost => Exit::Device,
+        _ => exit,
     }
 }
 
@@ -110,7 +145,8 @@ pub fn run() -> Exit {
     });
     bars.clear();
     let exit = match outcome {
-        Ok(exit) if control.is_cancelled() => exit.worst(Exit::Interrupted),
+        // A signal that came when all was done interrupted nothing: who stops
+        // for one says so.
         Ok(exit) => exit,
         Err(e) => {
             report_error(&e);

@@ -1,6 +1,6 @@
 //! `profile`: what is known, what a file says, and what covers a path.
 
-use super::{Session, inspect};
+use super::Session;
 use crate::cli;
 use crate::error::Result;
 use crate::exit::Exit;
@@ -10,15 +10,15 @@ use crate::profile::commands::{list, list_text, show, show_text, validate, valid
 pub(super) fn profile(session: &Session, command: &cli::Profile) -> Result<Exit> {
     let text = match command {
         cli::Profile::List { platform, profiles } => {
-            list_text(&list(&inspect::profiles(session, profiles.as_deref(), Vec::new())?, *platform))
+            list_text(&list(&session.profiles(profiles.as_deref(), Vec::new())?, *platform))
         }
         cli::Profile::Show { app, platform, profiles } => {
-            show_text(&show(&inspect::profiles(session, profiles.as_deref(), Vec::new())?, app, *platform)?)
+            show_text(&show(&session.profiles(profiles.as_deref(), Vec::new())?, app, *platform)?)
         }
         cli::Profile::Validate { file } => validate_text(&validate(file)?),
         cli::Profile::Explain { path, place: wanted } => {
             let place = place::open(wanted.image.as_deref(), wanted.platform)?;
-            let profiles = inspect::profiles(session, wanted.profiles.as_deref(), Vec::new())?;
+            let profiles = session.profiles(wanted.profiles.as_deref(), Vec::new())?;
             let located = locate(&profiles, place.as_ref(), &Filter { apps: wanted.apps.clone() })?;
             explain_text(&explain(&profiles, &located, path)?)
         }

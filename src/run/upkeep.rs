@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Session, inspect};
+use super::{Session, apps};
 use crate::cli::{self, Age};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::fsys::{printable, shown};
 use crate::repair::{self, Retention, UndoOptions};
-use crate::report::{self, count, size};
+use crate::report::{count, size};
 use crate::vault::{self, LockedState, RunId};
 
 /// Reads a run's id from the command line.
@@ -35,12 +35,10 @@ pub(super) fn undo(
         let state = session.locked_state()?;
         return undo_run(session, &state, run.as_ref(), &options);
     };
-    let down = inspect::down(Some(&place));
+    let down = apps::down(Some(&place));
     let state = session.in_order(vault::StateDir::open(&state)?, &down)?;
     let outcome = repair::undo(&state, run.as_ref(), &options, &down, &session.control)?;
-    session.quiet_bars();
-    session.console.print(&report::outcome(&outcome, None, session.console.style))?;
-    Ok(inspect::ended(outcome.exit(), Some(&place)))
+    session.said(&outcome, Some(&place))
 }
 
 /// Takes a run back and says what became of it.
@@ -50,10 +48,8 @@ pub(super) fn undo_run(
     run: Option<&RunId>,
     options: &UndoOptions,
 ) -> Result<Exit> {
-    let outcome = repair::undo(state, run, options, &inspect::still_down, &session.control)?;
-    session.quiet_bars();
-    session.console.print(&report::outcome(&outcome, None, session.console.style))?;
-    Ok(outcome.exit())
+    let outcome = repair::undo(state, run, options, &apps::still_down, &session.control)?;
+    session.said(&outcome, None)
 }
 
 /// The vault's commands; `device` names the one whose backups they are about.
@@ -102,12 +98,10 @@ fn restore(
     device: &cli::OnDevice,
 ) -> Result<Exit> {
     let place = super::devices::open(session, device, None)?.map(|(place, _)| place);
-    let down = inspect::down(place.as_ref());
+    let down = apps::down(place.as_ref());
     let state = session.in_order(state, &down)?;
     let outcome = repair::restore(&state, run, options, &down, &session.control)?;
-    session.quiet_bars();
-    session.console.print(&report::outcome(&outcome, None, session.console.style))?;
-    Ok(inspect::ended(outcome.exit(), place.as_ref()))
+    session.said(&outcome, place.as_ref())
 }
 
 fn age(age: Age) -> Duration {
@@ -203,7 +197,7 @@ fn verify(session: &Session, state: &vault::StateDir) -> Result<Exit> {
 }
 
 fn prune(session: &Session, state: vault::StateDir, rules: &Retention) -> Result<Exit> {
-    let state = session.in_order(state, &inspect::still_down)?;
+    let state = session.in_order(state, &apps::still_down)?;
     let done = repair::prune(&state, rules)?;
     let verb = if rules.dry_run { "would be freed" } else { "freed" };
     let mut out = format!("{} in {} {verb}\n", size(done.bytes), count(done.runs.len() as u64, "run"));

@@ -44,7 +44,7 @@ pub struct Baseline {
 /// What the last scan said of a store.
 #[derive(Debug, Clone)]
 pub struct Remembered {
-    /// See [`fingerprint`].
+    /// BLAKE3 over path, size, modification time and inode of every file.
     pub fingerprint: [u8; 32],
     pub level: Level,
     pub check: Check,
@@ -215,8 +215,7 @@ impl Baseline {
         let tx = self.conn.transaction()?;
         for (store, fingerprint) in stores {
             // What could not be read, or moved under the scan, is looked at again.
-            let passing =
-                [super::check::UNREADABLE, super::check::UNKNOWN, super::check::BUSY, hash::CHANGING];
+            let passing = [super::UNREADABLE, super::UNKNOWN, super::BUSY, hash::CHANGING];
             if passing.iter().any(|code| store.has(code)) {
                 tx.execute("DELETE FROM store WHERE target=?1 AND store=?2", params![target, store.id])?;
                 continue;

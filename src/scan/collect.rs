@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::{FileRecord, Store};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Brief, Dir, Kind, Listings, Meta, Named, RelPath, Walked};
-use crate::model::{Class, Finding, Remedy, SQLITE_SIDECARS, Severity, StoreKind, Verdict};
+use crate::model::{Class, Finding, Remedy, SQLITE_SIDECARS, Severity, StoreKind};
 use crate::place::{Root, Target, privacy};
 use crate::profile::{Position, Rule};
 use crate::sqlite::format::MAGIC;
-use crate::store::{Coverage, Subject, registry};
+use crate::store::{Subject, registry};
 
 /// A folder of a store as the walk met it.
 #[derive(Debug, Clone)]
@@ -239,25 +239,8 @@ impl Gather<'_> {
     }
 
     fn empty(&self, path: RelPath, rule: Option<Arc<Rule>>) -> Store {
-        Store {
-            id: store_id(&self.target.id, &self.target.roots[self.index].id, &path),
-            kind: rule.as_ref().and_then(|r| r.kind).unwrap_or(StoreKind::Files),
-            class: rule.as_ref().map_or(Class::User, |r| r.class),
-            root: self.index,
-            path,
-            rule,
-            verdict: Verdict::Unknown,
-            files: Vec::new(),
-            folders: Vec::new(),
-            findings: Vec::new(),
-            coverage: Coverage::default(),
-            method: String::new(),
-            proved: Vec::new(),
-            not_checked: Vec::new(),
-            stale: Vec::new(),
-            facts: serde_json::Value::Null,
-            unchanged: false,
-        }
+        let id = store_id(&self.target.id, &self.target.roots[self.index].id, &path);
+        Store::new(id, self.index, path, rule)
     }
 
     /// Databases that no rule covers are checked and reported, never touched.
@@ -366,8 +349,7 @@ impl Gather<'_> {
         for store in &mut self.stores {
             if path.starts_with(&store.path) || store.path.starts_with(path) {
                 let message = format!("{path} could not be read: {source}");
-                let finding =
-                    Finding::new(super::check::UNREADABLE, Severity::Error, Remedy::Report, message);
+                let finding = Finding::new(super::UNREADABLE, Severity::Error, Remedy::Report, message);
                 store.findings.push(finding.in_file(path.clone()));
                 told = true;
             }

@@ -58,6 +58,13 @@ pub struct FileRecord {
     pub hash: Option<[u8; 32]>,
 }
 
+/// A file or folder of the store could not be read.
+const UNREADABLE: &str = "store.unreadable";
+/// The store is no kind that can be checked, though its rule says it is one.
+const UNKNOWN: &str = "store.unknown";
+/// Another program kept changing the store.
+const BUSY: &str = "store.busy";
+
 /// The unit of checking and of repair.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -92,6 +99,30 @@ pub struct Store {
 }
 
 impl Store {
+    /// A store of which nothing is known yet but where it is; without a rule it
+    /// is taken for what is most precious.
+    fn new(id: String, root: usize, path: RelPath, rule: Option<Arc<Rule>>) -> Self {
+        Self {
+            id,
+            kind: rule.as_ref().and_then(|r| r.kind).unwrap_or(StoreKind::Files),
+            class: rule.as_ref().map_or(Class::User, |r| r.class),
+            root,
+            path,
+            rule,
+            verdict: Verdict::Unknown,
+            files: Vec::new(),
+            folders: Vec::new(),
+            findings: Vec::new(),
+            coverage: Coverage::default(),
+            method: String::new(),
+            proved: Vec::new(),
+            not_checked: Vec::new(),
+            stale: Vec::new(),
+            facts: serde_json::Value::Null,
+            unchanged: false,
+        }
+    }
+
     /// Bytes of all its files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -123,12 +154,12 @@ impl Store {
 
     /// Draws the verdict from findings and stale entries.
     fn judge(&mut self) {
-        let worst = self.findings.iter().filter(|f| f.code != check::UNREADABLE).map(|f| f.severity).max();
+        let worst = self.findings.iter().filter(|f| f.code != UNREADABLE).map(|f| f.severity).max();
         self.verdict = if worst == Some(Severity::Error) {
             Verdict::Damaged
-        } else if self.has(check::UNREADABLE) {
+        } else if self.has(UNREADABLE) {
             Verdict::Unreadable
-        } else if self.has(check::UNKNOWN) || self.has(check::BUSY) {
+        } else if self.has(UNKNOWN) || self.has(BUSY) {
             Verdict::Unknown
         } else if worst == Some(Severity::Warning) || !self.stale.is_empty() {
             Verdict::Stale
@@ -307,7 +338,7 @@ impl Scanner<'_> {
         self.effort.check_ms += millis(clock);
 
         for store in &mut stores {
-            stale::judge(dir, store, target.updated_ns, self.options, self.control);
+            stale::judge(dir, store, target.updated_ns, self.options, self.control)?;
             store.judge();
             if self.options.recall_hashes && store.unchanged && store.verdict != Verdict::Healthy {
                 self.recall_hashes(&target.id, store);

@@ -7,12 +7,12 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 
 use super::{Options, Store};
-use crate::control::Control;
+use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, RelPath};
 use crate::model::{Class, Remedy, SQLITE_SIDECARS};
 use crate::profile::May;
 use crate::store::entries::{CacheEntries, CacheEntry, Clearable};
-use crate::store::{Subject, registry};
+use crate::store::{StoreError, Subject, registry};
 
 /// A day in nanoseconds.
 pub const DAY_NS: i128 = 24 * 60 * 60 * 1_000_000_000;
@@ -60,23 +60,27 @@ pub struct StaleEntry {
 }
 
 /// Fills [`Store::stale`]. Only caches whose rule allows clearing have any.
+///
+/// # Errors
+/// Only [`Cancelled`].
 pub(super) fn judge(
     dir: &Dir,
     store: &mut Store,
     updated_ns: Option<i128>,
     options: &Options,
     control: &Control,
-) {
-    let Some(rule) = store.rule.clone() else { return };
+) -> Result<(), Cancelled> {
+    let Some(rule) = store.rule.clone() else { return Ok(()) };
     if store.class != Class::Cache || !rule.may_clear() || store.files.is_empty() {
-        return;
+        return Ok(());
     }
-    if store.findings.iter().any(|f| f.code == super::check::UNREADABLE) {
+    if store.findings.iter().any(|f| f.code == super::UNREADABLE) {
         // What could not be listed might be needed by what could.
-        return;
+        return Ok(());
     }
     let clearable = match registry::entries(store.kind, Subject { dir, path: &store.path }, control) {
         Ok(clearable) => clearable,
+        Err(StoreError::Cancelled(e)) => return Err(e),
         Err(_) => Clearable::ByEntry(plain_files(store)),
     };
     let limit = options.older_than_ns.or_else(|| rule.max_age_days.map(|d| i128::from(d) * DAY_NS));
@@ -88,6 +92,7 @@ pub(super) fn judge(
         }
         _ => whole(store, limit, updated_ns, rule.budget_bytes, options.now_ns),
     };
+    Ok(())
 }
 
 fn by_entry(
@@ -275,7 +280,7 @@ mod tests {
     use crate::model::{StoreKind, Verdict};
     use crate::profile::{Confidence, Rule};
     use crate::scan::FileRecord;
-    use crate::store::{Coverage, Level};
+    use crate::store::Level;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -315,40 +320,33 @@ mod tests {
             })
             .collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        Store {
-            id: "id".into(),
-            kind: StoreKind::Files,
-            class: rule.class,
-            root: 0,
-            path: RelPath::new("c").unwrap(),
-            rule: Some(Arc::new(rule)),
-            verdict: Verdict::Healthy,
-            files,
-            folders: Vec::new(),
-            findings: Vec::new(),
-            coverage: Coverage::default(),
-            method: String::new(),
-            proved: Vec::new(),
-            not_checked: Vec::new(),
-            stale: Vec::new(),
-            facts: serde_json::Value::Null,
-            unchanged: false,
-        }
+        let path = RelPath::new("c").unwrap();
+        Store { verdict: Verdict::Healthy, files, ..Store::new("id".into(), 0, path, Some(Arc::new(rule))) }
     }
+
+    const OPTIONS: Options =
+        Options { level: Level::Fast, rehash: false, recall_hashes: false, older_than_ns: None, now_ns: 0 };
 
     fn judged(store: &mut Store, updated_ns: Option<i128>) -> Vec<(String, Why)> {
         let tmp = tempfile::tempdir().unwrap();
         let dir = Dir::open(&tmp.path().canonicalize().unwrap()).unwrap();
-        let options = Options {
-            level: Level::Fast,
-            rehash: false,
-            recall_hashes: false,
-            older_than_ns: None,
-            now_ns: 0,
-        };
-        judge(&dir, store, updated_ns, &options, &Control::default());
+        judge(&dir, store, updated_ns, &OPTIONS, &Control::default()).unwrap();
         let named = |e: &StaleEntry| store.files_of(e).map(|f| (f.path.to_text(), e.why)).collect::<Vec<_>>();
         store.stale.iter().flat_map(named).collect()
+    }
+
+    #[test]
+    fn a_request_to_stop_is_not_taken_for_a_cache_without_entries() {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(tmp.path().join("c/v2.ols100.1/0")).unwrap();
+        let dir = Dir::open(&tmp.path().canonicalize().unwrap()).unwrap();
+        let fresco =
+            Rule { kind: Some(StoreKind::Fresco), ..rule(Class::Cache, Confidence::Confirmed, &BOTH) };
+        let mut store = store(fresco, &[("c/v2.ols100.1/0/x.cnt", 1, 90)]);
+        let control = Control::default();
+        control.cancel();
+        assert!(judge(&dir, &mut store, None, &OPTIONS, &control).is_err());
+        assert!(store.stale.is_empty());
     }
 
     const BOTH: [May; 2] = [May::ClearEntries, May::ClearStore];

@@ -50,6 +50,7 @@ use super::salvaged::{
     Doubt, ObjectKind, Orphan, PlacedBy, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError, Value,
 };
 use crate::control::Control;
+use crate::fsys::to_hex;
 
 /// Start of the names that b-trees have while they are filled.
 const FILL_PREFIX: &str = "shopmend fill ";
@@ -753,8 +754,7 @@ fn shown_value(value: &Value, encoding: Encoding) -> String {
         Value::Real(r) => r.to_string(),
         Value::Text(bytes) => format!("'{}'", decoded(bytes, encoding)),
         Value::Blob(bytes) => {
-            let hex: Vec<String> = bytes.iter().take(32).map(|b| format!("{b:02x}")).collect();
-            format!("x'{}'", hex.concat())
+            format!("x'{}'", to_hex(bytes.get(..32).unwrap_or(bytes)))
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::fsys::shown;
 use crate::model::Severity;
 
 /// New databases up to this many bytes are checked with integrity_check, whose
-/// time grows faster than the file; larger ones by [`check`](super::check) and
+/// time grows faster than the file; larger ones by [`check`] and
 /// quick_check, which read every page once.
 const CHECKED_IN_FULL: u64 = 64 << 20;
 /// How long SQLite may check a new database.

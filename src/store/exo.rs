@@ -11,7 +11,7 @@ use super::source::Source;
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Clearable, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Kind, Named, RelPath};
+use crate::fsys::{Brief, Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 const INDEX: &str = "cached_content_index.exi";
@@ -83,7 +83,7 @@ enum Index {
 /// One file of the cache.
 struct Found {
     path: RelPath,
-    entry: Named,
+    meta: Brief,
 }
 
 /// Checks the folder at `subject.path`.
@@ -143,14 +143,14 @@ pub(super) fn tally(subject: Subject<'_>, control: &Control) -> Result<Tally, St
     for file in &files {
         control.safe_point()?;
         let Some(name) = span_name(file) else { continue };
-        tally.seen(file.entry.meta.size);
+        tally.seen(file.meta.size);
         let Some(span) = Span::parse(name) else {
             let message = "the name of the span is not one the library can read: it will delete the file";
             let finding = Finding::new("exo.span-name", Severity::Warning, Remedy::ClearEntry, message);
             tally.finding(finding.in_file(file.path.clone()));
             continue;
         };
-        if file.entry.meta.size == 0 {
+        if file.meta.size == 0 {
             let message = "the span is empty: the library will delete it";
             let finding = Finding::new("exo.span-empty", Severity::Error, Remedy::ClearEntry, message);
             tally.finding(finding.in_file(file.path.clone()).at(0));
@@ -176,7 +176,7 @@ fn overlaps(files: &[Found], tally: &mut Tally) {
     let mut by_content: BTreeMap<&str, Vec<(u64, u64, &Found)>> = BTreeMap::new();
     for file in files {
         if let Some(span) = span_name(file).and_then(Span::parse) {
-            by_content.entry(span.content).or_default().push((span.position, file.entry.meta.size, file));
+            by_content.entry(span.content).or_default().push((span.position, file.meta.size, file));
         }
     }
     for spans in by_content.values_mut() {
@@ -211,14 +211,14 @@ pub fn entries(subject: Subject<'_>, _control: &Control) -> Result<Clearable, St
             let span = Span::parse(name);
             let key =
                 span.as_ref().map_or_else(|| format!("?{}", file.path.to_text()), |s| s.content.to_owned());
-            let used = span.map_or(file.entry.meta.mtime_ns, |s| i128::from(s.time_ms) * 1_000_000);
+            let used = span.map_or(file.meta.mtime_ns, |s| i128::from(s.time_ms) * 1_000_000);
             let whole = by_content.entry(key).or_insert_with(|| CacheEntry {
                 files: Vec::new(),
                 last_used_ns: i128::MIN,
                 bytes: 0,
             });
-            whole.bytes += file.entry.meta.size;
-            whole.last_used_ns = whole.last_used_ns.max(used).max(file.entry.meta.mtime_ns);
+            whole.bytes += file.meta.size;
+            whole.last_used_ns = whole.last_used_ns.max(used).max(file.meta.mtime_ns);
             whole.files.push(file.path);
         } else if uid_file(&file) || file.path.file_name().is_some_and(|n| n == INDEX || n == INDEX_BACKUP) {
             out.control.push(file.path);
@@ -239,28 +239,19 @@ fn uid_file(file: &Found) -> bool {
 
 fn span_name(file: &Found) -> Option<&str> {
     let name = file.path.file_name()?.to_str()?;
-    (file.entry.meta.kind == Kind::File && name.ends_with(SPAN)).then_some(name)
+    (file.meta.kind == Kind::File && name.ends_with(SPAN)).then_some(name)
 }
 
 /// The files of the folder and of its numbered folders, in order.
 fn walk(subject: Subject<'_>) -> Result<Vec<Found>, StoreError> {
-    let failed = |inside: &RelPath, e| subject.read_error(inside, e);
-    let root = RelPath::root();
-    let top = subject.dir.dir(subject.path).map_err(|e| failed(&root, e))?;
     let mut out = Vec::new();
-    for entry in top.listed().map_err(|e| failed(&root, e))?.iter().cloned() {
-        let Ok(path) = root.join(&entry.name) else { continue };
+    for (path, entry) in subject.listed(&RelPath::root())? {
         let numbered =
             entry.name.to_str().is_some_and(|n| n.len() == 1 && n.bytes().all(|b| b.is_ascii_digit()));
         if entry.meta.kind == Kind::Dir && numbered {
-            let listed = top.dir(&path).and_then(|d| d.listed()).map_err(|e| failed(&path, e))?;
-            for entry in listed.iter().cloned() {
-                if let Ok(path) = path.join(&entry.name) {
-                    out.push(Found { path, entry });
-                }
-            }
+            out.extend(subject.listed(&path)?.into_iter().map(|(path, e)| Found { path, meta: e.meta }));
         } else {
-            out.push(Found { path, entry });
+            out.push(Found { path, meta: entry.meta });
         }
     }
     Ok(out)

@@ -27,7 +27,7 @@ use super::read_at::{OpenFile, ReadAt, WHOLE, open, read_vec, stream, with_whole
 use super::tally::{Tally, each_file};
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Brief, Kind, Named, RelPath};
+use crate::fsys::{Brief, Kind, Named, RelPath, to_hex};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 const ENTRIES: &str = "entries";
@@ -93,21 +93,11 @@ struct Listing {
 }
 
 fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
-    let fail = |e| subject.read_error(&RelPath::root(), e);
-    let below = |rel: &RelPath| -> Result<Vec<(RelPath, Named)>, StoreError> {
-        let dir = subject.dir.dir(&subject.path.join_rel(rel)).map_err(|e| subject.read_error(rel, e))?;
-        let items = dir.listed().map_err(|e| subject.read_error(rel, e))?;
-        items
-            .iter()
-            .cloned()
-            .map(|e| Ok((rel.join(&e.name).map_err(|e| fail(io::Error::other(e)))?, e)))
-            .collect()
-    };
     let mut out = Listing::default();
-    for (rel, item) in below(&RelPath::root())? {
+    for (rel, item) in subject.listed(&RelPath::root())? {
         match (item.meta.kind, item.name.to_str().unwrap_or_default()) {
             (Kind::Dir, ENTRIES) => {
-                for (rel, item) in below(&rel)? {
+                for (rel, item) in subject.listed(&rel)? {
                     if is_entry(&item) {
                         out.entries.push(Listed { rel, meta: item.meta });
                     } else {
@@ -116,7 +106,7 @@ fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
                 }
             }
             (Kind::Dir, DOOMED) => {
-                for (rel, item) in below(&rel)? {
+                for (rel, item) in subject.listed(&rel)? {
                     match item.meta.kind {
                         Kind::File => out.doomed.push(Listed { rel, meta: item.meta }),
                         _ => out.unknown.push(rel),
@@ -177,16 +167,11 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     if unknown > 0 {
         out.not_checked(format!("{unknown} entries are of a newer format"));
     }
-    match changing.into_inner() {
-        0 => {}
-        n => out.not_checked(format!("{n} entries were being written and are not judged")),
-    }
+    out.being_written(changing.into_inner(), "entries");
     if !listing.control.is_empty() {
         out.not_checked("the index: Firefox makes it anew when it does not fit");
     }
-    if !listing.unknown.is_empty() {
-        out.not_checked(format!("{} files are not of this format", listing.unknown.len()));
-    }
+    out.strangers(listing.unknown.len());
     Ok(out)
 }
 
@@ -378,16 +363,11 @@ fn check_content(content: &[u8], layout: &Layout, name: Option<&str>) -> Result<
     if zeros % 2 != 0 || pairs.last().is_some_and(|b| *b != 0) {
         return wrong("the entry's pairs are not pairs", "an even number of strings", zeros.to_string());
     }
-    let hash: String =
-        Sha1::digest(key).as_slice().iter().flat_map(|b| [b >> 4, b & 15]).filter_map(digit).collect();
+    let hash = to_hex(Sha1::digest(key).as_slice()).to_ascii_uppercase();
     if name.is_some_and(|name| !name.eq_ignore_ascii_case(&hash)) {
         return wrong("the entry's key is not the one its name is made of", name.unwrap_or_default(), hash);
     }
     Ok(())
-}
-
-fn digit(nibble: u8) -> Option<char> {
-    char::from_digit(u32::from(nibble), 16).map(|c| c.to_ascii_uppercase())
 }
 
 fn be32(bytes: &[u8], at: usize) -> Option<u32> {
@@ -423,12 +403,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn name_of(key: &str) -> String {
-        Sha1::digest(key.as_bytes())
-            .as_slice()
-            .iter()
-            .flat_map(|b| [b >> 4, b & 15])
-            .filter_map(digit)
-            .collect()
+        to_hex(Sha1::digest(key.as_bytes()).as_slice()).to_ascii_uppercase()
     }
 
     fn entry_file(version: u32, key: &str, data: &[u8]) -> Vec<u8> {

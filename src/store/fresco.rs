@@ -5,12 +5,10 @@
 //! `DefaultDiskStorage`). What can be judged is the place of each file and the
 //! picture in it.
 
-use std::io;
-
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject, media};
 use crate::control::Control;
-use crate::fsys::{Dir, Kind, Named, RelPath};
+use crate::fsys::{Brief, Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 /// How the folder of one version of the layout begins.
@@ -34,7 +32,7 @@ fn is_version(name: &str) -> bool {
 /// One file of the cache.
 struct Found {
     path: RelPath,
-    entry: Named,
+    meta: Brief,
     what: What,
 }
 
@@ -112,8 +110,8 @@ pub fn entries(subject: Subject<'_>, control: &Control) -> Result<CacheEntries, 
             files: vec![found.path],
             // Fresco itself goes by the modification time, which it sets anew
             // whenever it reads the file.
-            last_used_ns: found.entry.meta.mtime_ns,
-            bytes: found.entry.meta.size,
+            last_used_ns: found.meta.mtime_ns,
+            bytes: found.meta.size,
         };
         match found.what {
             What::Content | What::Misplaced { .. } => out.entries.push(entry),
@@ -126,50 +124,38 @@ pub fn entries(subject: Subject<'_>, control: &Control) -> Result<CacheEntries, 
 
 /// Everything below the version folders, in order.
 fn walk(subject: Subject<'_>, control: &Control) -> Result<Vec<Found>, StoreError> {
-    let failed = |inside: &RelPath, e: io::Error| subject.read_error(inside, e);
     let root = RelPath::root();
-    let top = subject.dir.dir(subject.path).map_err(|e| failed(&root, e))?;
     let mut out = Vec::new();
     let own_name = subject.path.file_name().or_else(|| subject.dir.path().file_name());
     if own_name.and_then(|n| n.to_str()).is_some_and(is_version) {
-        version(&top, &root, &mut out, control).map_err(|(at, e)| failed(&at, e))?;
+        version(subject, &root, &mut out, control)?;
     } else {
-        for entry in top.listed().map_err(|e| failed(&root, e))?.iter().cloned() {
-            let Ok(path) = root.join(&entry.name) else { continue };
+        for (path, entry) in subject.listed(&root)? {
             if entry.meta.kind == Kind::Dir && entry.name.to_str().is_some_and(is_version) {
-                let dir = top.dir(&path).map_err(|e| failed(&path, e))?;
-                version(&dir, &path, &mut out, control).map_err(|(at, e)| failed(&at, e))?;
+                version(subject, &path, &mut out, control)?;
             } else {
-                out.push(Found { path, entry, what: What::Unknown });
+                out.push(Found { path, meta: entry.meta, what: What::Unknown });
             }
         }
     }
-    control.safe_point()?;
     Ok(out)
 }
 
 /// Everything in the folder of one version.
 fn version(
-    dir: &Dir,
+    subject: Subject<'_>,
     base: &RelPath,
     out: &mut Vec<Found>,
     control: &Control,
-) -> Result<(), (RelPath, io::Error)> {
-    for shard in dir.listed().map_err(|e| (base.clone(), e))?.iter().cloned() {
-        if control.is_cancelled() {
-            return Ok(());
-        }
-        let (Ok(path), Ok(inside)) = (base.join(&shard.name), RelPath::root().join(&shard.name)) else {
-            continue;
-        };
+) -> Result<(), StoreError> {
+    for (path, shard) in subject.listed(base)? {
+        control.safe_point()?;
         let number = shard.name.to_str().and_then(|n| n.parse().ok()).filter(|n| (0..SHARDS).contains(n));
         let (Some(number), Kind::Dir) = (number, shard.meta.kind) else {
-            out.push(Found { path, entry: shard, what: What::Unknown });
+            out.push(Found { path, meta: shard.meta, what: What::Unknown });
             continue;
         };
-        let listed = dir.dir(&inside).and_then(|d| d.listed()).map_err(|e| (path.clone(), e))?;
-        for entry in listed.iter().cloned() {
-            let Ok(path) = path.join(&entry.name) else { continue };
+        for (path, entry) in subject.listed(&path)? {
             let name = entry.name.to_str().unwrap_or_default();
             let what = match (name.strip_suffix(CONTENT), name.ends_with(SCRATCH)) {
                 _ if entry.meta.kind != Kind::File => What::Unknown,
@@ -178,7 +164,7 @@ fn version(
                 (None, true) => What::Scratch,
                 (None, false) => What::Unknown,
             };
-            out.push(Found { path, entry, what });
+            out.push(Found { path, meta: entry.meta, what });
         }
     }
     Ok(())
@@ -196,6 +182,7 @@ mod tests {
 
     use super::super::damage::{Bench, Checked};
     use super::*;
+    use crate::fsys::Dir;
     use crate::sample::{Tree, fresco as sample, media as pictures};
 
     fn check(subject: Subject<'_>) -> Checked {

@@ -14,7 +14,7 @@ use super::read_at::{self, ReadAt as _};
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
-use crate::fsys::{Kind, Named, RelPath};
+use crate::fsys::{Brief, Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 const BODY: &str = ".mdl";
@@ -30,8 +30,8 @@ pub(super) fn recognise(glimpse: &Glimpse) -> bool {
 /// The files of one video.
 #[derive(Debug, Default)]
 struct Video {
-    bodies: Vec<(RelPath, Named)>,
-    confs: Vec<(RelPath, Named)>,
+    bodies: Vec<(RelPath, Brief)>,
+    confs: Vec<(RelPath, Brief)>,
 }
 
 /// Checks the folder at `subject.path`.
@@ -49,8 +49,8 @@ pub(super) fn tally(subject: Subject<'_>, level: Level, control: &Control) -> Re
         control.safe_point()?;
         let pair = [(&video.bodies, CONF, &video.confs), (&video.confs, BODY, &video.bodies)];
         for (files, partner, partners) in pair {
-            for (path, entry) in files {
-                tally.seen(entry.meta.size);
+            for (path, file) in files {
+                tally.seen(file.size);
                 if partners.is_empty() {
                     let message =
                         "the cached video lacks its other half: the app cannot play it from the cache";
@@ -87,8 +87,8 @@ pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
         let whole = !video.bodies.is_empty() && !video.confs.is_empty();
         let mut entry = CacheEntry { files: Vec::new(), last_used_ns: i128::MIN, bytes: 0 };
         for (path, file) in video.bodies.into_iter().chain(video.confs) {
-            entry.bytes += file.meta.size;
-            entry.last_used_ns = entry.last_used_ns.max(file.meta.mtime_ns);
+            entry.bytes += file.size;
+            entry.last_used_ns = entry.last_used_ns.max(file.mtime_ns);
             entry.files.push(path);
         }
         entry.files.sort();
@@ -100,19 +100,15 @@ pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
 
 /// The videos by key, and every other name.
 fn list(subject: Subject<'_>) -> Result<(BTreeMap<String, Video>, Vec<RelPath>), StoreError> {
-    let root = RelPath::root();
-    let listed =
-        subject.dir.dir(subject.path).and_then(|d| d.listed()).map_err(|e| subject.read_error(&root, e))?;
     let mut videos: BTreeMap<String, Video> = BTreeMap::new();
     let mut unknown = Vec::new();
-    for entry in listed.iter().cloned() {
-        let Ok(path) = root.join(&entry.name) else { continue };
+    for (path, entry) in subject.listed(&RelPath::root())? {
         let name = entry.name.to_str().filter(|_| entry.meta.kind == Kind::File).unwrap_or_default();
         let key = |stem: &str| stem.split('_').next().unwrap_or(stem).to_owned();
         if let Some(stem) = name.strip_suffix(BODY) {
-            videos.entry(key(stem)).or_default().bodies.push((path, entry));
+            videos.entry(key(stem)).or_default().bodies.push((path, entry.meta));
         } else if let Some(stem) = name.strip_suffix(CONF) {
-            videos.entry(key(stem)).or_default().confs.push((path, entry));
+            videos.entry(key(stem)).or_default().confs.push((path, entry.meta));
         } else {
             unknown.push(path);
         }

@@ -32,6 +32,7 @@ mod damage;
 #[cfg(test)]
 mod real_files;
 
+use std::io;
 use std::path::Path;
 
 pub use entries::{CacheEntries, CacheEntry, Clearable};
@@ -41,7 +42,7 @@ pub use registry::{check, entries, rebuild, recognise};
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Cancelled, Control};
-use crate::fsys::{Dir, RelPath};
+use crate::fsys::{Dir, Named, RelPath};
 use crate::model::{Finding, Remedy, StoreKind};
 
 /// Where a store lies: a file or folder below an open directory.
@@ -66,8 +67,22 @@ impl Subject<'_> {
         crate::fsys::shown(&self.dir.path().join(self.path.as_path()).join(file.as_path()))
     }
 
+    /// The entries of a folder of the store (the root for the store itself), in
+    /// order, each with its path inside the store.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn listed(&self, folder: &RelPath) -> Result<Vec<(RelPath, Named)>, StoreError> {
+        let below = || -> io::Result<Vec<_>> {
+            let listed = self.dir.dir(&self.path.join_rel(folder))?.listed()?;
+            let with_path = |e: &Named| Ok((folder.join(&e.name).map_err(io::Error::other)?, e.clone()));
+            listed.iter().map(with_path).collect()
+        };
+        below().map_err(|e| self.read_error(folder, e))
+    }
+
     /// A reading error on `file` inside the store (the root for the store itself).
-    pub fn read_error(&self, file: &RelPath, source: std::io::Error) -> StoreError {
+    pub fn read_error(&self, file: &RelPath, source: io::Error) -> StoreError {
         let path = if file.is_root() { self.shown() } else { self.shown_file(file) };
         StoreError::Read { path, source }
     }
@@ -161,7 +176,7 @@ pub enum StoreError {
         /// The file, for the message.
         path: String,
         /// The system's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The new store could not be written.
     #[error("cannot write {path}: {source}")]
@@ -169,7 +184,7 @@ pub enum StoreError {
         /// The file, for the message.
         path: String,
         /// The system's reason.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The store kept changing while it was read.
     #[error("{path} is being changed by another program")]

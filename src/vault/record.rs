@@ -172,6 +172,14 @@ pub struct Copied {
     pub attributes: Attributes,
 }
 
+impl Copied {
+    /// A folder.
+    #[must_use]
+    pub fn folder(path: RelPath, ident: Ident, attributes: Attributes) -> Self {
+        Self { path, object: None, size: 0, ident, attributes }
+    }
+}
+
 /// Where a path is relative to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -207,4 +215,13 @@ pub enum Step {
     /// These files and then empty folders below the root go for good, after
     /// the commit; the vault has them.
     Remove { items: Vec<Item> },
+}
+
+impl Step {
+    /// One file or folder below the root goes to a free name below it.
+    #[must_use]
+    pub fn shift(item: &Item, to: &RelPath) -> Self {
+        let (from_path, to_path) = (item.path.clone(), to.clone());
+        Self::Shift { from: Base::Root, from_path, to: Base::Root, to_path, item: item.clone() }
+    }
 }

@@ -294,8 +294,8 @@ impl UnitState {
             return out.into_values().collect();
         }
         let was_absent = |path: &RelPath, dir: bool, out: &mut BTreeMap<RelPath, Before>| {
-            let known = upwards(path)
-                .any(|p| out.get(&p).is_some_and(|b| p == *path || !matches!(b, Before::Absent { .. })));
+            let was_there = |p| out.get(&p).is_some_and(|b| !matches!(b, Before::Absent { .. }));
+            let known = out.contains_key(path) || path.above().any(was_there);
             if !known && !self.is_temp(path) {
                 out.insert(path.clone(), Before::Absent { path: path.clone(), dir });
             }
@@ -366,8 +366,7 @@ impl UnitState {
             out.retain(|path, _| !path.starts_with(&copy.path));
             Before::Tree { folder: copy.clone(), inside }
         };
-        let inside_a_tree =
-            upwards(&copy.path).skip(1).any(|p| matches!(out.get(&p), Some(Before::Tree { .. })));
+        let inside_a_tree = copy.path.above().any(|p| matches!(out.get(&p), Some(Before::Tree { .. })));
         if !inside_a_tree {
             out.insert(copy.path.clone(), before);
         }
@@ -376,7 +375,7 @@ impl UnitState {
     /// Whether it is one of the names made beside the store, or inside one.
     #[must_use]
     pub fn is_temp(&self, path: &RelPath) -> bool {
-        !self.temps.is_empty() && upwards(path).any(|p| self.temps.contains(&p))
+        !self.temps.is_empty() && (self.temps.contains(path) || path.above().any(|p| self.temps.contains(&p)))
     }
 
     /// How a folder that the steps touched was.
@@ -399,11 +398,6 @@ impl UnitState {
             })
             .sum()
     }
-}
-
-/// A path, its folder, that one's folder, up to the root.
-fn upwards(path: &RelPath) -> impl Iterator<Item = RelPath> {
-    std::iter::successors(Some(path.clone()), RelPath::parent)
 }
 
 /// The part of a sorted list that lies below a folder: in path order it is in

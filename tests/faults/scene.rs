@@ -10,75 +10,8 @@ use shopmend::control::Control;
 use shopmend::sample::harm::break_index;
 use shopmend::vault::{StateDir, list, verify};
 
+use crate::support::shop;
 use crate::support::tree::{Snapshot, Tree};
-
-const PROFILE: &str = r#"
-[[app]]
-id = "shop"
-name = "Shop"
-platform = "linux"
-processes = ["shop"]
-
-[[app.install]]
-id = "native"
-roots = { data = "{XDG_CACHE_HOME}/shop" }
-
-[[app.rule]]
-id = "cache"
-name = "Cache"
-class = "cache"
-roots = ["data"]
-paths = ["cache"]
-may = ["clear-entries", "clear-store"]
-max-age-days = 30
-reason = "fetched again"
-source = "a test"
-confidence = "confirmed"
-matches = ["cache/a"]
-not-matches = ["drafts/a"]
-
-[[app.rule]]
-id = "messages"
-name = "Messages"
-kind = "sqlite"
-class = "user"
-roots = ["data"]
-paths = ["messages.db"]
-may = ["rebuild"]
-reason = "the user's"
-source = "a test"
-confidence = "confirmed"
-matches = ["messages.db", "messages.db-wal"]
-not-matches = ["cache/a"]
-
-[[app.rule]]
-id = "index"
-name = "Index"
-kind = "leveldb"
-class = "state"
-roots = ["data"]
-paths = ["index"]
-may = ["rebuild"]
-reason = "what is where"
-source = "a test"
-confidence = "confirmed"
-matches = ["index/CURRENT"]
-not-matches = ["cache/a"]
-
-[[app.rule]]
-id = "settings"
-name = "Settings"
-kind = "shared-prefs"
-class = "state"
-roots = ["data"]
-paths = ["settings.xml"]
-may = ["restore-backup"]
-reason = "the user's choices"
-source = "a test"
-confidence = "confirmed"
-matches = ["settings.xml", "settings.xml.bak"]
-not-matches = ["cache/a"]
-"#;
 
 /// What runs while the fault happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +41,10 @@ impl Scene {
     /// In a folder that is empty; the state beside the device.
     pub fn new(base: &Path) -> Self {
         let outside = Tree::new();
-        outside.file("profiles/shop.toml", PROFILE);
+        outside.file(
+            "profiles/shop.toml",
+            shop::profile_of(&[shop::CACHE, shop::MESSAGES, shop::INDEX, shop::SETTINGS]),
+        );
         device(&outside.at("device"));
         let model = Snapshot::of(&outside.at("device"));
         let scene = Self { base: base.to_owned(), state: base.join("state"), wrong: None, outside, model };

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use super::run::Run;
 use super::tree::Tree;
 
-/// The profile of the app, in TOML.
-pub const PROFILE: &str = r#"
+/// The app itself, in TOML, to which rules are added.
+const APP: &str = r#"
 [[app]]
 id = "shop"
 name = "Shop"
@@ -18,7 +18,10 @@ processes = ["shop"]
 [[app.install]]
 id = "native"
 roots = { data = "{XDG_CACHE_HOME}/shop" }
+"#;
 
+/// Cleared by age, entry by entry or whole.
+pub const CACHE: &str = r#"
 [[app.rule]]
 id = "cache"
 name = "Cache"
@@ -32,7 +35,10 @@ source = "a test"
 confidence = "confirmed"
 matches = ["cache/a"]
 not-matches = ["drafts/a"]
+"#;
 
+/// A cache by its looks alone: only reported.
+pub const GUESS: &str = r#"
 [[app.rule]]
 id = "guess"
 name = "Probably cache"
@@ -45,7 +51,10 @@ source = "a test"
 confidence = "guess"
 matches = ["guess/a"]
 not-matches = ["cache/a"]
+"#;
 
+/// A database, rebuilt when damaged.
+pub const MESSAGES: &str = r#"
 [[app.rule]]
 id = "messages"
 name = "Messages"
@@ -59,7 +68,10 @@ source = "a test"
 confidence = "confirmed"
 matches = ["messages.db", "messages.db-wal"]
 not-matches = ["cache/a"]
+"#;
 
+/// Never touched.
+pub const DRAFTS: &str = r#"
 [[app.rule]]
 id = "drafts"
 name = "Drafts"
@@ -74,14 +86,58 @@ matches = ["drafts/a"]
 not-matches = ["cache/a"]
 "#;
 
-/// The profile for the system that the tests run on; see [`Run`] for where its
-/// base folder is.
+/// A LevelDB, rebuilt when damaged.
+pub const INDEX: &str = r#"
+[[app.rule]]
+id = "index"
+name = "Index"
+kind = "leveldb"
+class = "state"
+roots = ["data"]
+paths = ["index"]
+may = ["rebuild"]
+reason = "what is where"
+source = "a test"
+confidence = "confirmed"
+matches = ["index/CURRENT"]
+not-matches = ["cache/a"]
+"#;
+
+/// Preferences, restored from their own backup.
+pub const SETTINGS: &str = r#"
+[[app.rule]]
+id = "settings"
+name = "Settings"
+kind = "shared-prefs"
+class = "state"
+roots = ["data"]
+paths = ["settings.xml"]
+may = ["restore-backup"]
+reason = "the user's choices"
+source = "a test"
+confidence = "confirmed"
+matches = ["settings.xml", "settings.xml.bak"]
+not-matches = ["cache/a"]
+"#;
+
+/// The app's profile with these rules.
+pub fn profile_of(rules: &[&str]) -> String {
+    format!("{APP}{}", rules.concat())
+}
+
+/// The app's profile for the system that the tests run on; see [`Run`] for
+/// where its base folder is.
 pub fn profile() -> String {
-    if cfg!(windows) {
-        PROFILE.replace("\"linux\"", "\"windows\"").replace("{XDG_CACHE_HOME}", "{LOCALAPPDATA}")
-    } else {
-        PROFILE.to_owned()
+    profile_on(if cfg!(windows) { "windows" } else { "linux" })
+}
+
+/// The app's profile for `linux` or `windows`.
+pub fn profile_on(platform: &str) -> String {
+    let linux = profile_of(&[CACHE, GUESS, MESSAGES, DRAFTS]);
+    if platform == "linux" {
+        return linux;
     }
+    linux.replace("\"linux\"", &format!("\"{platform}\"")).replace("{XDG_CACHE_HOME}", "{LOCALAPPDATA}")
 }
 
 /// A home with the app in it, old enough that all of its cache is stale.

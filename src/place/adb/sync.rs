@@ -50,7 +50,7 @@ pub(crate) fn receive(
 /// Reads one file; the inner error is the device's reason.
 ///
 /// # Errors
-/// As [`receive`].
+/// The stream's and those of `piece`; `InvalidData` for what is no answer.
 pub fn one(
     from: &mut impl Read,
     piece: &mut dyn FnMut(&[u8]) -> io::Result<()>,

@@ -14,7 +14,7 @@ use super::deep::{self, PrivateCopy};
 use super::view::{Layer, Overlay};
 use super::{Examined, examine};
 use crate::control::Control;
-use crate::fsys::{Kind, Meta, RelPath};
+use crate::fsys::{Kind, Meta, RelPath, to_hex};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 use crate::store::{Check, Level, StoreError, Subject};
 
@@ -393,10 +393,7 @@ fn not_a_database(main: &dyn ReadAt, head: &[u8], len: u64) -> io::Result<Option
         let finding = Finding::new("sqlite.encrypted", Severity::Info, Remedy::Report, text);
         return Ok(Some(finding.at(0).expected_found("\"SQLite format 3\"", "random bytes")));
     }
-    let mut begins = String::new();
-    for b in head.iter().take(16) {
-        begins.push_str(&format!("{b:02x}"));
-    }
+    let begins = to_hex(head.get(..16).unwrap_or(head));
     Ok(Some(
         damage("sqlite.not-a-database", Remedy::Rebuild, "the file does not begin as a database does")
             .expected_found("\"SQLite format 3\"", begins),

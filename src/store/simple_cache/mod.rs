@@ -116,10 +116,7 @@ fn sort_out<'a>(subject: Subject<'_>, items: &'a [Named]) -> Result<Listing<'a>,
 }
 
 fn list_index_dir(subject: Subject<'_>, rel: &RelPath, out: &mut Listing<'_>) -> Result<(), StoreError> {
-    let fail = |e| subject.read_error(rel, e);
-    let dir = subject.dir.dir(&subject.path.join_rel(rel)).map_err(fail)?;
-    for item in dir.listed().map_err(fail)?.iter() {
-        let path = rel.join(&item.name).map_err(|e| fail(io::Error::other(e)))?;
+    for (path, item) in subject.listed(rel)? {
         match item.name.to_str() {
             Some(REAL_INDEX) if item.meta.kind == Kind::File => out.real_index = Some(path),
             Some("temp-index") if item.meta.kind == Kind::File => out.leftovers.push((path, item.meta)),
@@ -181,13 +178,8 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     if unsummed > 0 {
         out.not_checked(format!("{unsummed} streams carry no checksum"));
     }
-    match changing.into_inner() {
-        0 => {}
-        n => out.not_checked(format!("{n} entry files were being written and are not judged")),
-    }
-    if !listing.unknown.is_empty() {
-        out.not_checked(format!("{} files are not of this format", listing.unknown.len()));
-    }
+    out.being_written(changing.into_inner(), "entry files");
+    out.strangers(listing.unknown.len());
     Ok(out)
 }
 

@@ -23,7 +23,7 @@ impl Files {
         files.into_iter().filter(|(p, m)| known.heads.get(p, m).is_none()).map(|(p, _)| p).collect()
     }
 
-    /// Copies contents here through the shell; see [`Remote::fetch`].
+    /// Copies contents here through the shell; see [`Remote::fetch`](crate::fsys::Remote::fetch).
     fn fetch_by_shell(&self, reach: &Reach, files: &[(PathBuf, Meta)]) -> io::Result<()> {
         let mark = unguessable();
         // A file that a link leads to is no file of the plan.

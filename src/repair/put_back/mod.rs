@@ -1,0 +1,285 @@
+//! Puts back what was there before a run, store by store, each a unit of a
+//! run of its own. What is at those places now goes aside first.
+//!
+//! The order of a unit: look at every place (`needs`); make the copies from
+//! the vault anew beside their places (`build`); what stands in a place goes
+//! aside (`aside`); everything takes its place by renames; all is looked at
+//! there; only then what is no longer needed is let go of.
+
+mod aside;
+mod build;
+mod needs;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use super::copies::verify;
+use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
+use super::session::{CHUNK, Halt, Session, copied_of, failed, folders_of, hands, ident_of, steps_of};
+use super::steps::Hands;
+use super::temps::Temps;
+use super::{Affected, Running};
+use crate::control::Control;
+use crate::error::Result;
+use crate::fsys::{Attributes, RelPath};
+use crate::model::StoreKind;
+use crate::plan::Item;
+use crate::vault::{Base, Folder, LockedState, Objects, Record, Run, RunKind, Step, Unit, UnitOp, UnitState};
+use build::{Builder, Made, Names};
+use needs::Needs;
+
+/// Puts units of a run back, in the given order.
+///
+/// # Errors
+/// As [`super::execute`].
+pub(super) fn put_back(
+    state: &LockedState,
+    of: &Run,
+    units: &[u32],
+    kind: RunKind,
+    allow_root: bool,
+    running: &Running,
+    control: &Control,
+) -> Result<Outcome> {
+    let mut timer = Timer::start();
+    let live = of.begin.live;
+    let chosen: Vec<&UnitState> = units.iter().filter_map(|n| of.units.get(*n as usize)).collect();
+    state.check_roots(chosen.iter().map(|u| u.unit.root.as_path()))?;
+    for unit in &chosen {
+        running(&Affected::by_unit(&unit.unit, live))?;
+        let root = super::open_root(&unit.unit.root, allow_root)?;
+        // The new files stand beside the present ones for a while.
+        let bytes = unit.copies.iter().map(|c| c.size).sum();
+        super::space::check_put_back(&root, bytes)?;
+    }
+    let mut session = Session::begin(state, kind, of.begin.platform, live, None, allow_root)?;
+    timer.lap("prepare");
+    let mut outcomes = Vec::new();
+    control.progress().stage("undo", chosen.len() as u64);
+    for unit in chosen {
+        let blank = ActionOutcome::new(&unit.unit.store, &unit.unit.path, "put-back");
+        if session.is_stuck() || control.is_cancelled() {
+            outcomes.push(blank.not_begun());
+            continue;
+        }
+        if unit.dropping {
+            outcomes.push(blank.ended(Done::Skipped, "its space was freed for good"));
+            continue;
+        }
+        control.progress().item(&unit.unit.path.to_string());
+        let work = Work { of, old: unit, live, running, control };
+        outcomes.push(work.run(&mut session, blank));
+        control.progress().advance(1);
+    }
+    timer.lap("put back");
+    session.end(outcomes, timer)
+}
+
+/// One unit and all that putting it back needs.
+struct Work<'a> {
+    of: &'a Run,
+    /// What is taken back.
+    old: &'a UnitState,
+    live: bool,
+    running: &'a Running<'a>,
+    control: &'a Control,
+}
+
+impl Work<'_> {
+    fn run(&self, session: &mut Session, blank: ActionOutcome) -> ActionOutcome {
+        let mut hands = match hands(session.state, &self.old.unit.root, session.run.begin.allow_root) {
+            Ok(hands) => hands,
+            Err(e) => return blank.ended(Done::Skipped, e.to_string()),
+        };
+        let ways = if session.shares_device_with(&hands.root) { &[true, false][..] } else { &[false] };
+        for by_rename in ways {
+            let number = session.next_unit();
+            match self.attempt(session, &mut hands, number, *by_rename, blank.clone()) {
+                Ok(None) => {
+                    let back = blank.clone().ended(Done::RolledBack, "its file system is another one");
+                    let back = session.take_back(number, &mut hands, back);
+                    if back.done == Done::Failed || session.is_stuck() {
+                        return back;
+                    }
+                }
+                Ok(Some(outcome)) => return outcome,
+                Err(halt) => return session.settle(number, &mut hands, blank, Err(halt)),
+            }
+        }
+        blank.ended(
+            Done::Failed,
+            "what was set aside is on another file system now; RESTORE.txt in the run's folder says how to \
+             copy it back by hand",
+        )
+    }
+
+    /// Whether the store is one thing, of which no part may be left out.
+    fn is_one_thing(&self) -> bool {
+        self.old.unit.op != UnitOp::Clear
+            && matches!(
+                self.old.unit.kind,
+                StoreKind::Sqlite
+                    | StoreKind::Leveldb
+                    | StoreKind::SharedPrefs
+                    | StoreKind::Mmkv
+                    | StoreKind::Keva
+            )
+    }
+
+    /// `None` when a rename is not possible after all.
+    fn attempt(
+        &self,
+        session: &mut Session,
+        hands: &mut Hands,
+        number: u32,
+        by_rename: bool,
+        mut outcome: ActionOutcome,
+    ) -> Result<Option<ActionOutcome>, Halt> {
+        self.still_down()?;
+        let needs = Needs::find(self.old, hands)?;
+        if self.is_one_thing()
+            && let Some(s) = needs.skipped.first()
+        {
+            return Err(Halt::Skip(format!("{}: {}", s.path, s.reason)));
+        }
+        if needs.is_nothing() {
+            return Ok(Some(nothing_done(outcome, needs.skipped)));
+        }
+        let mut temps = Temps::new(session, number);
+        let names = Names::choose(&needs, &hands.root, by_rename, &mut temps)?;
+        begin(session, hands, self.unit(number, hands, &needs, temps)?, &needs)?;
+
+        let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
+        let made = Builder { root: &hands.root, objects: &objects, control: self.control }.make(&names)?;
+        let aside = if by_rename {
+            let to = Base::Held { run: session.id.clone(), unit: number };
+            aside::by_rename(&hands.root, &needs.aside, to)?
+        } else {
+            aside::by_copy(&hands.root, &mut objects, &names.aside, self.control)?
+        };
+        let mut records: Vec<Record> = copied_of(number, &aside.copied).collect();
+        let steps = self.steps(aside.steps, made, &needs);
+        records.extend(steps_of(number, &steps));
+        session.record(records)?;
+        session.explain(number)?;
+        self.still_down()?;
+
+        let mut skipped: Vec<SkippedItem> = Vec::new();
+        match hands.perform_all(&steps, &mut |s| skipped.push(s)) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::CrossesDevices => return Ok(None),
+            Err(e) => return Err(Halt::Failed(format!("cannot put it back: {e}"))),
+        }
+        if self.is_one_thing()
+            && let Some(s) = skipped.first()
+        {
+            return Err(Halt::Failed(format!("cannot put back {}: {}", s.path, s.reason)));
+        }
+        look_again(hands, &needs)?;
+        hands.sync().map_err(failed("cannot make it durable"))?;
+        let left = skipped.iter().map(|s| s.path.clone()).collect();
+        session.record(vec![Record::Committed { unit: number, skipped: left }])?;
+        if steps.iter().any(|s| matches!(s, Step::Remove { .. })) {
+            let made: BTreeSet<&RelPath> = needs.made.iter().map(|i| &i.path).collect();
+            let kept = session.clean(number, hands)?;
+            // A folder that is in use by now simply stays.
+            skipped.extend(kept.into_iter().filter(|k| !made.contains(&k.path)));
+        }
+        (outcome.files, outcome.bytes) = needs.amount();
+        outcome.skipped = needs.skipped;
+        outcome.skipped.extend(skipped);
+        Ok(Some(outcome))
+    }
+
+    fn still_down(&self) -> Result<(), Halt> {
+        let affected = Affected::by_unit(&self.old.unit, self.live);
+        (self.running)(&affected).map_err(|e| Halt::AppRunning(e.to_string()))
+    }
+
+    /// The unit that puts this one back; not written down yet.
+    fn unit(&self, number: u32, hands: &Hands, needs: &Needs, temps: Temps) -> Result<Unit, Halt> {
+        let there: Vec<&RelPath> = needs.places(&hands.root).collect();
+        let folders = folders_of(&hands.root, there).map_err(failed("cannot look at the folders"))?;
+        Ok(Unit {
+            number,
+            root_was: ident_of(&hands.root),
+            op: UnitOp::PutBack,
+            why: format!("as before run {}", self.of.begin.run),
+            puts_back: Some((self.of.begin.run.clone(), self.old.unit.number)),
+            folders,
+            temps: temps.made,
+            ..self.old.unit.clone()
+        })
+    }
+
+    /// All the steps, in their order: what is in the way first.
+    fn steps(&self, aside: Vec<Step>, made: Made, needs: &Needs) -> Vec<Step> {
+        let mut steps = aside;
+        for (from, items) in &needs.held {
+            for items in items.chunks(CHUNK) {
+                let (from, to) = (from.clone(), Base::Root);
+                steps.push(Step::Move { from, to, items: items.to_vec(), inside: Vec::new() });
+            }
+        }
+        steps.extend(made.ready.iter().map(|(path, item)| Step::shift(item, path)));
+        let emptied: Vec<Item> = needs.made.iter().cloned().chain(made.stage).collect();
+        if !emptied.is_empty() {
+            steps.push(Step::Remove { items: emptied });
+        }
+        // Those that had to be made again, and where that was, too.
+        let folders = self.old.unit.folders.iter().filter(|f| f.touched || needs.remakes(&f.path));
+        steps.push(Step::Times { folders: self.as_before_the_run(folders) });
+        steps
+    }
+
+    /// The folders as they were before the whole run. What its first stores
+    /// left of them is nothing to go back to: the stores need not be put back
+    /// in one go, nor in order.
+    fn as_before_the_run<'f>(&self, folders: impl Iterator<Item = &'f Folder>) -> Vec<Folder> {
+        let earlier = self.of.units.iter().take(self.old.unit.number as usize);
+        let mut first: BTreeMap<&RelPath, &Attributes> = BTreeMap::new();
+        for folder in earlier.filter(|u| u.unit.root == self.old.unit.root).flat_map(|u| &u.unit.folders) {
+            first.entry(&folder.path).or_insert(&folder.attributes);
+        }
+        let was = |f: &Folder| first.get(&f.path).map_or_else(|| f.attributes.clone(), |a| (*a).clone());
+        folders.map(|f| Folder { attributes: was(f), ..f.clone() }).collect()
+    }
+}
+
+/// Writes the unit down and makes the folders that are missing above its
+/// places.
+fn begin(session: &mut Session, hands: &mut Hands, unit: Unit, needs: &Needs) -> Result<(), Halt> {
+    let cannot = failed("cannot make a missing folder");
+    let number = unit.number;
+    let mut records = vec![Record::Unit(Box::new(unit))];
+    let parents: Vec<Step> = needs
+        .parents
+        .iter()
+        .map(|(path, attributes)| Step::MakeDir { path: path.clone(), attributes: attributes.clone() })
+        .collect();
+    if !parents.is_empty() {
+        records.push(Record::Steps { unit: number, steps: parents.clone() });
+    }
+    session.record(records)?;
+    for step in &parents {
+        hands.perform(step, &mut |_| {}).map_err(&cannot)?;
+    }
+    if parents.is_empty() { Ok(()) } else { hands.sync().map_err(&cannot) }
+}
+
+/// When there is nothing to put back.
+fn nothing_done(outcome: ActionOutcome, skipped: Vec<SkippedItem>) -> ActionOutcome {
+    if skipped.is_empty() {
+        let notes = vec!["everything is in place already".to_owned()];
+        return ActionOutcome { notes, ..outcome };
+    }
+    ActionOutcome { skipped, ..outcome.ended(Done::Skipped, "nothing of it can be put back") }
+}
+
+/// Looks at everything that was made anew, in its place.
+fn look_again(hands: &Hands, needs: &Needs) -> Result<(), Halt> {
+    let copies = needs.copies.iter();
+    hands.root.look_ahead(copies.clone().map(|c| &c.path)).map_err(failed("cannot look at it"))?;
+    let inside = needs.trees.iter().flat_map(|(_, inside)| inside).filter(|c| c.object.is_some());
+    copies.chain(inside).try_for_each(|copy| verify(&hands.root, copy))
+}
