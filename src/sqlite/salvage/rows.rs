@@ -326,7 +326,8 @@ impl PageReader {
                 .collect();
         }
         let kind = match scan.info(page).page_type() {
-            Some(t) if t == shape.kind.interior() => t,
+            // Rows with a rowid stand on leaves alone, whatever the type byte became.
+            Some(t) if t == shape.kind.interior() && shape.kind != TreeKind::Rowid => t,
             _ => shape.kind.leaf(),
         };
         let seen = found_on(&self.buf, head_at, usable, kind, shape, range, pages.count, known);
