@@ -15,8 +15,8 @@ use crate::fsys::{Dir, RelPath};
 use crate::model::{Platform, Verdict};
 use crate::repair::UndoOptions;
 use crate::report::{count, size};
-use crate::sample::android;
-use crate::sample::harm::{Harm, Roots, break_index};
+use crate::sample::android::{self, Roots};
+use crate::sample::harm::{Harm, break_index};
 use crate::vault::StateDir;
 
 pub(super) fn demo(session: &Session, keep: bool) -> Result<Exit> {

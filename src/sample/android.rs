@@ -3,14 +3,12 @@
 //! `data/media/0/Android/data/<package>`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::prefs::{self, Value};
 use super::sqlite::{self, Left};
-use super::{
-    Tree, disk_lru, exo, fresco, harm::Roots, hex, keva, leveldb, media, media_loader, mmkv, noise, pick,
-};
+use super::{Tree, disk_lru, exo, fresco, hex, keva, leveldb, media, media_loader, mmkv, noise, pick};
 
 /// Package id of the TikTok app.
 pub const TIKTOK: &str = "com.zhiliaoapp.musically";
@@ -19,6 +17,26 @@ pub const SELLER: &str = "com.tiktokshop.seller";
 /// The account that is signed in.
 pub const USER: &str = "6812345678901234567";
 const SHOP: &str = "https://seller-id.tokopedia.com";
+
+/// Where an app's data lies in an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// `data/data/<package>`.
+    pub data: PathBuf,
+    /// `data/media/0/Android/data/<package>`.
+    pub external: PathBuf,
+}
+
+impl Roots {
+    /// The roots of `package` in the image at `image`.
+    #[must_use]
+    pub fn new(image: &Path, package: &str) -> Self {
+        Self {
+            data: image.join("data/data").join(package),
+            external: image.join("data/media/0/Android/data").join(package),
+        }
+    }
+}
 
 /// Builds an image with both apps, every store healthy.
 ///

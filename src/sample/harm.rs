@@ -5,29 +5,10 @@ use std::fs::{self, FileTimes, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::android::Roots;
 use super::{android, disk_lru};
 use crate::model::StoreKind;
 use crate::sqlite::format::{DbHeader, be16};
-
-/// Where an app's data lies in an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roots {
-    /// `data/data/<package>`.
-    pub data: PathBuf,
-    /// `data/media/0/Android/data/<package>`.
-    pub external: PathBuf,
-}
-
-impl Roots {
-    /// The roots of `package` in the image at `image`.
-    #[must_use]
-    pub fn new(image: &Path, package: &str) -> Self {
-        Self {
-            data: image.join("data/data").join(package),
-            external: image.join("data/media/0/Android/data").join(package),
-        }
-    }
-}
 
 /// One kind of damage to one store of the TikTok app's sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -215,8 +215,7 @@ impl Baseline {
         let tx = self.conn.transaction()?;
         for (store, fingerprint) in stores {
             // What could not be read, or moved under the scan, is looked at again.
-            let passing =
-                [super::check::UNREADABLE, super::check::UNKNOWN, super::check::BUSY, hash::CHANGING];
+            let passing = [super::UNREADABLE, super::UNKNOWN, super::BUSY, hash::CHANGING];
             if passing.iter().any(|code| store.has(code)) {
                 tx.execute("DELETE FROM store WHERE target=?1 AND store=?2", params![target, store.id])?;
                 continue;

@@ -2,18 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::Store;
+use super::{BUSY, Store, UNKNOWN, UNREADABLE};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, RelPath};
 use crate::model::{Class, Finding, Remedy, Severity, StoreKind};
 use crate::store::{self, Check, Coverage, Level, StoreError, Subject};
-
-/// A file or folder of the store could not be read.
-pub(super) const UNREADABLE: &str = "store.unreadable";
-/// The store is no kind that can be checked, though its rule says it is one.
-pub(super) const UNKNOWN: &str = "store.unknown";
-/// Another program kept changing the store.
-pub(super) const BUSY: &str = "store.busy";
 
 /// Checks every store that the baseline does not vouch for.
 pub(super) fn check(

@@ -349,8 +349,7 @@ impl Gather<'_> {
         for store in &mut self.stores {
             if path.starts_with(&store.path) || store.path.starts_with(path) {
                 let message = format!("{path} could not be read: {source}");
-                let finding =
-                    Finding::new(super::check::UNREADABLE, Severity::Error, Remedy::Report, message);
+                let finding = Finding::new(super::UNREADABLE, Severity::Error, Remedy::Report, message);
                 store.findings.push(finding.in_file(path.clone()));
                 told = true;
             }

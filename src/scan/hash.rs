@@ -93,7 +93,7 @@ fn settle(file: &mut FileRecord, outcome: Outcome) -> Option<Finding> {
         }
         Outcome::Failed(e) => {
             let message = format!("{} could not be read: {e}", file.path);
-            (None, Some(found(super::check::UNREADABLE, Severity::Error, message)))
+            (None, Some(found(super::UNREADABLE, Severity::Error, message)))
         }
     };
     file.hash = hash;

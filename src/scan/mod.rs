@@ -58,6 +58,13 @@ pub struct FileRecord {
     pub hash: Option<[u8; 32]>,
 }
 
+/// A file or folder of the store could not be read.
+const UNREADABLE: &str = "store.unreadable";
+/// The store is no kind that can be checked, though its rule says it is one.
+const UNKNOWN: &str = "store.unknown";
+/// Another program kept changing the store.
+const BUSY: &str = "store.busy";
+
 /// The unit of checking and of repair.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -147,12 +154,12 @@ impl Store {
 
     /// Draws the verdict from findings and stale entries.
     fn judge(&mut self) {
-        let worst = self.findings.iter().filter(|f| f.code != check::UNREADABLE).map(|f| f.severity).max();
+        let worst = self.findings.iter().filter(|f| f.code != UNREADABLE).map(|f| f.severity).max();
         self.verdict = if worst == Some(Severity::Error) {
             Verdict::Damaged
-        } else if self.has(check::UNREADABLE) {
+        } else if self.has(UNREADABLE) {
             Verdict::Unreadable
-        } else if self.has(check::UNKNOWN) || self.has(check::BUSY) {
+        } else if self.has(UNKNOWN) || self.has(BUSY) {
             Verdict::Unknown
         } else if worst == Some(Severity::Warning) || !self.stale.is_empty() {
             Verdict::Stale

@@ -74,7 +74,7 @@ pub(super) fn judge(
     if store.class != Class::Cache || !rule.may_clear() || store.files.is_empty() {
         return Ok(());
     }
-    if store.findings.iter().any(|f| f.code == super::check::UNREADABLE) {
+    if store.findings.iter().any(|f| f.code == super::UNREADABLE) {
         // What could not be listed might be needed by what could.
         return Ok(());
     }

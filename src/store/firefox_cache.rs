@@ -167,16 +167,11 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     if unknown > 0 {
         out.not_checked(format!("{unknown} entries are of a newer format"));
     }
-    match changing.into_inner() {
-        0 => {}
-        n => out.not_checked(format!("{n} entries were being written and are not judged")),
-    }
+    out.being_written(changing.into_inner(), "entries");
     if !listing.control.is_empty() {
         out.not_checked("the index: Firefox makes it anew when it does not fit");
     }
-    if !listing.unknown.is_empty() {
-        out.not_checked(format!("{} files are not of this format", listing.unknown.len()));
-    }
+    out.strangers(listing.unknown.len());
     Ok(out)
 }
 

@@ -107,9 +107,7 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
         out.not_checked("the checksums of heads and bodies: only a deep check reads them");
     }
     out.not_checked("keys, times and sizes of the entries: no checksum covers them");
-    if unknown > 0 {
-        out.not_checked(format!("{unknown} files are not of this format"));
-    }
+    out.strangers(unknown);
     Ok(out)
 }
 

@@ -114,6 +114,21 @@ impl Tally {
         }
     }
 
+    /// Says how many files of the folder are not of its kind, if any are.
+    pub(super) fn strangers(&mut self, files: usize) {
+        if files > 0 {
+            self.not_checked(format!("{files} files are not of this format"));
+        }
+    }
+
+    /// Says how many entries could not be judged because the app was writing
+    /// them, if any were.
+    pub(super) fn being_written(&mut self, entries: u64, what: &str) {
+        if entries > 0 {
+            self.not_checked(format!("{entries} {what} were being written and are not judged"));
+        }
+    }
+
     /// Whether there is damage so far.
     pub(super) fn has_errors(&self) -> bool {
         self.findings.iter().any(|f| f.severity == Severity::Error)

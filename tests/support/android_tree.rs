@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use shopmend::sample::android;
-use shopmend::sample::harm::{Harm, Roots};
+use shopmend::sample::android::Roots;
+use shopmend::sample::harm::Harm;
 
 /// An image below a temporary folder.
 pub struct AndroidTree {

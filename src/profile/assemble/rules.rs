@@ -173,7 +173,7 @@ impl Assembly<'_> {
     ) -> (Vec<Pattern>, Vec<String>) {
         let (mut patterns, mut texts) = (Vec::new(), Vec::new());
         for text in list.iter().take(MAX_LIST) {
-            for filled in self.filled(source, text, how, |value| Some(value.to_owned())) {
+            for filled in self.filled(source, text, how, |_, value| Some(value.to_owned())) {
                 match self.pattern(&filled, fold) {
                     Ok(pattern) => patterns.push(pattern),
                     Err(e) => {
@@ -204,13 +204,7 @@ impl Assembly<'_> {
     fn samples(&mut self, source: &Source, list: &[Spanned<String>], how: &Taken<'_>) -> Vec<String> {
         let mut out = Vec::new();
         for text in list.iter().take(MAX_LIST) {
-            let example = |value: &str| match value {
-                "" => Some(String::new()),
-                value => Pattern::parse(&format!("{value}/x"), false)
-                    .ok()
-                    .map(|p| p.witness().trim_end_matches("/x").to_owned()),
-            };
-            for filled in self.filled(source, text, how, example) {
+            for filled in self.filled(source, text, how, Self::example) {
                 let plain = filled.strip_suffix('/').unwrap_or(&filled);
                 match RelPath::new(plain) {
                     Ok(path) if !path.is_root() && path.to_text() == plain.replace('%', "%25") => {
@@ -226,6 +220,15 @@ impl Assembly<'_> {
         out
     }
 
+    /// A name that a parameter's value may stand for.
+    fn example(&mut self, value: &str) -> Option<String> {
+        if value.is_empty() {
+            return Some(String::new());
+        }
+        let pattern = self.pattern(&format!("{value}/x"), false).ok()?;
+        Some(pattern.witness().trim_end_matches("/x").to_owned())
+    }
+
     /// The text once for every value of its parameter; a parameter that stands
     /// for nothing takes its separator with it.
     fn filled(
@@ -233,7 +236,7 @@ impl Assembly<'_> {
         source: &Source,
         text: &Spanned<String>,
         how: &Taken<'_>,
-        value: impl Fn(&str) -> Option<String>,
+        value: impl Fn(&mut Self, &str) -> Option<String>,
     ) -> Vec<String> {
         let whole = text.as_ref();
         let used = parameters(whole);
@@ -249,7 +252,7 @@ impl Assembly<'_> {
         }
         let mut out = Vec::new();
         for given in how.with.get(name).map_or(&[][..], Vec::as_slice) {
-            let Some(value) = value(given.as_ref()) else {
+            let Some(value) = value(self, given.as_ref()) else {
                 let reason = format!("`{}` cannot stand for `<{name}>`", given.as_ref());
                 self.refuse(source, &text.span(), reason);
                 continue;

@@ -136,9 +136,7 @@ pub(super) fn examine_store(
     if level == Level::Fast && !folder.tables.is_empty() {
         out.not_checked("the data blocks of the tables: only a deep check reads them");
     }
-    if !folder.unknown.is_empty() {
-        out.not_checked(format!("{} files are not of this format", folder.unknown.len()));
-    }
+    out.strangers(folder.unknown.len());
     if out.has_errors() && folder.is_busy(subject) {
         return Err(StoreError::Busy { path: subject.shown() });
     }

@@ -178,13 +178,8 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     if unsummed > 0 {
         out.not_checked(format!("{unsummed} streams carry no checksum"));
     }
-    match changing.into_inner() {
-        0 => {}
-        n => out.not_checked(format!("{n} entry files were being written and are not judged")),
-    }
-    if !listing.unknown.is_empty() {
-        out.not_checked(format!("{} files are not of this format", listing.unknown.len()));
-    }
+    out.being_written(changing.into_inner(), "entry files");
+    out.strangers(listing.unknown.len());
     Ok(out)
 }
 

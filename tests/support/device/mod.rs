@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use shopmend::sample::android;
-use shopmend::sample::harm::Roots;
+use shopmend::sample::android::Roots;
 
 pub use adbd::{Daemon, Faults, Lie, Mid};
 pub use root::{Model, Su, lacking, own};

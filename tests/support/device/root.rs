@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use shopmend::sample::android;
-use shopmend::sample::harm::{Harm, Roots};
+use shopmend::sample::android::Roots;
+use shopmend::sample::harm::Harm;
 
 /// The app's own user.
 pub const APP: u32 = 10_123;
