@@ -293,3 +293,21 @@ fn a_capital_that_one_bit_made_is_no_other_name() {
     let (mem, _) = salvage(db, None, None);
     assert_eq!(mem.schema[0].name, "msgs");
 }
+
+#[test]
+fn rows_older_than_a_column_come_back_where_no_page_is_sound() {
+    let sql = [
+        "PRAGMA page_size=4096; CREATE TABLE t(id INTEGER PRIMARY KEY, body TEXT);".to_owned(),
+        rows("t", 300, "i, 'some text of row ' || i"),
+        "ALTER TABLE t ADD COLUMN flags INT DEFAULT 7;".to_owned(),
+    ];
+    let mut db = made(&sql.concat());
+    for page in 1..db.len() / 4096 {
+        if db[page * 4096] == 13 {
+            // Not as many fragments as that.
+            db[page * 4096 + 7] = 50;
+        }
+    }
+    let (mem, report) = salvage(db, None, None);
+    assert_eq!(mem.rows.len(), 300, "{report:?}");
+}

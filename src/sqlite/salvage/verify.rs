@@ -2,12 +2,13 @@
 //! tree's? What is usual in each column is learnt here, and pages that belong
 //! elsewhere are found.
 
+use super::carve::recover;
 use super::cells::{Cell, strict};
 use super::pages::Pages;
 use super::scan::{NOBODY, PageKind, Scan};
 use super::schema::SCHEMA_TREE;
 use super::shape::{Shape, TreeKind};
-use super::tree::{Hole, Tree};
+use super::tree::{Hole, Leaf, Tree};
 use crate::control::{Cancelled, Control};
 use crate::sqlite::record::{self, Slot};
 
@@ -84,6 +85,10 @@ pub fn verify(
             learn(&buf, &cells, &mut tree.shape, &mut slots, true);
         }
     }
+    for tree in trees.iter_mut().filter(|t| t.shape.seen_records == 0 && t.shape.kind == TreeKind::Rowid) {
+        control.safe_point()?;
+        learn_width(pages, scan, tree, &mut buf, &mut slots);
+    }
     for number in 0..trees.len() {
         let list = odd.get(number).cloned().unwrap_or_default();
         if list.is_empty() {
@@ -124,6 +129,36 @@ pub fn verify(
         }
     }
     Ok(suspects)
+}
+
+/// Where no leaf of a table is sound: how short its records may be, by those
+/// that pointers lead to. Rows older than a column end before it.
+fn learn_width(pages: &Pages, scan: &Scan, tree: &mut Tree, buf: &mut Vec<u8>, slots: &mut Vec<Slot>) {
+    let mut widths = vec![0_usize; tree.shape.fields.len() + 1];
+    let hurt = |l: &&Leaf| matches!(scan.info(l.page).kind, PageKind::Flawed(_));
+    for leaf in tree.leaves.iter().filter(hurt).take(LEARN) {
+        pages.read(leaf.page, buf);
+        let mut fits = |c: &Cell, slots: &[Slot]| {
+            let good = c.overflow <= pages.count && leaf.range.holds(c.rowid);
+            (good && tree.shape.lawful_classes(slots)).into()
+        };
+        let (head_at, kind) = (Pages::head_at(leaf.page), tree.shape.kind.leaf());
+        let seen = recover(buf, head_at, pages.usable(), kind, &mut fits);
+        for found in seen.cells.iter().filter(|f| f.pointed && f.live) {
+            let width = record::decode(found.cell.local_bytes(buf), found.cell.payload, slots)
+                .ok()
+                .and_then(|_| widths.get_mut(slots.len()));
+            if let Some(n) = width {
+                *n += 1;
+            }
+        }
+    }
+    let all: usize = widths.iter().sum();
+    // A few may be other records by a changed byte.
+    let usual = widths.iter().enumerate().skip(1).find(|(_, n)| **n >= 3 && **n * 20 >= all);
+    if let Some((width, _)) = usual {
+        tree.shape.seen_fields = width;
+    }
 }
 
 /// Learns from records of a page; only from lawful ones when told.
