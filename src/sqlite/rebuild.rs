@@ -10,9 +10,12 @@
 //! `lost_and_found`, with the reason in `shopmend_doubtful`.
 
 mod blank;
+mod examine;
 mod fill;
 mod finish;
+mod keys;
 mod model;
+mod plan;
 mod side;
 #[cfg(test)]
 mod tests;
@@ -34,23 +37,22 @@ pub(crate) fn serve_stand_ins(db: &Connection, names: &[String]) -> rusqlite::Re
     Ok(())
 }
 
-use std::collections::{BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use self::examine::{Verdict, cut_odd_text, examine};
 use self::fill::{Fill, TextWay};
+use self::keys::{key_hash, row_key};
 use self::model::{Model, Table};
 use self::side::Side;
 use super::connect::{self, Access};
-use super::ddl::Affinity;
 use super::format::Encoding;
 use super::salvaged::{
-    Doubt, ObjectKind, Orphan, PlacedBy, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError, Value,
+    Doubt, Orphan, PlacedBy, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError, Value,
 };
 use crate::control::Control;
-use crate::fsys::to_hex;
 
 /// Start of the names that b-trees have while they are filled.
 const FILL_PREFIX: &str = "shopmend fill ";
@@ -258,154 +260,6 @@ fn not_begun() -> SinkError {
 }
 
 impl State {
-    /// Decides what stands for each object and makes the empty b-trees, in
-    /// schema order, so that root pages lie at the start of the file.
-    fn plan(&mut self, schema: &[SchemaObject]) -> Result<(), SinkError> {
-        let refusals = self.refusals(schema);
-        for name in self.model.functions() {
-            model::stand_in_function(&self.db, name)?;
-        }
-        let functions = self.model.functions().iter().map(|n| format!("function {n}"));
-        let collations = self.model.collations()?;
-        for name in &collations {
-            model::stand_in_collation(&self.db, name)?;
-        }
-        let collations = collations.into_iter().map(|n| format!("collation {n}"));
-        self.written.stand_ins = functions.chain(collations).collect();
-        for (at, (object, refusal)) in schema.iter().zip(refusals).enumerate() {
-            let mut count = TableCount {
-                name: object.name.clone(),
-                object: self.objects.len(),
-                made: refusal.is_none(),
-                origin: Some(object.origin),
-                ..TableCount::default()
-            };
-            let place = match (&refusal, object.kind, &object.sql) {
-                (None, ObjectKind::Table, Some(sql)) if is_virtual(sql) => Place::Text,
-                (None, ObjectKind::Table, Some(sql)) => match self.table(object, sql)? {
-                    Some(table) => {
-                        let slot = self.slot();
-                        let fill = Fill::create(&self.db, slot, table.columns.len(), table.key.clone())?;
-                        Place::Table(Box::new(fill), Box::new(table))
-                    }
-                    None => self.loose(object, "SQLite does not show it", &mut count)?,
-                },
-                (Some(reason), ObjectKind::Table, sql) if !sql.as_deref().is_some_and(is_virtual) => {
-                    self.loose(object, reason, &mut count)?
-                }
-                (None, ObjectKind::Table, None) => self.loose(object, "its statement is lost", &mut count)?,
-                (None, ObjectKind::Index, _) => {
-                    let slot = self.slot();
-                    let key = vec![model::KeyColumn { column: 0, collation: "BINARY".into(), desc: false }];
-                    Place::Index(Fill::create(&self.db, slot, 1, Some(key))?)
-                }
-                (None, ObjectKind::View | ObjectKind::Trigger, _) => Place::Text,
-                (Some(reason), ..) => {
-                    self.written.dropped.push((object.name.clone(), reason.clone()));
-                    Place::Dropped
-                }
-            };
-            let mut given = object.clone();
-            if matches!(place, Place::Loose(_)) {
-                given.name = self.free_name(&given.name, &schema[..at]);
-                count.name.clone_from(&given.name);
-            }
-            self.objects.push(Object { given, place, count });
-        }
-        Ok(())
-    }
-
-    /// A table whose statement cannot be used.
-    fn loose(
-        &mut self,
-        object: &SchemaObject,
-        reason: &str,
-        count: &mut TableCount,
-    ) -> Result<Place, SinkError> {
-        count.made = false;
-        self.written.dropped.push((object.name.clone(), reason.to_owned()));
-        let slot = self.slot();
-        Ok(Place::Loose(Box::new(Fill::create(&self.db, slot, 1, None)?)))
-    }
-
-    /// The name of a table whose statement cannot be used: its own, unless an
-    /// object before it has that.
-    fn free_name(&self, name: &str, before: &[SchemaObject]) -> String {
-        let taken = |n: &str| {
-            let given = self.objects.iter().map(|o| &o.given);
-            given.chain(before).any(|o| o.kind != ObjectKind::Trigger && o.name.eq_ignore_ascii_case(n))
-        };
-        let clean = name.replace('\0', "");
-        let clean = if clean.is_empty() || clean.to_ascii_lowercase().starts_with("sqlite_") {
-            format!("table {clean}")
-        } else {
-            clean
-        };
-        let numbered = (2..).map(|n| format!("{clean}_{n}"));
-        std::iter::once(clean.clone()).chain(numbered).find(|n| !taken(n)).unwrap_or(clean)
-    }
-
-    /// For each object why it cannot be made, or `None`. Tables are tried
-    /// first, so that the order of a damaged schema does not matter.
-    fn refusals(&mut self, schema: &[SchemaObject]) -> Vec<Option<String>> {
-        let mut out = vec![None; schema.len()];
-        let mut names = BTreeSet::new();
-        for kind in [ObjectKind::Table, ObjectKind::Index, ObjectKind::View, ObjectKind::Trigger] {
-            for (object, refusal) in schema.iter().zip(&mut out).filter(|(o, _)| o.kind == kind) {
-                *refusal = self.refusal(object, &mut names);
-            }
-        }
-        out
-    }
-
-    fn refusal(&mut self, object: &SchemaObject, names: &mut BTreeSet<String>) -> Option<String> {
-        if object.name.contains('\0') {
-            return Some("its name has a NUL in it".into());
-        }
-        // Triggers have a name space of their own.
-        let space = if object.kind == ObjectKind::Trigger { "t" } else { "o" };
-        if !names.insert(format!("{space}{}", object.name.to_ascii_lowercase())) {
-            return Some("another object has its name".into());
-        }
-        let Some(sql) = &object.sql else {
-            let automatic = || {
-                let table = self.model.table(&object.table, "").ok().flatten()?;
-                table.auto_indexes.iter().any(|n| n.eq_ignore_ascii_case(&object.name)).then_some(())
-            };
-            let made = object.kind == ObjectKind::Index && automatic().is_some();
-            return (!made).then(|| "its table makes no such index".into());
-        };
-        if object.kind == ObjectKind::Table && is_virtual(sql) {
-            return None;
-        }
-        let wanted = match object.kind {
-            ObjectKind::Table => "TABLE",
-            ObjectKind::Index => "INDEX",
-            ObjectKind::View => "VIEW",
-            ObjectKind::Trigger => "TRIGGER",
-        };
-        let word = sql.split_whitespace().skip(1).find(|w| !w.eq_ignore_ascii_case("UNIQUE"));
-        if !word.is_some_and(|w| {
-            w.len() >= wanted.len() && w.as_bytes()[..wanted.len()].eq_ignore_ascii_case(wanted.as_bytes())
-        }) {
-            return Some(format!("its statement makes no {}", wanted.to_ascii_lowercase()));
-        }
-        let made = self.model.create(&trial_text(object, sql));
-        made.err()
-    }
-
-    /// What SQLite makes of a table's statement.
-    fn table(&self, object: &SchemaObject, sql: &str) -> Result<Option<Table>, SinkError> {
-        let name = trial_name(object);
-        let table = self.model.table(&name, sql)?;
-        Ok(table.map(|t| Table { name: object.name.clone(), ..t }))
-    }
-
-    fn slot(&mut self) -> usize {
-        self.slots += 1;
-        self.slots
-    }
-
     /// Some rows: those of which nothing needs a closer look go in together.
     fn rows(&mut self, rows: Vec<Row>) -> Result<(), SinkError> {
         let mut rows = rows.into_iter();
@@ -624,191 +478,7 @@ impl TableCount {
     }
 }
 
-/// Whether a row may stand in its table.
-enum Verdict {
-    Stands,
-    /// It cannot be stored so, or the table must not hold it.
-    Cannot(String),
-    /// It is whole, but the table's constraints forbid it.
-    Breaks(String),
-}
-
-/// Looks at one row before it goes in; puts NULL where a value is lost.
-fn examine(row: &mut Row, table: &Table, has_rowid: bool, way: TextWay) -> Verdict {
-    if row.values.len() > table.columns.len() {
-        return Verdict::Cannot("more values than its table has columns".into());
-    }
-    if has_rowid && row.rowid.is_none() {
-        return Verdict::Cannot("its rowid is lost".into());
-    }
-    if row.values.is_empty() {
-        row.values.push(Value::Null);
-    }
-    for doubt in &row.doubts {
-        let place = doubt.column.and_then(|n| table.columns.iter().position(|c| c.number == n));
-        if let (true, Some(value)) = (doubt.missing, place.and_then(|i| row.values.get_mut(i))) {
-            *value = Value::Null;
-        }
-    }
-    if way == TextWay::Cast {
-        cut_odd_text(&mut row.values, &mut row.doubts, Some(table));
-    }
-    let lost = |i: usize| {
-        let number = table.columns.get(i).map(|c| c.number);
-        row.doubts.iter().any(|d| d.missing && d.column == number)
-    };
-    for (i, (value, column)) in row.values.iter().zip(&table.columns).enumerate() {
-        if *value == Value::Null {
-            if column.not_null {
-                let in_key = table.key.iter().flatten().any(|k| k.column == i);
-                return if lost(i) || in_key {
-                    Verdict::Cannot(format!("{} is lost and must not be NULL", column.name))
-                } else {
-                    Verdict::Breaks(format!("NULL in {}, which must not be NULL", column.name))
-                };
-            }
-        } else if !fits_affinity(column.affinity, value, way) {
-            return Verdict::Breaks(format!("the type of {} does not suit its column", column.name));
-        } else if table.strict && !strict_allows(&column.declared, value) {
-            return Verdict::Breaks(format!("{} does not hold {}", column.name, column.declared));
-        }
-    }
-    Verdict::Stands
-}
-
-/// Whether SQLite could have stored the value there: a column of TEXT affinity
-/// holds no number, one of numeric affinity no text that reads as a number
-/// (datatype3.html, 3.).
-fn fits_affinity(affinity: Affinity, value: &Value, way: TextWay) -> bool {
-    match (affinity, value) {
-        (Affinity::Text, Value::Integer(_) | Value::Real(_)) => false,
-        (Affinity::Numeric | Affinity::Integer | Affinity::Real, Value::Text(bytes)) => {
-            // In UTF-16 every second byte of a number is zero.
-            let ascii: Vec<u8> = match way {
-                TextWay::Bind => bytes.clone(),
-                TextWay::Cast => bytes.iter().copied().filter(|b| *b != 0).collect(),
-            };
-            let number = std::str::from_utf8(&ascii).ok().map(str::trim);
-            let starts = |t: &str| t.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
-            !number.is_some_and(|t| starts(t) && t.parse::<f64>().is_ok())
-        }
-        _ => true,
-    }
-}
-
-/// What a STRICT table may hold in a column of that type
-/// (sqlite.org/stricttables.html); REAL stores whole numbers as integers.
-fn strict_allows(declared: &str, value: &Value) -> bool {
-    match declared {
-        "INT" | "INTEGER" => matches!(value, Value::Integer(_)),
-        "REAL" => matches!(value, Value::Integer(_) | Value::Real(_)),
-        "TEXT" => matches!(value, Value::Text(_)),
-        "BLOB" => matches!(value, Value::Blob(_)),
-        _ => true,
-    }
-}
-
-/// UTF-16 text of an odd number of bytes cannot be stored: the last byte goes
-/// to the list of doubts.
-fn cut_odd_text(values: &mut [Value], doubts: &mut Vec<Doubt>, table: Option<&Table>) -> bool {
-    let mut cut = false;
-    for (i, value) in values.iter_mut().enumerate() {
-        let Value::Text(bytes) = value else { continue };
-        if bytes.len() % 2 == 1 {
-            doubts.push(Doubt {
-                column: table.map_or(Some(i), |t| t.columns.get(i).map(|c| c.number)),
-                reason: "UTF-16 text with an odd number of bytes; the last one was cut".into(),
-                bytes: Some(bytes.clone()),
-                missing: false,
-            });
-            bytes.pop();
-            cut = true;
-        }
-    }
-    cut
-}
-
-/// What names a row in `shopmend_doubtful`: its rowid, or its key.
-fn row_key(row: &Row, table: Option<&Table>, encoding: Encoding) -> Value {
-    if let Some(rowid) = row.rowid {
-        return Value::Integer(rowid);
-    }
-    let key = table.and_then(|t| t.key.as_deref()).unwrap_or_default();
-    let parts: Vec<&Value> = key.iter().filter_map(|k| row.values.get(k.column)).collect();
-    match parts.as_slice() {
-        [] => Value::Null,
-        [Value::Text(bytes)] => Value::Text(decoded(bytes, encoding).into_bytes()),
-        [one] => (*one).clone(),
-        many => {
-            let shown: Vec<String> = many.iter().map(|v| shown_value(v, encoding)).collect();
-            Value::Text(shown.join(", ").into_bytes())
-        }
-    }
-}
-
-/// A value as a person reads it in a row key.
-fn shown_value(value: &Value, encoding: Encoding) -> String {
-    match value {
-        Value::Null => "NULL".into(),
-        Value::Integer(i) => i.to_string(),
-        Value::Real(r) => r.to_string(),
-        Value::Text(bytes) => format!("'{}'", decoded(bytes, encoding)),
-        Value::Blob(bytes) => {
-            format!("x'{}'", to_hex(bytes.get(..32).unwrap_or(bytes)))
-        }
-    }
-}
-
-/// Text of the database as UTF-8, for names and keys; what is invalid is
-/// replaced.
-fn decoded(bytes: &[u8], encoding: Encoding) -> String {
-    let units = |join: fn([u8; 2]) -> u16| {
-        let units: Vec<u16> = bytes.chunks_exact(2).map(|b| join([b[0], b[1]])).collect();
-        String::from_utf16_lossy(&units)
-    };
-    match encoding {
-        Encoding::Utf8 => String::from_utf8_lossy(bytes).into_owned(),
-        Encoding::Utf16le => units(u16::from_le_bytes),
-        Encoding::Utf16be => units(u16::from_be_bytes),
-    }
-}
-
-/// The rowid or key as a number, for the list of origins.
-fn key_hash(row: &Row, table: &Table) -> u64 {
-    if let Some(rowid) = row.rowid {
-        return rowid as u64;
-    }
-    let mut hasher = DefaultHasher::new();
-    for value in table.key.iter().flatten().filter_map(|k| row.values.get(k.column)) {
-        match value {
-            Value::Null => 0_u8.hash(&mut hasher),
-            Value::Integer(i) => i.hash(&mut hasher),
-            Value::Real(r) => r.to_bits().hash(&mut hasher),
-            Value::Text(b) | Value::Blob(b) => b.hash(&mut hasher),
-        }
-    }
-    hasher.finish()
-}
-
 /// Whether a statement makes a virtual table.
 fn is_virtual(sql: &str) -> bool {
     sql.split_whitespace().nth(1).is_some_and(|w| w.eq_ignore_ascii_case("VIRTUAL"))
-}
-
-/// SQLite makes tables of its own (`sqlite_sequence`, `sqlite_stat1`) by no
-/// statement, so their shape is tried under another name.
-fn trial_name(object: &SchemaObject) -> String {
-    let internal = object.name.get(..7).is_some_and(|p| p.eq_ignore_ascii_case("sqlite_"));
-    if internal { format!("shopmend {}", object.name) } else { object.name.clone() }
-}
-
-fn trial_text(object: &SchemaObject, sql: &str) -> String {
-    let name = trial_name(object);
-    if name == object.name {
-        return sql.to_owned();
-    }
-    match sql.find('(') {
-        Some(at) => format!("CREATE TABLE {}{}", model::quoted(&name), sql.get(at..).unwrap_or_default()),
-        None => sql.to_owned(),
-    }
 }

@@ -1,9 +1,11 @@
 //! Databases made by SQLite go through the writer and must come out equal, to
 //! the byte of every value. The rows are read by a small walker of their own.
 
+use super::keys::decoded;
 use super::*;
 use crate::sqlite::ddl::{self, Statement};
 use crate::sqlite::format::{DbHeader, PageType, be16, be32, local_payload, serial_len, varint};
+use crate::sqlite::salvaged::ObjectKind;
 use rusqlite::functions::FunctionFlags;
 
 /// A sound database file, read page by page.

@@ -267,3 +267,29 @@ fn zeros_at_the_end_of_reals_need_not_be_lost() {
         assert_eq!(there, stands, "{row:?}");
     }
 }
+
+#[test]
+fn a_leaf_whose_type_became_a_branchs_gives_its_rows() {
+    let sql = [
+        "PRAGMA page_size=2048; CREATE TABLE t(a INTEGER NOT NULL, b TEXT);".to_owned(),
+        rows("t", 400, "i * 7919, 'some text of row ' || i"),
+    ];
+    let sound = made(&sql.concat());
+    let leaves: Vec<usize> = (2..sound.len() / 2048).filter(|p| sound[p * 2048] == 13).collect();
+    assert!(leaves.len() > 3);
+    for leaf in leaves {
+        let mut db = sound.clone();
+        db[leaf * 2048] = 5;
+        let (mem, report) = salvage(db, None, None);
+        assert_eq!(mem.rows.len(), 400, "page {}: {report:?}", leaf + 1);
+    }
+}
+
+#[test]
+fn a_capital_that_one_bit_made_is_no_other_name() {
+    let mut db = made("CREATE TABLE msgs(a); CREATE INDEX msgs_a ON msgs(a); INSERT INTO msgs VALUES(1);");
+    let at = db.windows(13).position(|w| w == b"tablemsgsmsgs").unwrap();
+    db[at + 8] = b'S';
+    let (mem, _) = salvage(db, None, None);
+    assert_eq!(mem.schema[0].name, "msgs");
+}

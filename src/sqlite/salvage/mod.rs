@@ -7,13 +7,14 @@
 //! | step | module |
 //! |---|---|
 //! | where the file begins, page size, reserve | `probe` |
-//! | pages by number, logs laid over them, shifted grids | `pages`, `logs`, `grid` |
+//! | pages by number, logs laid over them, shifted grids | `pages`, `logs`, `lay`, `grid` |
 //! | what each page is by itself | `scan` |
 //! | the schema, and its mending | `schema`, `mend`, `refit` |
-//! | which pages each tree reaches, and which of these are not its own | `tree`, `verify`, `stranger` |
+//! | which pages each tree reaches, and which of these are not its own | `tree`, `verify`, `stranger`, `reclaim` |
+//! | what pages say of other pages | `maps` |
 //! | trees and pages that lost their root, their parent or their whole schema | `forest`, `adopt`, `place`, `infer`, `names` |
-//! | rows out of cells | `cells`, `carve`, `chain`, `rows`, `table` |
-//! | what indexes say of rows | `witness` |
+//! | rows out of cells | `cells`, `carve`, `chain`, `rows`, `table`, `orphans` |
+//! | what indexes say of rows | `witness`, `wanted` |
 
 mod adopt;
 pub mod carve;
@@ -22,12 +23,16 @@ pub mod chain;
 mod forest;
 pub mod grid;
 pub mod infer;
+mod lay;
 pub mod logs;
+pub mod maps;
 pub mod mend;
 mod names;
+mod orphans;
 pub mod pages;
 pub mod place;
 pub mod probe;
+mod reclaim;
 mod refit;
 pub mod rows;
 pub mod scan;
@@ -38,6 +43,7 @@ pub mod table;
 pub mod text;
 pub mod tree;
 pub mod verify;
+pub mod wanted;
 pub mod witness;
 
 #[cfg(test)]
@@ -55,13 +61,12 @@ use std::sync::Arc;
 
 use super::check;
 use super::format::{DbHeader, Encoding};
-use super::record::{self, Slot};
-use super::salvaged::{Orphan, SchemaObject, Settings, Sink, SinkError};
+use super::record;
+use super::salvaged::{SchemaObject, Settings, Sink, SinkError};
 use super::source::ReadAt;
 use crate::control::{Cancelled, Control};
 use crate::model::Severity;
 
-use cells::Cell;
 use chain::Chains;
 use logs::Layer;
 use pages::{Origin, Pages};
@@ -72,7 +77,8 @@ use scan::{NOBODY, PageKind, Scan};
 use schema::{SCHEMA_TREE, Schema};
 use shape::TreeKind;
 use tree::{How, Leaf, Tree, Walker};
-use witness::{Source, Wanted, Witnesses};
+use wanted::Wanted;
+use witness::{Source, Witnesses};
 
 /// The files of a damaged database.
 #[derive(Clone)]
@@ -244,79 +250,6 @@ impl Salvager {
         Ok(me)
     }
 
-    /// Lays the logs over the file.
-    fn lay_logs(&mut self, control: &Control) -> Result<(), ReadError> {
-        for (layer, src, origin) in std::mem::take(&mut self.logs) {
-            self.lay(layer, &src, origin, control)?;
-        }
-        // The header of the database as the logs leave it.
-        let mut first = Vec::new();
-        self.pages.read(1, &mut first);
-        if self.pages.overlay.contains_key(&1) && first.starts_with(super::format::MAGIC) {
-            self.probe.header = DbHeader::parse(&first);
-        }
-        Ok(())
-    }
-
-    /// Lays a log over the file, unless it belongs to another database.
-    fn lay(
-        &mut self,
-        layer: Layer,
-        src: &Arc<dyn ReadAt>,
-        origin: Origin,
-        control: &Control,
-    ) -> Result<(), ReadError> {
-        let name = if origin == Origin::Wal { "write-ahead log" } else { "rollback journal" };
-        let (alike, unlike) = logs::compare(&self.pages, &layer, src.as_ref());
-        if unlike > alike && unlike >= 2 {
-            self.report.notes.push(format!("the {name} belongs to another database: not applied"));
-            return Ok(());
-        }
-        let before = (self.pages.count, self.pages.overlay.clone(), self.pages.stale.clone());
-        let weigh = unlike > 0 || !layer.valid;
-        let without = if weigh { self.problems(control)? } else { 0 };
-        self.pages.attach(origin, src.clone());
-        let top = layer.overlay.keys().copied().max().unwrap_or(0);
-        if layer.pages > 0 && (layer.sized || layer.pages >= top) {
-            // Pages that neither the file nor the log has are nowhere, whatever a size says.
-            self.pages.count = layer.pages.min(self.pages.count.max(top));
-        } else if origin == Origin::Wal {
-            // The size is not certain; no page that the log has is left out.
-            self.pages.count = self.pages.count.max(top);
-        }
-        self.pages.overlay.extend(layer.overlay);
-        self.pages.stale.extend(layer.stale);
-        if weigh {
-            let with = self.problems(control)?;
-            if unlike > 0 && with > without.saturating_mul(2).saturating_add(2) {
-                (self.pages.count, self.pages.overlay, self.pages.stale) = before;
-                self.report.notes.push(format!("the {name} does not fit the database: not applied"));
-                return Ok(());
-            }
-        }
-        self.report.notes.extend(layer.notes);
-        Ok(())
-    }
-
-    /// How much is wrong with the pages as they stand: a number to compare two views by.
-    fn problems(&self, control: &Control) -> Result<u64, ReadError> {
-        let mut scan = scan::scan(&self.pages, control)?;
-        let (rows, _, incomplete) = schema::read_rows(&self.pages, &mut scan);
-        let schema = schema::build(rows, &[], self.pages.count, incomplete);
-        let mut wrong = u64::from(incomplete) * 4 + if schema.objects.is_empty() { 16 } else { 0 };
-        let mut trees = schema.trees();
-        let mut walker = Walker::default();
-        for (i, tree) in trees.iter_mut().enumerate() {
-            walker.walk(&self.pages, &mut scan, tree, SCHEMA_TREE + 1 + i as u32);
-            tree::throw_out_strangers(&mut scan, tree);
-            wrong += tree.holes.len() as u64;
-            wrong +=
-                tree.leaves.iter().filter(|l| !matches!(scan.info(l.page).kind, PageKind::Sound(_))).count()
-                    as u64;
-        }
-        Ok(wrong)
-    }
-
     /// Reads everything into `sink`.
     ///
     /// # Errors
@@ -370,19 +303,19 @@ impl Salvager {
         let (mut free, mut free_whole) = tree::free_list(&self.pages, &scan, trunk, count);
         free_whole &= header.is_some();
         if !free_whole {
-            free.extend(place::loose_free_pages(&self.pages, &scan));
+            free.extend(maps::loose_free_pages(&self.pages, &scan));
         }
         let mapped = header.is_some_and(|h| h.largest_root != 0)
-            || (header.is_none() && place::has_pointer_map(&self.pages));
+            || (header.is_none() && maps::has_pointer_map(&self.pages));
         self.auto_vacuum = mapped;
         let chains = Chains::new(&scan, &|p| scan.info(p).owner != NOBODY);
         let parents = if mapped && trees.iter().any(|t| !t.holes.is_empty()) {
-            place::pointer_map(&self.pages, 5)
+            maps::pointer_map(&self.pages, 5)
         } else {
             HashMap::new()
         };
         let wanted = self.wanted(&scan, &chains, &trees, &schema, control)?;
-        place::reclaim(&self.pages, &mut scan, &mut trees, &wanted, control)?;
+        reclaim::reclaim(&self.pages, &mut scan, &mut trees, &wanted, control)?;
         let evidence = Evidence {
             pages: &self.pages,
             chains: &chains,
@@ -412,7 +345,7 @@ impl Salvager {
         let mut chains = Chains::new(&scan, &live);
         chains.prepare_mending(&scan, &live, &free, || {
             if mapped {
-                place::pointer_map(&self.pages, 4).into_iter().map(|(page, before)| (before, page)).collect()
+                maps::pointer_map(&self.pages, 4).into_iter().map(|(page, before)| (before, page)).collect()
             } else {
                 HashMap::new()
             }
@@ -452,9 +385,9 @@ impl Salvager {
         let header = self.probe.header;
         let (trunk, count) = header.map_or((0, 0), |h| (h.freelist_trunk, h.freelist_count));
         let (mut free, _) = tree::free_list(&self.pages, scan, trunk, count);
-        free.extend(place::loose_free_pages(&self.pages, scan));
+        free.extend(maps::loose_free_pages(&self.pages, scan));
         let chains = Chains::new(scan, &|_| true);
-        let mapped = place::has_pointer_map(&self.pages);
+        let mapped = maps::has_pointer_map(&self.pages);
         let destroyed = (2..=self.pages.count).filter(|&page| {
             let info = scan.info(page);
             let explained = info.owner != NOBODY
@@ -497,70 +430,6 @@ impl Salvager {
             }
         }
         Ok(out)
-    }
-
-    /// Streams the records of pages that belong to no table, as far as they
-    /// are not index entries or plain remains.
-    fn orphans(&mut self, at: &Structure, sink: &mut dyn Sink, control: &Control) -> Result<(), ReadError> {
-        let mut reader = PageReader::default();
-        let usable = self.pages.usable();
-        for &page in &at.homeless {
-            control.safe_point()?;
-            self.pages.read(page, &mut reader.buf);
-            let head_at = Pages::head_at(page);
-            let (kind, cells) = match at.scan.info(page).kind {
-                PageKind::Sound(kind) => {
-                    let (buf, cells, slots) = (&reader.buf, &mut reader.cells, &mut reader.slots);
-                    if cells::strict(buf, head_at, usable, cells, slots).is_none() {
-                        continue;
-                    }
-                    (kind, reader.cells.clone())
-                }
-                // What its pointers still lead to.
-                PageKind::Flawed(kind) if kind.is_leaf() => {
-                    let mut fits = |c: &Cell, _: &[Slot]| (c.overflow <= self.pages.count).into();
-                    let seen = carve::recover(&reader.buf, head_at, usable, kind, &mut fits);
-                    let live = seen.cells.iter().filter(|f| f.pointed && f.live);
-                    (kind, live.map(|f| f.cell).collect())
-                }
-                _ => continue,
-            };
-            // Entries of an index that the schema knows are no rows.
-            let (mut entries, mut guess) = (0, None);
-            for cell in &cells {
-                let local = cell.local_bytes(&reader.buf);
-                if record::decode(local, cell.payload, &mut reader.slots).is_err() {
-                    continue;
-                }
-                let fits = |t: &&Tree| t.shape.kind.leaf() == kind && t.shape.usual(&reader.slots);
-                entries += usize::from(
-                    at.trees.iter().filter(|t| t.shape.kind == TreeKind::Index).any(|t| fits(&t)),
-                );
-                let table = at.trees.iter().filter(|t| t.shape.kind != TreeKind::Index).find(fits);
-                if let Some(o) = table.and_then(|t| at.schema.objects.get(t.object)) {
-                    guess.get_or_insert_with(|| o.name.clone());
-                }
-            }
-            if !kind.is_table() && entries * 10 >= cells.len() * 9 || is_copy(at, &reader, &cells) {
-                continue;
-            }
-            let place = self.pages.place(page).map_or(0, |(_, offset)| offset);
-            for cell in cells {
-                let Some(how) = reader.record(&self.pages, &at.scan, &at.chains, &cell) else { continue };
-                let mut doubts = Vec::new();
-                let values = rows::plain_values(&reader.payload, &reader.slots, &how, &mut doubts);
-                self.report.orphans += 1;
-                sink.orphan(Orphan {
-                    page,
-                    offset: place + u64::from(cell.at),
-                    guess: guess.clone(),
-                    rowid: kind.is_table().then_some(cell.rowid),
-                    values,
-                    doubts,
-                })?;
-            }
-        }
-        Ok(())
     }
 
     /// What the new database must keep.
@@ -657,27 +526,4 @@ impl Salvager {
 fn is_hurt(scan: &Scan, tree: &Tree) -> bool {
     let sure = |l: &Leaf| l.how == How::Reached && matches!(scan.info(l.page).kind, PageKind::Sound(_));
     !tree.holes.is_empty() || !tree.leaves.iter().all(sure)
-}
-
-/// Whether a page without a tree is a copy or the remains of pages that a
-/// table has: all its keys fall between those of a sound leaf.
-fn is_copy(at: &Structure, reader: &PageReader, cells: &[Cell]) -> bool {
-    let keys = || cells.iter().map(|c| c.rowid);
-    let (Some(first), Some(last)) = (keys().min(), keys().max()) else { return true };
-    let mut slots = Vec::new();
-    at.trees.iter().filter(|t| t.shape.kind == TreeKind::Rowid).any(|tree| {
-        let within = |key: i64| {
-            let known = |l: &&Leaf| {
-                let i = at.scan.info(l.page);
-                i.cells > 0 && i.first <= key && i.last >= key
-            };
-            tree.leaves.iter().any(|l| known(&l))
-        };
-        within(first)
-            && within(last)
-            && cells.iter().all(|c| {
-                record::decode(c.local_bytes(&reader.buf), c.payload, &mut slots).is_err()
-                    || tree.shape.usual(&slots)
-            })
-    })
 }

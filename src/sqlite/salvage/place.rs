@@ -11,10 +11,11 @@ use super::rows::{Known, found_on};
 use super::scan::{NOBODY, PageKind, Scan};
 use super::schema::SCHEMA_TREE;
 use super::shape::TreeKind;
-use super::tree::{Hole, How, Leaf, Range, Tree, Walker, has_room, room_around, taken};
-use super::witness::{Agreement, Wanted, Witnesses};
+use super::tree::{How, Leaf, Range, Tree, Walker, has_room, room_around, taken};
+use super::wanted::{Agreement, Wanted};
+use super::witness::Witnesses;
 use crate::control::{Cancelled, Control};
-use crate::sqlite::format::{PageType, be32};
+use crate::sqlite::format::PageType;
 use crate::sqlite::record::{self, Slot};
 
 /// How well a page's records fit a tree.
@@ -531,61 +532,6 @@ impl Placer {
     }
 }
 
-/// Takes leaves out of trees whose rows an index of another table misses:
-/// they were written over a page of the tree that has them now.
-///
-/// # Errors
-/// When cancelled.
-pub(super) fn reclaim(
-    pages: &Pages,
-    scan: &mut Scan,
-    trees: &mut [Tree],
-    wanted: &HashMap<usize, (Witnesses, Wanted)>,
-    control: &Control,
-) -> Result<(), Cancelled> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let (mut buf, mut cells, mut slots) = (Vec::new(), Vec::<Cell>::new(), Vec::<Slot>::new());
-    for page in 2..=pages.count {
-        let info = scan.info(page);
-        let Some(number) = info.owner.checked_sub(SCHEMA_TREE + 1).map(|n| n as usize) else { continue };
-        let PageKind::Sound(kind) = info.kind else { continue };
-        if !kind.is_leaf() || info.cells == 0 {
-            continue;
-        }
-        control.safe_point()?;
-        let others = |n: &usize| {
-            *n != number && trees.get(*n).is_some_and(|t| t.shape.kind.leaf() == kind && !t.holes.is_empty())
-        };
-        if !wanted.keys().any(others) {
-            continue;
-        }
-        pages.read(page, &mut buf);
-        if strict(&buf, Pages::head_at(page), pages.usable(), &mut cells, &mut slots).is_none() {
-            continue;
-        }
-        let missed = wanted.iter().filter(|(n, _)| others(n)).any(|(_, (all, wanted))| {
-            let few = cells.get(..cells.len().min(3)).unwrap_or_default();
-            wanted.agreement(all, few, &buf, &mut slots, None).agree > 0 && {
-                let a = wanted.agreement(all, &cells, &buf, &mut slots, None);
-                a.agree * 10 >= a.asked * 9
-            }
-        });
-        if !missed {
-            continue;
-        }
-        let Some(tree) = trees.get_mut(number) else { continue };
-        if let Some(leaf) = tree.leaves.iter().position(|l| l.page == page).map(|i| tree.leaves.remove(i)) {
-            tree.holes.push(Hole { range: leaf.range, page, leaf: true });
-            if let Some(info) = scan.infos.get_mut(page as usize) {
-                info.owner = NOBODY;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// The room that most of a page's keys have in a tree: a destroyed cell may
 /// read as any key.
 fn room_of_most(taken: &BTreeMap<i64, i64>, tree: &Tree, cells: &[Cell]) -> Option<Range> {
@@ -604,73 +550,4 @@ fn root_or_owner(scan: &Scan, trees: &[Tree], page: u32) -> Option<usize> {
         return Some(n as usize);
     }
     trees.iter().position(|t| t.root == page || t.holes.iter().any(|h| h.page == page && page != 0))
-}
-
-/// What the pointer map of an auto-vacuum database says, by page: for b-tree
-/// pages (kind 5) their parent, for overflow pages (kind 4) the page before.
-pub fn pointer_map(pages: &Pages, kind_wanted: u8) -> HashMap<u32, u32> {
-    let mut out = HashMap::new();
-    let per_page = pages.usable() / 5;
-    let mut map = 2_u32;
-    let mut buf = Vec::new();
-    while map <= pages.count {
-        let at = if map == pages.lock_page() { map + 1 } else { map };
-        pages.read(at, &mut buf);
-        for i in 0..per_page {
-            let entry = i as usize * 5;
-            let (Some(kind), Some(parent)) = (buf.get(entry), be32(&buf, entry + 1)) else { break };
-            let page = at + 1 + i;
-            if *kind == kind_wanted && parent > 1 && parent <= pages.count && page <= pages.count {
-                out.insert(page, parent);
-            }
-        }
-        map = match map.checked_add(per_page + 1) {
-            Some(next) => next,
-            None => break,
-        };
-    }
-    out
-}
-
-/// Whether page 2 is a pointer map: nearly all its entries are such as one holds.
-pub fn has_pointer_map(pages: &Pages) -> bool {
-    let mut buf = Vec::new();
-    pages.read(2, &mut buf);
-    let entries = (pages.usable() / 5).min(pages.count.saturating_sub(2)) as usize;
-    let good = (0..entries)
-        .filter(|i| {
-            let (kind, parent) = (buf.get(i * 5).copied(), be32(&buf, i * 5 + 1).unwrap_or(u32::MAX));
-            match kind {
-                Some(1 | 2) => parent == 0,
-                Some(3..=5) => parent > 0 && parent <= pages.count,
-                _ => false,
-            }
-        })
-        .count();
-    entries > 2 && good * 10 >= entries * 9
-}
-
-/// Pages of the free list when its head is lost: found by what a trunk page
-/// looks like, a count and that many page numbers which nothing else uses.
-pub fn loose_free_pages(pages: &Pages, scan: &Scan) -> HashSet<u32> {
-    let mut free = HashSet::new();
-    let mut buf = Vec::new();
-    for page in 2..=pages.count {
-        let info = scan.info(page);
-        if info.kind != PageKind::Unknown || info.owner != NOBODY || info.next > pages.count {
-            continue;
-        }
-        pages.read(page, &mut buf);
-        let n = be32(&buf, 4).unwrap_or(0);
-        if n == 0 || n > pages.usable() / 4 - 2 {
-            continue;
-        }
-        let leaves: HashSet<u32> = (0..n as usize).map_while(|i| be32(&buf, 8 + 4 * i)).collect();
-        let fits = |p: &u32| *p > 1 && *p <= pages.count && *p != page && scan.info(*p).owner == NOBODY;
-        if leaves.len() == n as usize && leaves.iter().all(fits) {
-            free.insert(page);
-            free.extend(leaves);
-        }
-    }
-    free
 }

@@ -11,7 +11,8 @@ use super::pages::Pages;
 use super::scan::{PageKind, Scan};
 use super::shape::{Shape, TreeKind};
 use super::tree::{How, Range, Tree};
-use super::witness::{Wanted, Witnesses};
+use super::wanted::Wanted;
+use super::witness::Witnesses;
 use crate::sqlite::ddl::{Affinity, Generated, Table};
 use crate::sqlite::format::PageType;
 use crate::sqlite::record::{self, Class, Slot, ValueRef};
@@ -325,7 +326,8 @@ impl PageReader {
                 .collect();
         }
         let kind = match scan.info(page).page_type() {
-            Some(t) if t == shape.kind.interior() => t,
+            // Rows with a rowid stand on leaves alone, whatever the type byte became.
+            Some(t) if t == shape.kind.interior() && shape.kind != TreeKind::Rowid => t,
             _ => shape.kind.leaf(),
         };
         let seen = found_on(&self.buf, head_at, usable, kind, shape, range, pages.count, known);

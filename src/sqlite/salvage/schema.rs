@@ -323,7 +323,7 @@ fn object_of(
         if !same(&own, &name) {
             // A statement keeps its old name through a crash of nothing; two of three decide.
             if !matches!(kind, ObjectKind::Table | ObjectKind::View) || same(&own, &table) {
-                name = own;
+                name.clone_from(&own);
                 origin = SchemaOrigin::Mended;
             } else if same(&name, &table)
                 && let Some(text) = &sql
@@ -331,6 +331,10 @@ fn object_of(
                 sql = Some(mend::rename(text, &own, &name));
                 origin = SchemaOrigin::Mended;
             }
+        }
+        if own != name && same(&own, &name) && own == table && kind == ObjectKind::Table {
+            // One bit makes a small letter a capital.
+            name = own;
         }
         if !same(&of, &table) {
             table = if matches!(kind, ObjectKind::Table | ObjectKind::View) { name.clone() } else { of };

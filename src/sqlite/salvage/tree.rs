@@ -157,13 +157,16 @@ impl Walker {
                     scan.claim(step.page, number);
                     tree.leaves.push(Leaf { page: step.page, how: step.how, range: step.range });
                 }
-                PageKind::Sound(t) | PageKind::Flawed(t) if t == tree.shape.kind.interior() => {
-                    self.interior(pages, scan, tree, number, &step, &mut stack);
+                PageKind::Sound(t) if t == tree.shape.kind.interior() => {
+                    if !self.interior(pages, scan, tree, number, &step, &mut stack) {
+                        tree.holes.push(hole);
+                    }
                 }
                 // The page of another kind of tree stands here; its own kind may be hurt.
                 PageKind::Sound(_) => tree.holes.push(hole),
                 PageKind::Flawed(_) | PageKind::Unknown => {
-                    // Leaf or interior, nothing tells; read as an interior page first.
+                    // Leaf or interior, nothing tells for certain, a flipped bit of the type
+                    // least of all; read as an interior page first.
                     if self.interior(pages, scan, tree, number, &step, &mut stack) {
                         continue;
                     }
@@ -173,7 +176,8 @@ impl Walker {
                         tree.leaves.push(Leaf { page: step.page, how: step.how, range: step.range });
                     }
                     // A few bytes that look like a record are no leaf.
-                    if records == 0 || (records < 3 && info.kind == PageKind::Unknown) {
+                    let leaf = matches!(info.kind, PageKind::Flawed(t) if t.is_leaf());
+                    if records == 0 || (records < 3 && !leaf) {
                         tree.holes.push(hole);
                     }
                 }

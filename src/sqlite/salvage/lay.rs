@@ -1,0 +1,88 @@
+//! Logs laid over the file, unless they belong to another database.
+
+use std::sync::Arc;
+
+use super::logs::{self, Layer};
+use super::pages::Origin;
+use super::scan::{self, PageKind};
+use super::schema::{self, SCHEMA_TREE};
+use super::tree::{self, Walker};
+use super::{ReadError, Salvager};
+use crate::control::Control;
+use crate::sqlite::format::{DbHeader, MAGIC};
+use crate::sqlite::source::ReadAt;
+
+impl Salvager {
+    /// Lays the logs over the file.
+    pub(super) fn lay_logs(&mut self, control: &Control) -> Result<(), ReadError> {
+        for (layer, src, origin) in std::mem::take(&mut self.logs) {
+            self.lay(layer, &src, origin, control)?;
+        }
+        // The header of the database as the logs leave it.
+        let mut first = Vec::new();
+        self.pages.read(1, &mut first);
+        if self.pages.overlay.contains_key(&1) && first.starts_with(MAGIC) {
+            self.probe.header = DbHeader::parse(&first);
+        }
+        Ok(())
+    }
+
+    /// Lays a log over the file, unless it belongs to another database.
+    fn lay(
+        &mut self,
+        layer: Layer,
+        src: &Arc<dyn ReadAt>,
+        origin: Origin,
+        control: &Control,
+    ) -> Result<(), ReadError> {
+        let name = if origin == Origin::Wal { "write-ahead log" } else { "rollback journal" };
+        let (alike, unlike) = logs::compare(&self.pages, &layer, src.as_ref());
+        if unlike > alike && unlike >= 2 {
+            self.report.notes.push(format!("the {name} belongs to another database: not applied"));
+            return Ok(());
+        }
+        let before = (self.pages.count, self.pages.overlay.clone(), self.pages.stale.clone());
+        let weigh = unlike > 0 || !layer.valid;
+        let without = if weigh { self.problems(control)? } else { 0 };
+        self.pages.attach(origin, src.clone());
+        let top = layer.overlay.keys().copied().max().unwrap_or(0);
+        if layer.pages > 0 && (layer.sized || layer.pages >= top) {
+            // Pages that neither the file nor the log has are nowhere, whatever a size says.
+            self.pages.count = layer.pages.min(self.pages.count.max(top));
+        } else if origin == Origin::Wal {
+            // The size is not certain; no page that the log has is left out.
+            self.pages.count = self.pages.count.max(top);
+        }
+        self.pages.overlay.extend(layer.overlay);
+        self.pages.stale.extend(layer.stale);
+        if weigh {
+            let with = self.problems(control)?;
+            if unlike > 0 && with > without.saturating_mul(2).saturating_add(2) {
+                (self.pages.count, self.pages.overlay, self.pages.stale) = before;
+                self.report.notes.push(format!("the {name} does not fit the database: not applied"));
+                return Ok(());
+            }
+        }
+        self.report.notes.extend(layer.notes);
+        Ok(())
+    }
+
+    /// How much is wrong with the pages as they stand: a number to compare two views by.
+    fn problems(&self, control: &Control) -> Result<u64, ReadError> {
+        let mut scan = scan::scan(&self.pages, control)?;
+        let (rows, _, incomplete) = schema::read_rows(&self.pages, &mut scan);
+        let schema = schema::build(rows, &[], self.pages.count, incomplete);
+        let mut wrong = u64::from(incomplete) * 4 + if schema.objects.is_empty() { 16 } else { 0 };
+        let mut trees = schema.trees();
+        let mut walker = Walker::default();
+        for (i, tree) in trees.iter_mut().enumerate() {
+            walker.walk(&self.pages, &mut scan, tree, SCHEMA_TREE + 1 + i as u32);
+            tree::throw_out_strangers(&mut scan, tree);
+            wrong += tree.holes.len() as u64;
+            wrong +=
+                tree.leaves.iter().filter(|l| !matches!(scan.info(l.page).kind, PageKind::Sound(_))).count()
+                    as u64;
+        }
+        Ok(wrong)
+    }
+}
