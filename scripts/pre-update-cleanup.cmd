@@ -66,8 +66,8 @@ if not exist "%folder%" echo pre-update-cleanup: cannot make the folder "%folder
 set "bytes=0"
 if exist "%log%" for %%f in ("%log%") do set "bytes=%%~zf"
 if %bytes% GTR 1000000 move /y "%log%" "%log%.1" >nul || exit /b 5
-rem Opened here, so that a log that cannot be written is noticed before anything is done.
-type nul >>"%log%" || goto :no_log
+rem Made here, so that a log that cannot be written is noticed before anything is done.
+if not exist "%log%" copy /y nul "%log%" >nul
 if not exist "%log%" goto :no_log
 
 if not "%program%"=="" goto :have_program
