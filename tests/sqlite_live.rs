@@ -103,9 +103,12 @@ fn a_file_that_changes_is_tried_again_and_then_called_busy() {
     std::thread::scope(|scope| {
         scope.spawn(touch);
         std::thread::sleep(Duration::from_millis(20));
-        let outcome = check_in(dir.path(), "a.db", Level::Fast);
+        // Where other work keeps the writer from running, the file stands still for once.
+        let outcome = (0..500)
+            .map(|_| check_in(dir.path(), "a.db", Level::Fast))
+            .find(|outcome| outcome.as_ref().map_or(true, |check| !check.findings.is_empty()));
         stop.store(true, Ordering::Relaxed);
-        assert!(matches!(outcome, Err(StoreError::Busy { .. })), "{outcome:?}");
+        assert!(matches!(outcome, Some(Err(StoreError::Busy { .. }))), "{outcome:?}");
     });
     stop.store(false, Ordering::Relaxed);
     std::thread::scope(|scope| {
