@@ -274,7 +274,7 @@ fn whole_pages(pages: &Pages, scan: &Scan, by: i64) -> (i64, u32) {
 fn torn_page(pages: &mut Pages, scan: &Scan, shift: i64, at: u32) -> Option<u32> {
     let mut look = Look::default();
     let size = i64::from(pages.page_size);
-    let mut best: Option<(usize, u32, Vec<u8>)> = None;
+    let mut best: Option<(Cells, u32, Vec<u8>)> = None;
     for page in at.saturating_sub(3).max(1)..=(at + 1).min(pages.count) {
         if is_sound(scan, page) || look.sound(pages, page, shift) {
             continue;
@@ -301,7 +301,7 @@ fn torn_page(pages: &mut Pages, scan: &Scan, shift: i64, at: u32) -> Option<u32>
                 }
             }
             let good = good_cells(&made, page, pages.usable(), &mut look.slots);
-            if good > 0 && best.as_ref().is_none_or(|(g, _, _)| good > *g) {
+            if good.count > 0 && best.as_ref().is_none_or(|(g, _, _)| good > *g) {
                 best = Some((good, page, made));
             }
             cut += SECTOR;
@@ -312,16 +312,71 @@ fn torn_page(pages: &mut Pages, scan: &Scan, shift: i64, at: u32) -> Option<u32>
     Some(page + 1)
 }
 
-/// How many cell pointers of a page lead to cells.
-fn good_cells(buf: &[u8], page: u32, usable: u32, slots: &mut Vec<Slot>) -> usize {
+/// The cells of a page that is put together; more of them are better, then more
+/// bytes: where bytes fell out, a pointer leads to a small cell by chance.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Cells {
+    count: usize,
+    bytes: u64,
+}
+
+/// The cells of a page that its pointers lead to and that lie in no other's way.
+fn good_cells(buf: &[u8], page: u32, usable: u32, slots: &mut Vec<Slot>) -> Cells {
     let head_at = Pages::head_at(page);
     let Some(head) = PageHead::parse(buf, head_at).filter(|h| h.is_plausible(head_at, usable)) else {
-        return 0;
+        return Cells::default();
     };
     let array = head_at + head.kind.header_len();
-    (0..head.cells as usize)
+    let mut cells: Vec<_> = (0..head.cells as usize)
         .filter_map(|i| be16(buf, array + 2 * i))
         .filter_map(|p| cell_at(buf, usize::from(p), head.kind, usable))
         .filter(|c| head.kind == PageType::TableInterior || record_fits(buf, c, slots))
-        .count()
+        .map(|c| (c.at as usize, c.end()))
+        .collect();
+    cells.sort_unstable();
+    let mut out = Cells::default();
+    for (i, &(at, end)) in cells.iter().enumerate() {
+        let before = i.checked_sub(1).and_then(|i| cells.get(i)).is_none_or(|&(_, end)| end <= at);
+        let after = cells.get(i + 1).is_none_or(|&(at, _)| end <= at);
+        if before && after {
+            out.count += 1;
+            out.bytes += (end - at) as u64;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table leaf of 512 bytes with cells at these offsets, each with one blob.
+    fn leaf(pointers: &[u16], cells: &[(usize, &[u8])]) -> Vec<u8> {
+        let mut page = vec![0; 512];
+        page[0] = 0x0d;
+        page[3..5].copy_from_slice(&(pointers.len() as u16).to_be_bytes());
+        page[5..7].copy_from_slice(&400_u16.to_be_bytes());
+        for (i, pointer) in pointers.iter().enumerate() {
+            page[8 + 2 * i..10 + 2 * i].copy_from_slice(&pointer.to_be_bytes());
+        }
+        for (at, blob) in cells {
+            let serial_type = 12 + 2 * blob.len() as u8;
+            let cell = [&[2 + blob.len() as u8, 1, 2, serial_type], *blob].concat();
+            page[*at..*at + cell.len()].copy_from_slice(&cell);
+        }
+        page
+    }
+
+    #[test]
+    fn a_cell_in_the_way_of_another_is_one_by_chance() {
+        // The value of the first cell holds what reads as a cell itself.
+        let holds_one = [0, 0, 3, 1, 2, 14, 7, 0, 0, 0];
+        let cells: [(usize, &[u8]); 2] = [(400, &holds_one), (480, &[1, 2, 3])];
+        let mut slots = Vec::new();
+        let mut good = |pointers: &[u16]| good_cells(&leaf(pointers, &cells), 2, 512, &mut slots);
+        assert_eq!(good(&[480, 400]), Cells { count: 2, bytes: 7 + 14 });
+        assert_eq!(good(&[480, 406]), Cells { count: 2, bytes: 7 + 5 });
+        assert_eq!(good(&[480, 400, 406]), Cells { count: 1, bytes: 7 });
+        assert!(good(&[480, 400]) > good(&[480, 406]));
+    }
 }

@@ -1,6 +1,7 @@
 //! One pass over all pages: what each one is by itself, before anything is
 //! known of the schema. A few bytes per page are remembered, nothing else.
 
+use rayon::prelude::*;
 use std::sync::LazyLock;
 
 use super::cells::{Cell, PageHead, cell_at, record_fits, strict};
@@ -111,22 +112,44 @@ const MAX_SCHEMA_LIKE: usize = 4096;
 /// How many bytes are read at once.
 const CHUNK: u32 = 1 << 20;
 
-/// Looks at every page once.
+/// How many bytes one thread looks at before it takes the next part.
+const PART: u32 = 16 << 20;
+
+/// Looks at every page once, on all cores.
 ///
 /// # Errors
 /// When cancelled.
 pub fn scan(pages: &Pages, control: &Control) -> Result<Scan, Cancelled> {
+    control.progress().stage("reading pages", u64::from(pages.count));
+    let per_part = PART / pages.page_size;
+    let parts = (0..pages.count.div_ceil(per_part)).into_par_iter();
+    let looked = parts.map(|part| {
+        let first = part * per_part + 1;
+        look_at(pages, first, per_part.min(pages.count - (first - 1)), control)
+    });
+    let looked: Vec<Scan> = looked.collect::<Result<_, _>>()?;
     let mut scan = Scan { infos: Vec::with_capacity(pages.count as usize + 1), ..Scan::default() };
     scan.infos.push(Info::BLANK);
-    control.progress().stage("reading pages", u64::from(pages.count));
+    for part in looked {
+        scan.infos.extend(part.infos);
+        scan.overflows.extend(part.overflows);
+        scan.schema_like.extend(part.schema_like);
+    }
+    scan.schema_like.truncate(MAX_SCHEMA_LIKE);
+    Ok(scan)
+}
+
+/// Looks at so many pages in a row; the first entry is of the first of them.
+fn look_at(pages: &Pages, first: u32, count: u32, control: &Control) -> Result<Scan, Cancelled> {
+    let mut scan = Scan { infos: Vec::with_capacity(count as usize), ..Scan::default() };
     let mut look = Look::new(pages.usable());
     let per_chunk = (CHUNK / pages.page_size).max(1);
-    let mut buf = Vec::new();
-    let mut single = Vec::new();
-    let mut page = 1_u32;
-    while page <= pages.count {
+    let (mut buf, mut single) = (Vec::new(), Vec::new());
+    let end = first + count;
+    let mut page = first;
+    while page < end {
         control.safe_point()?;
-        let n = per_chunk.min(pages.count - page + 1);
+        let n = per_chunk.min(end - page);
         if pages.read_run(page, n, &mut buf) {
             for (i, bytes) in buf.chunks_exact(pages.page_size as usize).enumerate() {
                 look.page(page + i as u32, bytes, Readable::Whole, pages, &mut scan);
