@@ -117,12 +117,12 @@ impl Chains {
             return;
         }
         let mapped = mapped();
-        let crossed = self.crossed(scan);
+        let rings = self.rings(scan);
         let unlike = |(page, next): (&u32, &u32)| self.uses(*page) && scan.info(*page).next != *next;
-        let broken = !crossed.is_empty()
-            || mapped.iter().any(unlike)
-            || scan.overflows.iter().filter(|o| live(o.page)).any(|o| !whole(o));
-        if !broken && self.contested.is_empty() {
+        let broken = mapped.iter().any(unlike)
+            || scan.overflows.iter().filter(|o| live(o.page)).any(|o| !whole(o))
+            || !self.contested.is_empty();
+        if !broken && rings.is_empty() {
             return;
         }
         let n = scan.infos.len();
@@ -133,7 +133,7 @@ impl Chains {
                 && !free.contains(&p)
                 && !matches!(info.kind, PageKind::Zero | PageKind::Gone)
         };
-        let mut m = Mending { runs: vec![0; n], before: vec![0; n], mapped, crossed, ..Mending::default() };
+        let mut m = Mending { runs: vec![0; n], before: vec![0; n], mapped, ..Mending::default() };
         // Lengths of runs, each page looked at once; `u32::MAX` while it is on the way.
         for start in 2..n as u32 {
             let mut path = Vec::new();
@@ -165,6 +165,10 @@ impl Chains {
         }
         for run in m.runs.iter_mut().filter(|r| **r == u32::MAX) {
             *run = 0;
+        }
+        m.crossed = exchanged(&rings, scan, live, &m.runs);
+        if !broken && m.crossed.is_empty() {
+            return;
         }
         let mut led_to = vec![false; n];
         for chain in scan.overflows.iter().filter(|o| live(o.page)) {
@@ -204,10 +208,9 @@ impl Chains {
         self.mending = Some(m);
     }
 
-    /// Links that were exchanged in a ring: each page of the ring leads to the
+    /// Pages whose links may have been exchanged in a ring: each leads to the
     /// neighbour of another one of it, and each neighbour is led to by one of it.
-    /// Chains that were written anew and again show no such rings.
-    fn crossed(&self, scan: &Scan) -> HashMap<u32, u32> {
+    fn rings(&self, scan: &Scan) -> Vec<Vec<u32>> {
         let n = scan.infos.len() as u32;
         let mut led_by: HashMap<u32, u32> = HashMap::new();
         for page in (2..n).filter(|p| self.uses(*p)) {
@@ -216,14 +219,19 @@ impl Chains {
                 led_by.insert(next, page);
             }
         }
-        let mut out = HashMap::new();
+        let mut known: HashSet<u32> = HashSet::new();
+        let mut out = Vec::new();
         for &start in led_by.values() {
             let mut ring = vec![start];
-            while ring.len() <= MAX_RING
+            while !known.contains(&start)
+                && ring.len() <= MAX_RING
                 && let Some(&by) = ring.last().and_then(|last| led_by.get(&(last + 1)))
             {
                 if by == start {
-                    out.extend(ring.iter().filter(|_| ring.len() > 1).map(|p| (*p, p + 1)));
+                    known.extend(&ring);
+                    if ring.len() > 1 {
+                        out.push(ring);
+                    }
                     break;
                 }
                 ring.push(by);
@@ -314,6 +322,35 @@ impl Chains {
             std::cmp::Ordering::Equal => None,
         }
     }
+}
+
+/// Of rings of links, those that were exchanged: page to the next that it had.
+///
+/// Chains that were written anew and again show such a ring by chance: then
+/// every chain has its length as it is, and would not have it without the ring.
+fn exchanged(rings: &[Vec<u32>], scan: &Scan, live: &dyn Fn(u32) -> bool, runs: &[u32]) -> HashMap<u32, u32> {
+    let pages: HashSet<u32> = rings.iter().flatten().copied().collect();
+    // How many pages a chain needs behind a page of a ring.
+    let mut needs: HashMap<u32, u32> = HashMap::new();
+    let mut steps = scan.infos.len();
+    for chain in scan.overflows.iter().filter(|o| live(o.page)) {
+        let (mut at, mut left) = (chain.first, chain.pages);
+        while left > 0 && at != 0 && (at as usize) < scan.infos.len() && steps > 0 {
+            left -= 1;
+            steps -= 1;
+            if pages.contains(&at) {
+                needs.insert(at, left);
+            }
+            at = scan.info(at).next;
+        }
+    }
+    let fits = |page: u32, next: u32| {
+        needs.get(&page).is_some_and(|left| runs.get(next as usize).is_some_and(|run| run == left))
+    };
+    let by_chance = |ring: &Vec<u32>| {
+        ring.iter().all(|p| fits(*p, scan.info(*p).next)) && !ring.iter().all(|p| fits(*p, p + 1))
+    };
+    rings.iter().filter(|ring| !by_chance(ring)).flatten().map(|p| (*p, p + 1)).collect()
 }
 
 /// Most links that are taken to be exchanged with one another.
