@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::fsys::{Dir, RelPath};
 use crate::model::{Platform, Verdict};
 use crate::repair::UndoOptions;
-use crate::report::{count, size};
+use crate::report::size;
 use crate::sample::android::{self, Roots};
 use crate::sample::harm::{Harm, break_index};
 use crate::vault::StateDir;
@@ -39,7 +39,7 @@ pub(super) fn demo(session: &Session, keep: bool) -> Result<Exit> {
     console.say("   - an index of the shop's messages no longer fits its table")?;
     let before = snapshot(&device)?;
     let bytes: u64 = before.values().map(|e| e.size).sum();
-    console.say(&format!("   {} in {}", count(before.len() as u64, "file and folder"), size(bytes)))?;
+    console.say(&format!("   {} files and folders in {}", before.len(), size(bytes)))?;
 
     let wanted =
         cli::Where { image: Some(device.clone()), platform: Some(Platform::Android), ..Default::default() };
@@ -69,8 +69,8 @@ pub(super) fn demo(session: &Session, keep: bool) -> Result<Exit> {
     session.control.safe_point()?;
     unchanged(&device, &before, "the undo")?;
     console.print(&format!(
-        "{} are identical to before the repair: names, contents, times, modes\n",
-        count(before.len() as u64, "file and folder")
+        "{} files and folders are identical to before the repair: names, contents, times, modes\n",
+        before.len()
     ))?;
     if keep {
         let kept = folder.keep();
