@@ -171,17 +171,22 @@ fn a_running_app_stops_everything() {
     before.assert_same(&tree.snapshot());
 }
 
+/// A guard that allows everything, and asks for a stop at the first question.
+fn stops(control: &Control) -> impl Fn(&shopmend::plan::Action, &shopmend::plan::Item) -> Result<(), String> {
+    let stop = control.clone();
+    move |_, _| {
+        stop.cancel();
+        Ok(())
+    }
+}
+
 #[test]
 fn a_request_to_stop_leaves_the_rest_undone_and_said() {
     let tree = target();
     let root = tree.at("app");
     let state = Tree::new();
     let control = Control::default();
-    let stop = control.clone();
-    let guard = move |_: &shopmend::plan::Action, _: &shopmend::plan::Item| {
-        stop.cancel();
-        Ok(())
-    };
+    let guard = stops(&control);
     let hooks = Hooks { guard: &guard, ..hooks() };
     let plan = plan(vec![clear_whole(&root, "cache/a"), clear_whole(&root, "cache/b")]);
     let done = execute(&plan, &open(&state.at("s")), &options(), &hooks, &control).unwrap();
@@ -197,11 +202,7 @@ fn a_request_to_stop_that_comes_after_the_last_action_changes_nothing() {
     let root = tree.at("app");
     let state = Tree::new();
     let control = Control::default();
-    let stop = control.clone();
-    let guard = move |_: &shopmend::plan::Action, _: &shopmend::plan::Item| {
-        stop.cancel();
-        Ok(())
-    };
+    let guard = stops(&control);
     let hooks = Hooks { guard: &guard, ..hooks() };
     let plan = plan(vec![clear_whole(&root, "cache")]);
     let done = execute(&plan, &open(&state.at("s")), &options(), &hooks, &control).unwrap();

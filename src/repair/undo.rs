@@ -94,7 +94,7 @@ pub fn restore(
         .units
         .iter()
         .rev()
-        .filter(|u| !u.dropping && !u.before().is_empty())
+        .filter(|u| !u.held().is_empty())
         .filter(|u| options.store.as_ref().is_none_or(|s| u.unit.store == *s))
         .map(|u| u.unit.number)
         .collect();

@@ -86,7 +86,7 @@ fn extract(
     let units: Vec<&UnitState> = run
         .units
         .iter()
-        .filter(|u| !u.dropping && store.is_none_or(|s| u.unit.store == s) && !u.before().is_empty())
+        .filter(|u| store.is_none_or(|s| u.unit.store == s) && !u.held().is_empty())
         .collect();
     if units.is_empty() {
         return Err(nothing());

@@ -120,7 +120,7 @@ pub fn list(state: &StateDir) -> Result<Vec<RunSummary>> {
 
 fn store(state: &UnitState, undone_by: Option<&RunId>) -> StoreSummary {
     let unit = &state.unit;
-    let before = if state.dropping { Vec::new() } else { state.before() };
+    let before = state.held();
     let gone = undone_by.is_some();
     let (mut files, mut held, mut copied) = (0, 0, 0);
     for one in &before {

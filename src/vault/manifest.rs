@@ -101,7 +101,7 @@ pub fn write_manifest(state: &StateDir, dir: &Dir, run: &Run) -> io::Result<()> 
         serde_json::to_writer(&mut bytes, &store(unit))?;
         bytes.pop();
         bytes.extend(b", \"files\": [");
-        let before = if unit.dropping { Vec::new() } else { unit.before() };
+        let before = unit.held();
         let mut first = true;
         files(&unit.unit, &before, &mut |file| {
             bytes.extend(if first { b"\n      ".as_slice() } else { b",\n      " });

@@ -279,6 +279,12 @@ impl UnitState {
         }
     }
 
+    /// What was there before and can still come back: nothing once it is being freed.
+    #[must_use]
+    pub fn held(&self) -> Vec<Before> {
+        if self.dropping { Vec::new() } else { self.before() }
+    }
+
     /// What was there before, by path; what was left alone is not among it.
     #[must_use]
     pub fn before(&self) -> Vec<Before> {

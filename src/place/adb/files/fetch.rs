@@ -11,7 +11,7 @@ use super::super::parts::unguessable;
 use super::super::sync;
 use super::super::tier::Reach;
 use super::{Files, Known, MOMENT, SLOWEST, slices};
-use crate::fsys::{Kind, Meta, Remote as _};
+use crate::fsys::{Kind, Meta, Remote as _, by_names};
 
 impl Files {
     /// Of these, the files of which not even the beginning is known.
@@ -159,7 +159,7 @@ impl Files {
                 }
             }
         }
-        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all.sort_by(|a, b| by_names(&a.0, &b.0));
         for (path, meta) in all.into_iter().filter(|(_, m)| m.kind == Kind::File) {
             self.known().mirror.has_room(meta.size)?;
             let reach = self.reach(&path)?;
