@@ -142,7 +142,9 @@ fn a_tree_that_two_tables_could_have_goes_to_the_one_with_room() {
         if root_lost {
             destroyed.push(tree_pages(&db, "typed").1[0]);
             // As from another database of the same app.
-            schema.iter_mut().for_each(|o| o.root_page = 0);
+            for object in &mut schema {
+                object.root_page = 0;
+            }
         }
         for page in destroyed {
             db[(page - 1) * 1024..page * 1024].fill(0);
