@@ -80,6 +80,9 @@ pub struct SalvageReport {
     /// Whether rows of the schema are lost, so that tables may be missing.
     #[serde(default)]
     pub schema_incomplete: bool,
+    /// Whether a log was left out that may yet be this database's.
+    #[serde(default)]
+    pub doubtful_log: bool,
     /// Whether anything at all was wrong with the input.
     pub damaged: bool,
     pub dropped: Vec<Dropped>,
@@ -113,6 +116,7 @@ impl SalvageReport {
             doubtful_list: written.doubtful,
             pages: read.pages,
             schema_incomplete: read.schema_incomplete,
+            doubtful_log: read.doubtful_log,
             damaged,
             dropped: written.dropped.into_iter().map(|(name, reason)| Dropped { name, reason }).collect(),
             stand_ins: written.stand_ins,
@@ -154,6 +158,7 @@ impl SalvageReport {
             || !self.dropped.is_empty()
             || self.pages.unreadable > 0
             || self.schema_incomplete
+            || self.doubtful_log
             || self.tables.iter().any(|t| t.untold_pages > 0)
             || self.integrity_failed()
         {
@@ -215,6 +220,12 @@ impl SalvageReport {
         }
         if self.schema_incomplete {
             wrapped(&mut out, "rows of the schema are lost: tables may be missing (try --schema-from)");
+        }
+        if self.doubtful_log {
+            wrapped(
+                &mut out,
+                "a log beside the database was left out: if it is this database's, its rows are lost (keep it)",
+            );
         }
         if self.orphans > 0 {
             wrapped(&mut out, &format!("{} records fit no table", self.orphans));

@@ -63,8 +63,8 @@ impl Chains {
                 break;
             }
             for chain in scan.overflows.iter().filter(|o| live(o.page)) {
-                let (mut at, mut before, mut left) = (chain.first, 0, chain.pages);
-                while left > 0 && at != 0 && (at as usize) < scan.infos.len() {
+                let mut before = 0;
+                for (at, left) in steps(scan, chain) {
                     let info = scan.info(at);
                     if matches!(info.kind, PageKind::Sound(_)) && info.owner != NOBODY {
                         break;
@@ -87,8 +87,6 @@ impl Chains {
                         break;
                     }
                     before = at;
-                    at = info.next;
-                    left -= 1;
                 }
             }
         }
@@ -105,27 +103,12 @@ impl Chains {
         free: &HashSet<u32>,
         mapped: impl FnOnce() -> HashMap<u32, u32>,
     ) {
-        let whole = |o: &OverflowRef| {
-            let (mut at, mut left) = (o.first, o.pages);
-            while left > 0 && at != 0 && (at as usize) < scan.infos.len() {
-                at = scan.info(at).next;
-                left -= 1;
-            }
-            left == 0 && at == 0
-        };
+        let whole =
+            |o: &OverflowRef| steps(scan, o).last().is_some_and(|s| s.1 == 1 && scan.info(s.0).next == 0);
         if scan.overflows.is_empty() {
             return;
         }
         let mapped = mapped();
-        let rings = self.rings(scan);
-        let unlike = |(page, next): (&u32, &u32)| self.uses(*page) && scan.info(*page).next != *next;
-        let broken = mapped.iter().any(unlike)
-            || scan.overflows.iter().filter(|o| live(o.page)).any(|o| !whole(o))
-            || !self.contested.is_empty();
-        if !broken && rings.is_empty() {
-            return;
-        }
-        let n = scan.infos.len();
         let content = |p: u32| {
             let info = scan.info(p);
             p > 1
@@ -133,6 +116,16 @@ impl Chains {
                 && !free.contains(&p)
                 && !matches!(info.kind, PageKind::Zero | PageKind::Gone)
         };
+        let rings = self.rings(scan, live, &content);
+        let unlike = |(page, next): (&u32, &u32)| self.uses(*page) && scan.info(*page).next != *next;
+        // Contested pages first: without them no page is walked twice.
+        let broken = mapped.iter().any(unlike)
+            || !self.contested.is_empty()
+            || scan.overflows.iter().filter(|o| live(o.page)).any(|o| !whole(o));
+        if !broken && rings.is_empty() {
+            return;
+        }
+        let n = scan.infos.len();
         let mut m = Mending { runs: vec![0; n], before: vec![0; n], mapped, ..Mending::default() };
         // Lengths of runs, each page looked at once; `u32::MAX` while it is on the way.
         for start in 2..n as u32 {
@@ -210,7 +203,8 @@ impl Chains {
 
     /// Pages whose links may have been exchanged in a ring: each leads to the
     /// neighbour of another one of it, and each neighbour is led to by one of it.
-    fn rings(&self, scan: &Scan) -> Vec<Vec<u32>> {
+    /// A ring may pass the end of a chain, which leads nowhere.
+    fn rings(&self, scan: &Scan, live: &dyn Fn(u32) -> bool, content: &dyn Fn(u32) -> bool) -> Vec<Vec<u32>> {
         let n = scan.infos.len() as u32;
         let mut led_by: HashMap<u32, u32> = HashMap::new();
         for page in (2..n).filter(|p| self.uses(*p)) {
@@ -235,6 +229,21 @@ impl Chains {
                     break;
                 }
                 ring.push(by);
+            }
+        }
+        let mut budget = scan.infos.len();
+        for chain in scan.overflows.iter().filter(|o| live(o.page)) {
+            let last = steps(scan, chain).take(budget).inspect(|_| budget -= 1).last();
+            let Some((end, 1)) = last else { continue };
+            let mut ring = vec![end];
+            let mut next = scan.info(end).next;
+            while next > 1 && ring.len() <= MAX_RING && content(next - 1) && !known.contains(&(next - 1)) {
+                ring.push(next - 1);
+                next = scan.info(next - 1).next;
+            }
+            if next == 0 && ring.len() > 1 {
+                known.extend(&ring);
+                out.push(ring);
             }
         }
         out
@@ -324,6 +333,17 @@ impl Chains {
     }
 }
 
+/// The pages of a chain by the links that were read, each with how many the
+/// chain still needs, itself included.
+fn steps<'a>(scan: &'a Scan, chain: &OverflowRef) -> impl Iterator<Item = (u32, u32)> + 'a {
+    let there = |page: u32| page != 0 && (page as usize) < scan.infos.len();
+    let start = (chain.pages > 0 && there(chain.first)).then_some((chain.first, chain.pages));
+    std::iter::successors(start, move |(page, left)| {
+        let next = scan.info(*page).next;
+        (*left > 1 && there(next)).then_some((next, left - 1))
+    })
+}
+
 /// Of rings of links, those that were exchanged: page to the next that it had.
 ///
 /// Chains that were written anew and again show such a ring by chance: then
@@ -332,23 +352,21 @@ fn exchanged(rings: &[Vec<u32>], scan: &Scan, live: &dyn Fn(u32) -> bool, runs: 
     let pages: HashSet<u32> = rings.iter().flatten().copied().collect();
     // How many pages a chain needs behind a page of a ring.
     let mut needs: HashMap<u32, u32> = HashMap::new();
-    let mut steps = scan.infos.len();
+    let mut budget = scan.infos.len();
     for chain in scan.overflows.iter().filter(|o| live(o.page)) {
-        let (mut at, mut left) = (chain.first, chain.pages);
-        while left > 0 && at != 0 && (at as usize) < scan.infos.len() && steps > 0 {
-            left -= 1;
-            steps -= 1;
-            if pages.contains(&at) {
-                needs.insert(at, left);
+        for (page, left) in steps(scan, chain).take(budget).inspect(|_| budget -= 1) {
+            if pages.contains(&page) {
+                needs.insert(page, left - 1);
             }
-            at = scan.info(at).next;
         }
     }
     let fits = |page: u32, next: u32| {
         needs.get(&page).is_some_and(|left| runs.get(next as usize).is_some_and(|run| run == left))
     };
     let by_chance = |ring: &Vec<u32>| {
-        ring.iter().all(|p| fits(*p, scan.info(*p).next)) && !ring.iter().all(|p| fits(*p, p + 1))
+        let ends_well = ring.last().is_some_and(|p| scan.info(*p).next == 0 && fits(*p, 0));
+        ends_well
+            || ring.iter().all(|p| fits(*p, scan.info(*p).next)) && !ring.iter().all(|p| fits(*p, p + 1))
     };
     rings.iter().filter(|ring| !by_chance(ring)).flatten().map(|p| (*p, p + 1)).collect()
 }

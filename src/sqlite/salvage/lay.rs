@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::logs::{self, Layer};
+use super::logs::{self, Layer, Likeness};
 use super::pages::Origin;
 use super::scan::{self, PageKind};
 use super::schema::{self, SCHEMA_TREE};
@@ -36,9 +36,12 @@ impl Salvager {
         control: &Control,
     ) -> Result<(), ReadError> {
         let name = if origin == Origin::Wal { "write-ahead log" } else { "rollback journal" };
-        let (alike, unlike) = logs::compare(&self.pages, &layer, src.as_ref());
-        if unlike > alike && unlike >= 2 {
+        let Likeness { alike, unlike, same_objects } = logs::compare(&self.pages, &layer, src.as_ref());
+        // Most pages of a busy database may have gone from one table to another in the log; with
+        // the same objects, the trees say whether it fits.
+        if unlike > alike && unlike >= 2 && same_objects != Some(true) {
             self.report.notes.push(format!("the {name} belongs to another database: not applied"));
+            self.report.doubtful_log |= same_objects.is_none();
             return Ok(());
         }
         let before = (self.pages.count, self.pages.overlay.clone(), self.pages.stale.clone());
@@ -60,6 +63,7 @@ impl Salvager {
             if unlike > 0 && with > without.saturating_mul(2).saturating_add(2) {
                 (self.pages.count, self.pages.overlay, self.pages.stale) = before;
                 self.report.notes.push(format!("the {name} does not fit the database: not applied"));
+                self.report.doubtful_log = true;
                 return Ok(());
             }
         }

@@ -175,6 +175,8 @@ pub struct ReadReport {
     pub orphans: u64,
     /// Whether rows of the schema are lost.
     pub schema_incomplete: bool,
+    /// Whether a log was left out that may yet be this database's.
+    pub doubtful_log: bool,
     /// What was overlooked, mended or guessed, in plain words.
     pub notes: Vec<String>,
 }

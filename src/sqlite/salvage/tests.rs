@@ -522,7 +522,35 @@ fn logs_are_applied_past_damage() {
     let other = sample(Recipe { rows: 900, churn: false, ..PLAIN });
     let (mem, report) = salvage(other.bytes.clone(), Some(wal), None);
     let got = score(&mem, &other.truth, "UTF-8");
-    println!("foreign: of {} {got:?} {:?}", other.truth.len(), report.notes);
+    assert_eq!((got.exact, got.wrong), (other.truth.len(), 0), "{got:?} {:?}", report.notes);
+}
+
+#[test]
+fn a_log_in_which_most_pages_changed_their_table_is_still_the_databases() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(
+        "PRAGMA page_size=512; PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;
+         CREATE TABLE a(id INTEGER PRIMARY KEY, n INT, t TEXT); CREATE TABLE b(t TEXT, u TEXT);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<2000)
+           INSERT INTO a SELECT i, i*7, 'some text of row ' || i FROM n;
+         PRAGMA wal_checkpoint(TRUNCATE);
+         DELETE FROM a WHERE id > 200;
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<1500)
+           INSERT INTO b SELECT 'word ' || i, 'other text ' || i FROM n;",
+    )
+    .unwrap();
+    let main = std::fs::read(&path).unwrap();
+    let mut wal = std::fs::read(dir.path().join("a.db-wal")).unwrap();
+    wal[16] ^= 0xff;
+    let (mem, report) = salvage(main, Some(wal), None);
+    let count = |name: &str| {
+        let at = mem.schema.iter().position(|o| o.name == name);
+        mem.rows.iter().filter(|r| Some(r.object) == at).count()
+    };
+    assert_eq!((count("a"), count("b")), (200, 1500), "{:?}", report.notes);
+    assert!(!report.doubtful_log);
 }
 
 #[test]
