@@ -1,8 +1,9 @@
 //! Logs laid over the file, unless they belong to another database.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::logs::{self, Layer, Likeness};
+use super::logs::{self, Layer};
 use super::pages::Origin;
 use super::scan::{self, PageKind};
 use super::schema::{self, SCHEMA_TREE};
@@ -36,17 +37,10 @@ impl Salvager {
         control: &Control,
     ) -> Result<(), ReadError> {
         let name = if origin == Origin::Wal { "write-ahead log" } else { "rollback journal" };
-        let Likeness { alike, unlike, same_objects } = logs::compare(&self.pages, &layer, src.as_ref());
-        // Most pages of a busy database may have gone from one table to another in the log; with
-        // the same objects, the trees say whether it fits.
-        if unlike > alike && unlike >= 2 && same_objects != Some(true) {
-            self.report.notes.push(format!("the {name} belongs to another database: not applied"));
-            self.report.doubtful_log |= same_objects.is_none();
-            return Ok(());
-        }
+        let (alike, unlike) = logs::compare(&self.pages, &layer, src.as_ref());
         let before = (self.pages.count, self.pages.overlay.clone(), self.pages.stale.clone());
         let weigh = unlike > 0 || !layer.valid;
-        let without = if weigh { self.problems(control)? } else { 0 };
+        let without = if weigh { self.view(control)? } else { View::default() };
         self.pages.attach(origin, src.clone());
         let top = layer.overlay.keys().copied().max().unwrap_or(0);
         if layer.pages > 0 && (layer.sized || layer.pages >= top) {
@@ -59,11 +53,20 @@ impl Salvager {
         self.pages.overlay.extend(layer.overlay);
         self.pages.stale.extend(layer.stale);
         if weigh {
-            let with = self.problems(control)?;
-            if unlike > 0 && with > without.saturating_mul(2).saturating_add(2) {
+            let with = self.view(control)?;
+            // Most pages of a busy database may have gone from one table to another in the log: the
+            // objects and the trees say whether it fits.
+            let unlike_most = unlike > alike && unlike >= 2;
+            let foreign = unlike_most && with.has_others(&without);
+            let worse = if unlike_most { without.wrong + 2 } else { without.wrong * 2 + 2 };
+            if foreign || (unlike > 0 && with.wrong > worse) {
                 (self.pages.count, self.pages.overlay, self.pages.stale) = before;
-                self.report.notes.push(format!("the {name} does not fit the database: not applied"));
-                self.report.doubtful_log = true;
+                self.report.doubtful_log |= !foreign;
+                self.report.notes.push(if foreign {
+                    format!("the {name} belongs to another database: not applied")
+                } else {
+                    format!("the {name} does not fit the database: not applied")
+                });
                 return Ok(());
             }
         }
@@ -71,8 +74,8 @@ impl Salvager {
         Ok(())
     }
 
-    /// How much is wrong with the pages as they stand: a number to compare two views by.
-    fn problems(&self, control: &Control) -> Result<u64, ReadError> {
+    /// The pages as they stand, to compare two views by.
+    fn view(&self, control: &Control) -> Result<View, ReadError> {
         let mut scan = scan::scan(&self.pages, control)?;
         let (rows, _, incomplete) = schema::read_rows(&self.pages, &mut scan);
         let schema = schema::build(rows, &[], self.pages.count, incomplete);
@@ -87,6 +90,22 @@ impl Salvager {
                 tree.leaves.iter().filter(|l| !matches!(scan.info(l.page).kind, PageKind::Sound(_))).count()
                     as u64;
         }
-        Ok(wrong)
+        Ok(View { wrong, objects: schema.objects.into_iter().map(|o| o.name).collect() })
+    }
+}
+
+/// What tells two views of the pages apart.
+#[derive(Debug, Default)]
+struct View {
+    /// How much is wrong: holes and pages that are not sound.
+    wrong: u64,
+    /// Names of the objects of the schema.
+    objects: HashSet<String>,
+}
+
+impl View {
+    /// Whether both have objects, and none in common.
+    fn has_others(&self, other: &Self) -> bool {
+        !self.objects.is_empty() && !other.objects.is_empty() && self.objects.is_disjoint(&other.objects)
     }
 }

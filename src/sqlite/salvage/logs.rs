@@ -3,14 +3,14 @@
 //! or checksum the structure decides, and it is said so. A log that belongs to
 //! another database is left out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::cells::{Cell, strict};
 use super::pages::{Origin, Overlay, Pages, Readable};
 use crate::sqlite::format::PageType;
 use crate::sqlite::journal;
-use crate::sqlite::record::{self, Class, Slot, ValueRef};
+use crate::sqlite::record::{Class, Slot};
 use crate::sqlite::source::{ReadAt, read_full};
 use crate::sqlite::wal::{self, Frame, FrameTrust, WalView};
 
@@ -137,50 +137,16 @@ pub fn journal_layer(src: &Arc<dyn ReadAt>, page_size: u32, main_pages: u32) -> 
     Some(layer)
 }
 
-/// How much the pages of a layer look like versions of the file's own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Likeness {
-    /// Pages that look like the file's of that number.
-    pub alike: usize,
-    /// Pages that do not; a page that was freed and used again is one as well.
-    pub unlike: usize,
-    /// Whether page 1 names an object that it names in the file; `None` when that cannot be seen.
-    pub same_objects: Option<bool>,
-}
-
-/// The names of the objects on a page 1, when all stand there.
-fn names(page: &[u8], usable: u32) -> Option<HashSet<Vec<u8>>> {
-    let (mut cells, mut slots) = (Vec::new(), Vec::new());
-    let head = strict(page, Pages::head_at(1), usable, &mut cells, &mut slots)?;
-    if head.kind != PageType::TableLeaf {
-        return None;
-    }
-    let mut out = HashSet::new();
-    for cell in &cells {
-        let local = cell.local_bytes(page);
-        record::decode(local, cell.payload, &mut slots).ok()?;
-        if let Some(ValueRef::Text(name)) = slots.get(1).and_then(|s| record::slot_value(s, local)) {
-            out.insert(name.to_vec());
-        }
-    }
-    (!out.is_empty()).then_some(out)
-}
-
-/// Compares the pages of a layer with the file's own of these numbers.
-pub fn compare(pages: &Pages, layer: &Layer, src: &dyn ReadAt) -> Likeness {
+/// Whether the pages of a layer could be versions of the file's own pages:
+/// how many of those compared are alike and how many are not. A page that was
+/// freed and used again is unlike, too.
+pub fn compare(pages: &Pages, layer: &Layer, src: &dyn ReadAt) -> (usize, usize) {
     let mut numbers: Vec<u32> = layer.overlay.keys().copied().filter(|p| *p <= pages.count).collect();
     numbers.sort_unstable();
     let step = (numbers.len() / COMPARED).max(1);
+    let (mut alike, mut unlike) = (0, 0);
     let (mut old, mut new) = (Vec::new(), vec![0; pages.page_size as usize]);
     let mut scratch: (Vec<Cell>, Vec<Slot>) = (Vec::new(), Vec::new());
-    let mut seen = Likeness::default();
-    if let Some(place) = layer.overlay.get(&1)
-        && pages.read(1, &mut old) == Readable::Whole
-        && read_full(src, &mut new, place.offset).is_ok_and(|n| n == new.len())
-    {
-        let both = names(&old, pages.usable()).zip(names(&new, pages.usable()));
-        seen.same_objects = both.map(|(a, b)| !a.is_disjoint(&b));
-    }
     for page in numbers.into_iter().step_by(step) {
         let Some(place) = layer.overlay.get(&page) else { continue };
         if pages.read(page, &mut old) != Readable::Whole
@@ -207,10 +173,10 @@ pub fn compare(pages: &Pages, layer: &Layer, src: &dyn ReadAt) -> Likeness {
         };
         let same = page == 1 || !leaves || was.len() == is.len() && was.iter().zip(&is).all(kin);
         if family && same {
-            seen.alike += 1;
+            alike += 1;
         } else {
-            seen.unlike += 1;
+            unlike += 1;
         }
     }
-    seen
+    (alike, unlike)
 }
