@@ -122,8 +122,9 @@ fn a_number_that_leads_to_a_cell_by_chance_is_no_pointer_array() {
 
 #[test]
 fn a_tree_that_two_tables_could_have_goes_to_the_one_with_room() {
-    // The rows of `plain` could be those of `typed` as well, but these have their keys already.
-    for typed_first in [true, false] {
+    // The rows of `plain` could be those of `typed` as well, but these have their keys already:
+    // they stand in a whole tree, or, where its root is lost, on leaves that no other table can have.
+    for (typed_first, root_lost) in [(true, false), (false, false), (true, true), (false, true)] {
         let typed = rows("typed", 1500, "i, 'text ' || i, 'more of ' || i");
         let plain = rows("plain", 500, "i, 'word ' || i, 'more ' || i");
         let sql = [
@@ -136,17 +137,26 @@ fn a_tree_that_two_tables_could_have_goes_to_the_one_with_room() {
         let mut db = made(&sql.concat());
         let (healthy, _) = salvage(db.clone(), None, None);
         let (leaves, interior) = tree_pages(&db, "junk");
-        for page in leaves.into_iter().chain(interior).chain([1]) {
+        let mut destroyed: Vec<usize> = leaves.into_iter().chain(interior).chain([1]).collect();
+        let mut schema = healthy.schema.clone();
+        if root_lost {
+            destroyed.push(tree_pages(&db, "typed").1[0]);
+            // As from another database of the same app.
+            for object in &mut schema {
+                object.root_page = 0;
+            }
+        }
+        for page in destroyed {
             db[(page - 1) * 1024..page * 1024].fill(0);
         }
-        let options = Options { schema_from: healthy.schema.clone() };
+        let options = Options { schema_from: schema };
         let (mem, report) = salvage_with(db, None, None, options);
         for (name, n, start) in [("typed", 1500, "text "), ("plain", 500, "word ")] {
             let at = mem.schema.iter().position(|o| o.name == name).unwrap();
             let own = |v: &Value| matches!(v, Value::Text(b) if b.starts_with(start.as_bytes()));
             let rows: Vec<_> = mem.rows.iter().filter(|r| r.object == at).collect();
-            assert_eq!(rows.len(), n, "{name}: {report:?}");
-            assert!(rows.iter().all(|r| r.values.iter().any(own)), "{name}");
+            assert_eq!(rows.len(), n, "{name} {typed_first} {root_lost}: {report:?}");
+            assert!(rows.iter().all(|r| r.values.iter().any(own)), "{name} {typed_first} {root_lost}");
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::control::{Cancelled, Control};
 use crate::sqlite::format::PageType;
 use crate::sqlite::record::{self, Slot};
 
+/// Two trees that differ by less in the likelihood of a record can have a page both.
+const CLOSE: f64 = 2.0;
+
 /// How well a page's records fit a tree.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Fit {
@@ -101,6 +104,18 @@ pub fn place(
         // Those that one tree alone can take first: they leave the others less choice.
         let mut left: Vec<u32> = branches.iter().filter(|p| !children.contains(p)).copied().collect();
         for only in [true, true, false] {
+            if !only && !left.is_empty() {
+                // Leaves that one tree alone can have say which keys it has no room for.
+                let owned = prints(scan);
+                for page in (2..=pages.count).filter(|p| !children.contains(p)) {
+                    let info = scan.info(page);
+                    let sound = matches!(info.kind, PageKind::Sound(t) if t.is_leaf()) && info.cells > 0;
+                    if sound && !owned.contains(&info.print) && lone(scan, page) {
+                        control.safe_point()?;
+                        placer.leaf(evidence, scan, trees, page, Ask::Alone);
+                    }
+                }
+            }
             let mut next = Vec::new();
             for top in left {
                 control.safe_point()?;
@@ -113,8 +128,7 @@ pub fn place(
     }
 
     // What a tree has already is a copy of it, not another tree's.
-    let owned: HashSet<u64> =
-        scan.infos.iter().filter(|i| i.owner != NOBODY && i.print != 0).map(|i| i.print).collect();
+    let owned = prints(scan);
     let is_leaf = |scan: &Scan, page: u32| {
         let info = scan.info(page);
         match info.kind {
@@ -172,6 +186,11 @@ pub fn place(
         }
     }
     Ok(left)
+}
+
+/// What tells the pages that trees have from others.
+fn prints(scan: &Scan) -> HashSet<u64> {
+    scan.infos.iter().filter(|i| i.owner != NOBODY && i.print != 0).map(|i| i.print).collect()
 }
 
 /// Sorts leaves by their keys; those without known keys by what their parent says.
@@ -299,16 +318,21 @@ impl Placer {
         });
         let by_map = evidence.parents.get(&top).and_then(|p| root_or_owner(scan, trees, *p));
         votes.retain(|_, (n, _, _)| *n * 10 >= some.len() * 9);
-        let best = votes
+        let means: Vec<(usize, usize, f64)> = votes
             .iter()
             .map(|(t, (n, usual, l))| (*t, usual / (*n).max(1), *l / (*n).max(1) as f64))
-            .max_by(|a, b| a.1.cmp(&b.1).then(a.2.total_cmp(&b.2)).then(b.0.cmp(&a.0)))
-            .map(|(t, _, _)| t);
+            .collect();
+        let best =
+            means.iter().max_by(|a, b| a.1.cmp(&b.1).then(a.2.total_cmp(&b.2)).then(b.0.cmp(&a.0))).copied();
         let told = sure.or(by_map.filter(|t| votes.contains_key(t)));
         if only && told.is_none() && votes.len() > 1 {
             return false;
         }
-        let Some(number) = told.or(best) else { return false };
+        let Some(number) = told.or(best.map(|b| b.0)) else { return false };
+        // Another could have it as well.
+        let tied = told.is_none()
+            && best.is_some_and(|b| means.iter().any(|m| m.0 != b.0 && m.1 == b.1 && m.2 > b.2 - CLOSE));
+        let how = if tied { How::Guessed } else { How::Reattached };
         let Some(tree) = trees.get_mut(number) else { return false };
         let range = tree
             .holes
@@ -317,7 +341,7 @@ impl Placer {
             .find(|r| tree.shape.kind != TreeKind::Rowid || (r.holds(low) && r.holds(high)))
             .unwrap_or_default();
         let owner = SCHEMA_TREE + 1 + number as u32;
-        Walker::default().walk_from(pages, scan, tree, owner, top, range, How::Reattached);
+        Walker::default().walk_from(pages, scan, tree, owner, top, range, how);
         if let Some(spans) = self.spans.get_mut(number) {
             *spans = taken(scan, tree);
         }
@@ -356,7 +380,7 @@ impl Placer {
         }
         let Some(best) = fits.first().copied() else { return Placed::Nowhere };
         let close = |f: &Fit| {
-            f.usual == best.usual && f.records == best.records && f.likelihood > best.likelihood - 2.0
+            f.usual == best.usual && f.records == best.records && f.likelihood > best.likelihood - CLOSE
         };
         let mut ties = if borne_out { 0 } else { fits.iter().skip(1).filter(|f| close(f)).count() };
         let chosen = match by_map.filter(|_| !borne_out).and_then(|t| fits.iter().find(|f| f.tree == t)) {
