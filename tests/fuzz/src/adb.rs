@@ -5,15 +5,26 @@ use std::path::Path;
 
 use shopmend::place::adb;
 
+const FIELDS: &str = "64513-rw-r--r--2026-11-22 07:18:55.123456789 +00002026-11-22 08:18:55.123456789 +010077\
+                      1969-12-31 23:59:59.000000000 +00001 10123 20123 1234//data/x";
+
+fn listing(text: &[u8]) {
+    if let Ok(all) = adb::parse_listing(text, &[Path::new("/data/x")]) {
+        assert!(all.iter().all(|(path, _)| path.starts_with("/data/x")));
+        // As many as there are marks: none was swallowed, none made up.
+        assert_eq!(all.len(), text.windows(2).filter(|w| w == b"//").count());
+    }
+}
+
 /// Takes one input.
 pub fn run(data: &[u8]) {
     let Some((which, data)) = data.split_first() else { return };
     match which % 8 {
         0 => drop(adb::parse(data)),
         1 => {
-            if let Ok(all) = adb::parse_listing(data, &[Path::new("/data/x")]) {
-                assert!(all.iter().all(|(path, _)| path.starts_with("/data/x")));
-            }
+            listing(data);
+            // Each `\xff` becomes what stands before a path, which would take long to guess.
+            listing(&data.split(|&b| b == 0xff).collect::<Vec<_>>().join(FIELDS.as_bytes()));
         }
         2 => {
             let mut seen = 0;
