@@ -80,11 +80,18 @@ fn shell_v2(shared: &Arc<Shared>, text: &[u8], wire: &mut Wire) -> io::Result<()
     });
     let mut buffer = vec![0u8; 64 * 1024];
     let mut start: Vec<u8> = Vec::new();
+    let mut last = 0;
     loop {
+        // What trickles is collected a moment, as between the two halves of
+        // the real daemon; the first of it goes at once.
+        if (1..16 * 1024).contains(&last) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         let n = stdout.read(&mut buffer)?;
         if n == 0 {
             break;
         }
+        last = n;
         if start.len() < 4096 {
             start.extend(&buffer[..n]);
         }
