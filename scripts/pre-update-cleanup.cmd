@@ -65,10 +65,14 @@ if not exist "%folder%" mkdir "%folder%" 2>nul
 if not exist "%folder%" echo pre-update-cleanup: cannot make the folder "%folder%" 1>&2& exit /b 5
 set "bytes=0"
 if exist "%log%" for %%f in ("%log%") do set "bytes=%%~zf"
-if %bytes% GTR 1000000 move /y "%log%" "%log%.1" >nul || exit /b 5
-rem Made here, so that a log that cannot be written is noticed before anything is done.
-if not exist "%log%" copy /y nul "%log%" >nul
+if %bytes% GTR 1000000 move /y "%log%" "%log%.1" >nul
+if %bytes% GTR 1000000 if exist "%log%" goto :no_log
+rem A log that cannot be written is noticed before anything is done: it does not grow by the line between two runs.
+set "bytes=0"
+if exist "%log%" for %%f in ("%log%") do set "bytes=%%~zf"
+>>"%log%" echo.
 if not exist "%log%" goto :no_log
+for %%f in ("%log%") do if "%%~zf"=="%bytes%" goto :no_log
 
 if not "%program%"=="" goto :have_program
 if exist "%~dp0shopmend.exe" set "program=%~dp0shopmend.exe"

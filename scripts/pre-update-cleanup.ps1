@@ -62,8 +62,10 @@ if (-not $log) {
 $log = $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($log)
 try {
     [void][IO.Directory]::CreateDirectory([IO.Path]::GetDirectoryName($log))
-    if ((Test-Path -LiteralPath $log) -and (Get-Item -LiteralPath $log).Length -gt 1000000) {
-        Move-Item -LiteralPath $log -Destination "$log.1" -Force
+    $old = New-Object IO.FileInfo $log
+    if ($old.Exists -and $old.Length -gt 1000000) {
+        [IO.File]::Delete("$log.1")
+        [IO.File]::Move($log, "$log.1")
     }
     [IO.File]::AppendAllText($log, '')
 }
@@ -122,6 +124,8 @@ function Step([string]$name, [string[]]$command) {
     $start.FileName = $program
     $start.Arguments = (@($all | ForEach-Object { Quoted $_ }) -join ' ')
     $start.UseShellExecute = $false
+    # Else that in which PowerShell was started, whatever folder it went to since.
+    $start.WorkingDirectory = $ExecutionContext.SessionState.Path.CurrentFileSystemLocation.ProviderPath
     $start.RedirectStandardInput = $true
     $start.RedirectStandardOutput = $true
     $start.RedirectStandardError = $true

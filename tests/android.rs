@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use shopmend::exit::Exit;
@@ -181,6 +182,38 @@ fn a_repair_and_its_undo_take_few_trips() {
     }
 }
 
+/// However it comes here: as root by `su`, or by adb's own transfer.
+#[test]
+fn a_large_file_hides_none_after_it_and_is_read_once() {
+    if !can("a_large_file_hides_none_after_it_and_is_read_once") {
+        return;
+    }
+    for model in [Model::new("L1", 33).userdebug(), Model::new("L2", 33).su(Su::Magisk)] {
+        let device = TestDevice::with_tiktok(model);
+        let large = device.tiktok().data.join("files/draft/0003/a_large_one.mp4");
+        fs::File::create(&large).unwrap().set_len(80 << 20).unwrap();
+        own(device.root());
+        let adb = AdbServer::start();
+        adb.connect(&device.address(), "device");
+        let run = adb.run();
+        let counted = || {
+            let scan = on(&run, &device, true, &["scan", "--format", "json"]).expect(Exit::Findings).json();
+            assert_eq!(verdict(&scan, "files/draft"), "healthy", "{scan:#}");
+            let sent = device.daemon.shared.sent.swap(0, Ordering::SeqCst);
+            (sent, scan["effort"]["hashed_bytes"].as_u64().unwrap())
+        };
+        let (first, hashed) = counted();
+        assert!(first > 80 << 20 && hashed > 80 << 20, "{first} sent, {hashed} hashed");
+        // Its listing, and what the device says of itself.
+        let (again, hashed) = counted();
+        assert!(again < 256 << 10 && hashed == 0, "{again} sent, {hashed} hashed");
+        // Of what changed, that alone.
+        fs::write(device.tiktok().data.join("shared_prefs/search.xml"), "<map></map>\n").unwrap();
+        let (changed, hashed) = counted();
+        assert!(changed < 256 << 10 && hashed == 12, "{changed} sent, {hashed} hashed");
+    }
+}
+
 #[test]
 fn pm_clear_would_wipe_and_is_nowhere() {
     let sources = walkdir::WalkDir::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).into_iter().flatten();
@@ -269,8 +302,8 @@ fn devices_to_try_the_program_on() {
     );
     fs::write(closed.root().join("etc/diskstats"), counted).unwrap();
     let full = TestDevice::with_tiktok(Model::new("FULL03", 33).userdebug());
-    fill_caches(&full);
-    fill_state(&full, 40_000_000);
+    fs::remove_file(fill_caches(&full).join("video")).unwrap();
+    fill_state(&full, 160_000_000);
     let stranger = TestDevice::damaged(Model::new("NEW04", 30));
     stranger.faults().unauthorised.store(true, std::sync::atomic::Ordering::SeqCst);
     let adb = AdbServer::start();
@@ -303,7 +336,7 @@ fn measure_against_adb_pull() {
     };
     // Each first scan in a state folder of its own; the best of three, so that
     // other work on the machine counts least.
-    let scan = |run: &Run| drop(on(run, &device, true, &["scan"]));
+    let scan = |run: &Run| drop(on(run, &device, true, &["scan"]).expect(Exit::Findings));
     let scans = || {
         let runs = [adb.run(), adb.run(), adb.run()];
         let first = runs.iter().map(|run| time(&mut || scan(run))).fold(f64::MAX, f64::min);

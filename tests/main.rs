@@ -51,6 +51,8 @@ mod races;
 
 // values: the same on every system, and slow under Wine
 #[cfg(unix)]
+mod fuzz;
+#[cfg(unix)]
 mod profile_files;
 #[cfg(unix)]
 mod profiles;

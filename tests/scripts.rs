@@ -191,8 +191,8 @@ fn every_script_has_a_usage() {
 fn cleanup_does_the_same_on_windows() {
     let program = std::env::var("SHOPMEND_WINDOWS_EXE").expect("SHOPMEND_WINDOWS_EXE names the program");
     let drive_z = |path: &Path| format!("Z:{}", path.display()).replace('/', "\\");
-    for (what, options) in [("stale", ""), ("stale", "-n"), ("damaged", ""), ("healthy", ""), ("invalid", "")]
-    {
+    let cases = ["stale", "damaged", "healthy", "invalid", "no log"].map(|what| (what, ""));
+    for (what, options) in cases.into_iter().chain([("stale", "-n")]) {
         let both = ["linux", "windows"].map(|platform| {
             let shop = match what {
                 "healthy" => {
@@ -213,6 +213,9 @@ fn cleanup_does_the_same_on_windows() {
             let own = Tree::new();
             own.file("profiles/shop.toml", profile);
             let (profiles, log) = (own.at("profiles"), own.at("logs/cleanup.log"));
+            if what == "no log" {
+                own.dir("logs/cleanup.log");
+            }
             let mut command;
             if platform == "windows" {
                 // Wine gives these variables values of its own; they are set inside.

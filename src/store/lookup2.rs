@@ -68,7 +68,7 @@ impl Lookup2 {
 }
 
 /// The hash of `bytes`.
-pub(super) fn lookup2(bytes: &[u8]) -> u32 {
+pub fn lookup2(bytes: &[u8]) -> u32 {
     let mut hash = Lookup2::default();
     hash.update(bytes);
     hash.finish()

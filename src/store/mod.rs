@@ -37,6 +37,7 @@ use std::path::Path;
 
 pub use entries::{CacheEntries, CacheEntry, Clearable};
 pub use glimpse::Glimpse;
+pub use lookup2::lookup2;
 pub use registry::{check, entries, rebuild, recognise};
 
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,17 @@
 //! What `find … -exec stat -c … {} +` prints on a device.
 //!
-//! Each record begins with `//`, which no path has in it: names hold no `/`, so
-//! none, whatever its bytes, can look like the beginning of a record. toybox
-//! writes each sign of a format by itself, so a long mark would take longer
-//! than all the rest.
+//! toybox writes each sign and each field of a format by itself, which takes
+//! longer than all the rest, so there are as few as tell the fields apart: the
+//! permissions and the times have ends of their own. A path stands last, after
+//! a `/`: it begins with the first `//`, which no path has in it, since names
+//! hold no `/`. It ends before the last line feed that the next `//` follows:
+//! none of the fields before that has one. So none, whatever its bytes, can look
+//! like the end of its record.
+//!
+//! `find -printf` would save the second program, but Android 10 has none, and
+//! that of toybox tells neither of the device nor of links, nor when a file was
+//! last read or changed: a file that was written anew under its old time would
+//! pass for unchanged.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -11,14 +19,16 @@ use std::path::{Component, Path, PathBuf};
 use super::bytes::{bytes, name};
 use crate::fsys::{Kind, MAX_DEPTH, Meta};
 
-/// For toybox's `stat -c`: the mark, then device, inode, mode in hex, links,
-/// user, group, blocks and size, then access, modification and change time, then
-/// the path.
-pub const FORMAT: &str = "//%d %i %f %h %u %g %b %s %x%y%z%n";
-/// What each record begins with.
-pub(crate) const MARK: &[u8] = b"//";
-/// toybox counts blocks of this size.
-const BLOCK: u64 = 512;
+/// For toybox's `stat -c`: device, type and permissions in letters, access and
+/// modification time, inode, change time, links, user, group and size, then the
+/// path.
+pub const FORMAT: &str = "%d%A%x%y%i%z%h %u %g %s/%n";
+/// What stands before each path.
+const MARK: &[u8] = b"//";
+/// How long type and permissions are.
+const LETTERS: usize = 10;
+/// How long the zone after a time is.
+const ZONE: usize = 5;
 /// More entries than any app has.
 const MAX_ENTRIES: usize = 3_000_000;
 /// No file system takes longer paths.
@@ -35,16 +45,26 @@ const ELSEWHERE: u64 = 1 << 63;
 pub fn parse(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
     let roots: Vec<_> = roots.iter().map(|root| bytes(*root)).collect();
     let finder = memchr::memmem::Finder::new(MARK);
+    let cut_short = || lie("a record is cut short");
     let mut out = Vec::new();
-    let mut rest = text;
+    if text.is_empty() {
+        return Ok(out);
+    }
+    let mut times = Times::default();
     // Most lie below the same root as the one before.
     let mut last = 0;
-    while !rest.is_empty() {
-        let body = rest.strip_prefix(MARK).ok_or_else(|| lie("it is no listing"))?;
-        let end = finder.find(body).unwrap_or(body.len());
-        let (record, next) = body.split_at_checked(end).unwrap_or((body, &[]));
-        let record = record.strip_suffix(b"\n").ok_or_else(|| lie("a record is cut short"))?;
-        let (on_device, meta) = one(record)?;
+    let at = finder.find(text).ok_or_else(|| lie("it is no listing"))?;
+    let (mut fields, mut rest) = text.split_at_checked(at).ok_or_else(cut_short)?;
+    while let Some(body) = rest.get(1..).filter(|body| !body.is_empty()) {
+        let end = finder.find(body);
+        let record = body.get(..end.unwrap_or(body.len())).ok_or_else(cut_short)?;
+        let line = memchr::memrchr(b'\n', record).ok_or_else(cut_short)?;
+        let (on_device, next) = record.split_at_checked(line).ok_or_else(cut_short)?;
+        let meta = one(fields, &mut times)?;
+        fields = next.get(1..).unwrap_or_default();
+        if end.is_none() && !fields.is_empty() {
+            return Err(cut_short());
+        }
         if !roots.get(last).is_some_and(|root| is_below(on_device, root)) {
             let found = roots.iter().position(|root| is_below(on_device, root));
             last = found.ok_or_else(|| lie("it names a path outside of what was asked for"))?;
@@ -57,9 +77,14 @@ pub fn parse(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
         if out.len() > MAX_ENTRIES {
             return Err(lie("it has more entries than any device"));
         }
-        rest = next;
+        rest = body.get(record.len()..).unwrap_or_default();
     }
     Ok(out)
+}
+
+/// Whether it is a listing, rather than a complaint.
+pub(crate) fn is_listing(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_digit)
 }
 
 fn lie(what: &str) -> io::Error {
@@ -90,46 +115,101 @@ fn is_below(path: &[u8], root: &[u8]) -> bool {
         && memchr::memchr_iter(b'/', rest).count() <= MAX_DEPTH
 }
 
-fn one(record: &[u8]) -> io::Result<(&[u8], Meta)> {
+/// What stands before a path.
+fn one<'t>(record: &'t [u8], times: &mut Times<'t>) -> io::Result<Meta> {
     let bad = || lie("a record is malformed");
-    let mut words = record.splitn(9, |&b| b == b' ');
-    let mut word = || words.next().ok_or_else(bad);
-    let (dev, ino, mode, links) = (word()?, word()?, word()?, word()?);
-    let (uid, gid, blocks, size, mut rest) = (word()?, word()?, word()?, word()?, word()?);
     let text = |w| std::str::from_utf8(w).map_err(|_| bad());
     let number = |w| text(w)?.parse::<u64>().map_err(|_| bad());
     let id = |w| text(w)?.parse::<u32>().map_err(|_| bad());
-    let mode = u32::from_str_radix(text(mode)?, 16).map_err(|_| bad())?;
-    let kind = match mode & 0o170_000 {
-        0o100_000 => Kind::File,
-        0o040_000 => Kind::Dir,
-        0o120_000 => Kind::Link,
-        _ => Kind::Other,
+    let digits = record.iter().take_while(|b| b.is_ascii_digit()).count();
+    let (dev, rest) = record.split_at_checked(digits).ok_or_else(bad)?;
+    let (letters, rest) = rest.split_first_chunk::<LETTERS>().ok_or_else(bad)?;
+    let (kind, mode) = kind_and_mode(letters).ok_or_else(bad)?;
+    let mut next_time = |rest| -> io::Result<(i128, _)> {
+        let (this, rest) = split_time(rest).ok_or_else(bad)?;
+        Ok((times.read(this).ok_or_else(bad)?, rest))
     };
-    // Each ends with its zone, which is five signs long.
-    let mut next_time = || -> io::Result<i128> {
-        let zone = memchr::memchr_iter(b' ', rest).nth(1).ok_or_else(bad)?;
-        let (this, after) = rest.split_at_checked(zone + 6).ok_or_else(bad)?;
-        rest = after;
-        time(this).ok_or_else(bad)
-    };
-    let (atime_ns, mtime_ns, ctime_ns) = (next_time()?, next_time()?, next_time()?);
-    let meta = Meta {
+    let (atime_ns, rest) = next_time(rest)?;
+    let (mtime_ns, rest) = next_time(rest)?;
+    // The year after it has four digits: no clock of a device goes beyond.
+    let year = memchr::memchr(b'-', rest).and_then(|at| at.checked_sub(4)).ok_or_else(bad)?;
+    let (ino, rest) = rest.split_at_checked(year).ok_or_else(bad)?;
+    let (ctime_ns, rest) = next_time(rest)?;
+    let mut words = rest.split(|&b| b == b' ');
+    let mut word = || words.next().ok_or_else(bad);
+    let (links, uid, gid, size) = (number(word()?)?, id(word()?)?, id(word()?)?, number(word()?)?);
+    if words.next().is_some() {
+        return Err(bad());
+    }
+    Ok(Meta {
         kind,
-        size: number(size)?,
+        size,
         mtime_ns,
         atime_ns,
         ctime_ns,
         dev: number(dev)? | ELSEWHERE,
         ino: number(ino)?,
-        mode: mode & 0o7777,
+        mode,
         flags: 0,
-        uid: id(uid)?,
-        gid: id(gid)?,
-        links: number(links)?,
-        allocated: number(blocks)?.saturating_mul(BLOCK),
+        uid,
+        gid,
+        links,
+        // Nobody asks it of a file elsewhere.
+        allocated: size,
+    })
+}
+
+/// `-rw-r--r--` and the like.
+fn kind_and_mode(letters: &[u8; LETTERS]) -> Option<(Kind, u32)> {
+    let [kind, bits @ ..] = letters;
+    let kind = match kind {
+        b'-' => Kind::File,
+        b'd' => Kind::Dir,
+        b'l' => Kind::Link,
+        b'b' | b'c' | b'p' | b's' | b'?' => Kind::Other,
+        _ => return None,
     };
-    Ok((rest, meta))
+    let mut mode = 0;
+    for (n, (bit, letter)) in bits.iter().zip(b"rwxrwxrwx").enumerate() {
+        // Set user, set group and sticky stand in the place of an `x`.
+        let special = || (n % 3 == 2).then_some(1 << (11 - n / 3));
+        let own = 1 << (8 - n);
+        mode |= match bit {
+            b'-' => 0,
+            bit if bit == letter => own,
+            b's' if n < 8 => own | special()?,
+            b'S' if n < 8 => special()?,
+            b't' if n == 8 => own | special()?,
+            b'T' if n == 8 => special()?,
+            _ => return None,
+        };
+    }
+    Some((kind, mode))
+}
+
+/// Parts a time, which ends with its zone, from what follows.
+fn split_time(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let zone = memchr::memchr_iter(b' ', text).nth(1)?;
+    text.split_at_checked(zone + 1 + ZONE)
+}
+
+/// Reads times; many files have the same one.
+#[derive(Default)]
+struct Times<'t> {
+    last: Option<(&'t [u8], i128)>,
+}
+
+impl<'t> Times<'t> {
+    fn read(&mut self, text: &'t [u8]) -> Option<i128> {
+        if let Some((last, ns)) = self.last
+            && last == text
+        {
+            return Some(ns);
+        }
+        let ns = time(text)?;
+        self.last = Some((text, ns));
+        Some(ns)
+    }
 }
 
 /// `2026-11-22 07:18:55.123456789 +0000` in nanoseconds since 1970.
@@ -138,7 +218,13 @@ pub(crate) fn time(text: &[u8]) -> Option<i128> {
     let mut words = text.split_ascii_whitespace();
     let (date, clock, zone) = (words.next()?, words.next()?, words.next().unwrap_or("+0000"));
     let (date_year, date_rest) = date.rsplit_once('-').and_then(|(ym, d)| Some((ym.rsplit_once('-')?, d)))?;
-    let (year, month, day) = (date_year.0.parse().ok()?, date_year.1.parse().ok()?, date_rest.parse().ok()?);
+    let (year, month, day) =
+        (date_year.0.parse::<i64>().ok()?, date_year.1.parse().ok()?, date_rest.parse().ok()?);
+    // An app may give its file any time: that hides no other file.
+    if year >= 10_000 {
+        return Some(jiff::Timestamp::MAX.as_nanosecond());
+    }
+    let year = i16::try_from(year).ok()?;
     let (hms, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
     let mut hms = hms.split(':').map(|p| p.parse::<i8>().ok());
     let (hour, minute, second) = (hms.next()??, hms.next()??, hms.next()??);
@@ -164,8 +250,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::os::unix::ffi::OsStrExt as _;
+    use std::time::{Duration, UNIX_EPOCH};
 
-    const GOOD: &str = "//64513 77 81a4 1 10123 20123 8 1234 2026-11-22 07:18:55.123456789 +00002026-11-22 08:18:55.5 +01001969-12-31 23:59:59.0 +0000";
+    const GOOD: &str = "64513-rw-r--r--2026-11-22 07:18:55.123456789 +00002026-11-22 08:18:55.5 +010077\
+                        1969-12-31 23:59:59.0 +00001 10123 20123 1234/";
 
     fn listing(paths: &[&[u8]]) -> Vec<u8> {
         paths.iter().flat_map(|p| [GOOD.as_bytes(), p, b"\n"].concat()).collect()
@@ -174,10 +262,16 @@ mod tests {
     #[test]
     fn names_of_any_bytes_come_through() {
         let odd: &[u8] = b"/data/x/a\nb|c \xff'";
-        let found = parse(&listing(&[b"/data/x", odd]), &[Path::new("/data/x")]).unwrap();
-        assert_eq!(found[1].0.as_os_str().as_bytes(), odd);
+        // Even one that holds all of a record but the one thing it cannot.
+        let worse = listing(&[b"data/x/c"]);
+        let worse = [b"/data/x/d\n".as_slice(), worse.as_slice()].concat();
+        let all = [b"/data/x".as_slice(), odd, &worse, b"/data/x/e\n", b"/data/x/f"];
+        let found = parse(&listing(&all), &[Path::new("/data/x")]).unwrap();
+        let paths: Vec<_> = found.iter().map(|(p, _)| p.as_os_str().as_bytes()).collect();
+        assert_eq!(paths, all);
         let meta = found[1].1;
-        assert_eq!((meta.kind, meta.mode, meta.size, meta.allocated), (Kind::File, 0o644, 1234, 4096));
+        assert_eq!((meta.kind, meta.mode, meta.size, meta.links), (Kind::File, 0o644, 1234, 1));
+        assert_eq!((meta.dev, meta.ino), (0xfc01 | ELSEWHERE, 77));
         assert_eq!((meta.uid, meta.gid, meta.ctime_ns), (10123, 20123, -1_000_000_000));
         assert_eq!(meta.atime_ns % 1_000_000_000, 123_456_789);
         assert_eq!(meta.atime_ns - meta.mtime_ns, 123_456_789 - 500_000_000);
@@ -185,6 +279,60 @@ mod tests {
             time(touch_time(meta.atime_ns).unwrap().replace('T', " ").replace('Z', " +0000").as_bytes()),
             Some(meta.atime_ns)
         );
+    }
+
+    /// The same program that phones have says it of real files.
+    #[test]
+    fn toybox_prints_what_is_read() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let tmp = tempfile::tempdir().unwrap();
+        let top = tmp.path().canonicalize().unwrap();
+        let modes = [0o0, 0o644, 0o7777, 0o4711, 0o4600, 0o2770, 0o2606, 0o1777, 0o1666, 0o123];
+        for (n, mode) in modes.iter().enumerate() {
+            let path = top.join(format!("{n}\n{n} -"));
+            std::fs::write(&path, vec![b'x'; n * 1000]).unwrap();
+            let time = UNIX_EPOCH + Duration::new(n as u64 * 400_000_000, n as u32 * 111);
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_times(std::fs::FileTimes::new().set_modified(time).set_accessed(time)).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(*mode)).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", top.join("link")).unwrap();
+        let mut find = std::process::Command::new("toybox");
+        find.arg("find")
+            .arg(&top)
+            .args(["-exec", "toybox", "stat", "-c", FORMAT, "{}", "+"])
+            .env("TZ", "UTC0");
+        let Ok(out) = find.output() else {
+            eprintln!("SKIPPED: toybox_prints_what_is_read: toybox is missing");
+            return;
+        };
+        assert!(is_listing(&out.stdout));
+        let found = parse(&out.stdout, &[&top]).unwrap();
+        assert_eq!(found.len(), modes.len() + 2);
+        for (path, meta) in found {
+            let real = std::fs::symlink_metadata(&path).unwrap();
+            let time = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+            assert_eq!((meta.mode, meta.ino), (real.mode() & 0o7777, real.ino()), "{path:?}");
+            assert_eq!((meta.size, meta.links), (real.len(), real.nlink()), "{path:?}");
+            assert_eq!((meta.uid, meta.gid), (real.uid(), real.gid()), "{path:?}");
+            assert_eq!(meta.mtime_ns, time(real.mtime(), real.mtime_nsec()), "{path:?}");
+            assert_eq!(meta.atime_ns, time(real.atime(), real.atime_nsec()), "{path:?}");
+            assert_eq!(meta.ctime_ns, time(real.ctime(), real.ctime_nsec()), "{path:?}");
+            assert_eq!(meta.dev, real.dev() | ELSEWHERE, "{path:?}");
+            let kind = real.file_type();
+            assert_eq!(meta.kind == Kind::Dir, kind.is_dir());
+            assert_eq!(meta.kind == Kind::Link, kind.is_symlink());
+        }
+    }
+
+    #[test]
+    fn a_file_of_a_far_future_hides_none() {
+        let text = String::from_utf8(listing(&[b"/data/x/a", b"/data/x/b"])).unwrap();
+        let text = text.replacen("2026-11-22 08:18:55.5", "11476-07-15 20:00:00.5", 1);
+        let found = parse(text.as_bytes(), &[Path::new("/data/x")]).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(found[0].1.mtime_ns > found[1].1.mtime_ns && found[0].1.ino == 77);
+        assert!(touch_time(found[0].1.mtime_ns).unwrap().starts_with("9999-"));
     }
 
     #[test]
@@ -208,7 +356,13 @@ mod tests {
         }
         assert!(parse(b"hello", &[Path::new("/")]).is_err());
         let cut = listing(&[b"/data/x/file"]);
-        assert!(parse(&cut[..cut.len() - 1], &[Path::new("/data/x")]).is_err());
+        for end in 1..cut.len() {
+            assert!(parse(&cut[..end], &[Path::new("/data/x")]).is_err(), "cut at {end}");
+        }
+        let two = listing(&[b"/data/x/one", b"/data/x/two"]);
+        for end in (1..two.len()).filter(|end| *end != two.len() / 2) {
+            assert!(parse(&two[..end], &[Path::new("/data/x")]).is_err(), "cut at {end}");
+        }
     }
 
     proptest! {

@@ -5,7 +5,7 @@
 //! little-endian order, and that many bytes (adb's shell_protocol.h). A stream
 //! that ends without an exit packet was cut off, and is an error.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::time::{Duration, Instant};
 
 use super::server::{Server, Stream};
@@ -57,13 +57,14 @@ pub struct Output {
 /// Reads the packets of one command.
 #[derive(Debug)]
 pub struct Packets<R> {
-    from: R,
+    /// A device that prints little by little sends as many packets.
+    from: BufReader<R>,
 }
 
 impl<R: Read> Packets<R> {
     /// Reads from a stream that was opened as `shell,v2,raw:`.
     pub fn new(from: R) -> Self {
-        Self { from }
+        Self { from: BufReader::with_capacity(32 * 1024, from) }
     }
 
     /// Hands standard output to `sink` until the command ends. `tick` is

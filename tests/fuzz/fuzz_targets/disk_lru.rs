@@ -1,16 +1,3 @@
-//! `DiskLruCache` journals, with two values of an entry beside them.
 #![no_main]
 
-#[path = "common/in_folder.rs"]
-mod in_folder;
-
-use libfuzzer_sys::fuzz_target;
-use shopmend::model::StoreKind;
-
-fuzz_target!(|data: &[u8]| {
-    let mut journal = b"libcore.io.DiskLruCache\n1\n201105\n2\n\n".to_vec();
-    journal.extend_from_slice(data);
-    let head: &[u8] = data.get(..200).unwrap_or(data);
-    let files: [(&str, &[u8]); 3] = [("c/journal", &journal), ("c/a.0", head), ("c/a.1", b"body")];
-    in_folder::check(StoreKind::DiskLruCache, "c", &files);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| shopmend_fuzz::disk_lru::run(data));

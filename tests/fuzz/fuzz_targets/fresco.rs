@@ -1,18 +1,3 @@
-//! Fresco's image cache: a picture where it belongs and one elsewhere.
 #![no_main]
 
-#[path = "common/in_folder.rs"]
-mod in_folder;
-
-use libfuzzer_sys::fuzz_target;
-use shopmend::model::StoreKind;
-
-fuzz_target!(|data: &[u8]| {
-    // Java's hash of "a" is 97.
-    let files: [(&str, &[u8]); 3] = [
-        ("v2.ols100.1/97/a.cnt", data),
-        ("v2.ols100.1/1/a.cnt", data.get(1..).unwrap_or_default()),
-        ("v2.ols100.1/97/a.1.tmp", data),
-    ];
-    in_folder::check(StoreKind::Fresco, "v2.ols100.1", &files);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| shopmend_fuzz::fresco::run(data));

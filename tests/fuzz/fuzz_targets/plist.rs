@@ -1,12 +1,3 @@
-//! Property lists, binary and XML.
 #![no_main]
 
-#[path = "common/in_folder.rs"]
-mod in_folder;
-
-use libfuzzer_sys::fuzz_target;
-use shopmend::model::StoreKind;
-
-fuzz_target!(|data: &[u8]| {
-    in_folder::check(StoreKind::Plist, "a.plist", &[("a.plist", data)]);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| shopmend_fuzz::plist::run(data));

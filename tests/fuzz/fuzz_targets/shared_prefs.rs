@@ -1,12 +1,3 @@
-//! Android preferences.
 #![no_main]
 
-#[path = "common/in_folder.rs"]
-mod in_folder;
-
-use libfuzzer_sys::fuzz_target;
-use shopmend::model::StoreKind;
-
-fuzz_target!(|data: &[u8]| {
-    in_folder::check(StoreKind::SharedPrefs, "p.xml", &[("p.xml", data)]);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| shopmend_fuzz::shared_prefs::run(data));

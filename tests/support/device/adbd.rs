@@ -144,6 +144,8 @@ pub struct Shared {
     pub commands: Mutex<Vec<String>>,
     /// Everything that the host asked for or sent, by its beginning.
     pub asked: Mutex<Vec<String>>,
+    /// Bytes that went to the host.
+    pub sent: AtomicU64,
     live: Mutex<Vec<TcpStream>>,
     /// Folders of the shared storage as `own_shared` left them.
     pub owned: Mutex<HashMap<PathBuf, SystemTime>>,
@@ -168,6 +170,7 @@ impl Daemon {
             is_root: AtomicBool::new(false),
             commands: Mutex::default(),
             asked: Mutex::default(),
+            sent: AtomicU64::new(0),
             live: Mutex::default(),
             owned: Mutex::default(),
             stopped: AtomicBool::new(false),
@@ -360,6 +363,7 @@ impl Connection {
             message.extend(word.to_le_bytes());
         }
         message.extend(content);
+        self.shared.sent.fetch_add(message.len() as u64, Ordering::SeqCst);
         if self.shared.faults.cut_bytes.reached(message.len() as i64) {
             self.hang_up();
             return Err(io::ErrorKind::ConnectionReset.into());

@@ -80,11 +80,18 @@ fn shell_v2(shared: &Arc<Shared>, text: &[u8], wire: &mut Wire) -> io::Result<()
     });
     let mut buffer = vec![0u8; 64 * 1024];
     let mut start: Vec<u8> = Vec::new();
+    let mut last = 0;
     loop {
+        // What trickles is collected a moment, as between the two halves of
+        // the real daemon; the first of it goes at once.
+        if (1..16 * 1024).contains(&last) {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         let n = stdout.read(&mut buffer)?;
         if n == 0 {
             break;
         }
+        last = n;
         if start.len() < 4096 {
             start.extend(&buffer[..n]);
         }
@@ -115,9 +122,9 @@ fn shell_v2(shared: &Arc<Shared>, text: &[u8], wire: &mut Wire) -> io::Result<()
 fn tell(lie: Lie, start: &[u8], packet: &dyn Fn(u8, &[u8]) -> io::Result<()>) -> io::Result<()> {
     let Some(end) = start.iter().position(|&b| b == b'\n') else { return Ok(()) };
     let first = &start[..end];
-    // After the two that begin the record, the first `/` is the path's.
-    let Some(at) = first.iter().skip(2).position(|&b| b == b'/') else { return Ok(()) };
-    let (fields, path) = first.split_at(at + 2);
+    // A path begins with the first `//`.
+    let Some(at) = first.windows(2).position(|w| w == b"//") else { return Ok(()) };
+    let (fields, path) = first.split_at(at + 1);
     let evil: Vec<u8> = match lie {
         Lie::DotDot => [path, b"/../../../../../../../../tmp/shopmend-escaped"].concat(),
         Lie::Elsewhere => b"/tmp/shopmend-escaped".to_vec(),

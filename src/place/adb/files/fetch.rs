@@ -74,11 +74,13 @@ impl Files {
             return Err(io::Error::new(io::ErrorKind::NotConnected, format!("the device was lost: {why}")));
         }
         let taken = std::cell::RefCell::new(self.known().mirror.begin()?);
-        let mut seen = 0u64;
+        // Of the file that is coming.
+        let seen = std::cell::Cell::new(0u64);
         let paths: Vec<PathBuf> = files.iter().map(|(p, _)| p.clone()).collect();
         let mut piece = |at: usize, part: &[u8]| {
-            seen += part.len() as u64;
-            if files.get(at).is_none_or(|(_, m)| seen > m.size.saturating_add(64 << 20)) {
+            seen.set(seen.get().saturating_add(part.len() as u64));
+            // It may grow meanwhile, but not without end.
+            if files.get(at).is_none_or(|(_, m)| seen.get() > m.size.saturating_add(64 << 20)) {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     "the device sends far more than it listed",
@@ -86,9 +88,8 @@ impl Files {
             }
             taken.borrow_mut().write(part)
         };
-        let seen_all = std::cell::Cell::new(0usize);
         let mut done = |at: usize, ended: Result<(), String>| {
-            seen_all.set(at);
+            seen.set(0);
             if let Some((path, meta)) = files.get(at) {
                 let mut known = self.known();
                 known.mirror.end(&mut taken.borrow_mut(), path, meta, ended.is_ok())?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::bytes::bytes;
 use super::super::facts;
-use super::super::listing::{self, FORMAT, MARK};
+use super::super::listing::{self, FORMAT};
 use super::super::parts::unguessable;
 use super::super::tier::Reach;
 use super::words::{bounded, complaint_about, error_of};
@@ -58,7 +58,7 @@ impl Files {
     pub(super) fn stat_one(&self, path: &Path) -> io::Result<Meta> {
         let script = format!("{ENTER}stat -c '{FORMAT}' \"$1\"");
         let said = self.call(self.reach(path)?, &script, &[&bytes(path)])?;
-        if !said.starts_with(MARK) {
+        if !listing::is_listing(&said) {
             return Err(error_of(&String::from_utf8_lossy(&said)));
         }
         let found = listing::parse(&said, &[path])?;

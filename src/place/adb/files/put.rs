@@ -12,7 +12,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::bytes::bytes;
-use super::super::listing::{self, FORMAT, MARK};
+use super::super::listing::{self, FORMAT};
+use super::super::parts::unguessable;
 use super::super::quote::quoted;
 use super::super::shell::Input;
 use super::words::{bounded, error_of};
@@ -60,8 +61,9 @@ impl Files {
         script.extend(b"tar -xomf - || exit 71; ");
         let like: Vec<&Attributes> = new.iter().map(|n| n.like).collect();
         script.extend(self.finish(folder, &like, times)?.as_bytes());
+        let end = unguessable();
         let read_back = format!(
-            "sha256sum \"$@\" || exit 76; for f; do shift; set -- \"$@\" \"$d/${{f#./}}\"; done; \
+            "sha256sum \"$@\" || exit 76; echo '{end}'; for f; do shift; set -- \"$@\" \"$d/${{f#./}}\"; done; \
              stat -c '{FORMAT}' \"$@\""
         );
         script.extend(read_back.as_bytes());
@@ -75,8 +77,10 @@ impl Files {
             return Err(error_of(&ran.complaint()));
         }
         let written = archive.done;
-        let split = memchr::memmem::find(&said, MARK).unwrap_or(said.len());
-        let (hashes, records) = said.split_at_checked(split).unwrap_or((&[], &[]));
+        let end = format!("{end}\n").into_bytes();
+        let (hashes, records) = memchr::memmem::find(&said, &end)
+            .and_then(|at| Some((said.get(..at)?, said.get(at + end.len()..)?)))
+            .ok_or_else(|| io::Error::other("the device does not tell what it keeps"))?;
         let mut hashes = hashes.split(|&b| b == b'\n');
         let mut found = listing::parse(records, &[folder])?.into_iter();
         let mut out = Vec::with_capacity(written.len());

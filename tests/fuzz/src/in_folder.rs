@@ -7,21 +7,18 @@ use shopmend::fsys::{Dir, RelPath};
 use shopmend::model::StoreKind;
 use shopmend::store::{self, Level, Subject};
 
-thread_local! {
-    // In memory where there is such a place.
-    static FOLDER: tempfile::TempDir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-}
+use super::scratch;
 
 /// Writes the files and checks the store of that name at both levels; what it
 /// says must hold together.
 pub fn check(kind: StoreKind, store: &str, files: &[(&str, &[u8])]) {
-    FOLDER.with(|folder| {
+    scratch::with(|folder| {
         for (name, bytes) in files {
-            let path = folder.path().join(name);
+            let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
-        let dir = Dir::open(folder.path()).unwrap();
+        let dir = Dir::open(folder).unwrap();
         let path = RelPath::new(store).unwrap();
         let subject = Subject { dir: &dir, path: &path };
         let _ = store::recognise(subject).unwrap();
@@ -36,15 +33,14 @@ pub fn check(kind: StoreKind, store: &str, files: &[(&str, &[u8])]) {
 
 /// Rebuilds a copy of the store that was checked last; what comes out has to
 /// be sound by its own check.
-#[allow(dead_code)]
 pub fn rebuild(kind: StoreKind, store: &str) {
-    FOLDER.with(|folder| {
-        let (copy, out) = (folder.path().join(".copy"), folder.path().join(".out"));
+    scratch::with(|folder| {
+        let (copy, out) = (folder.join(".copy"), folder.join(".out"));
         for path in [&copy, &out] {
             let _ = fs::remove_dir_all(path);
         }
         fs::create_dir(&copy).unwrap();
-        for entry in fs::read_dir(folder.path().join(store)).unwrap() {
+        for entry in fs::read_dir(folder.join(store)).unwrap() {
             let entry = entry.unwrap();
             fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
         }
@@ -57,9 +53,10 @@ pub fn rebuild(kind: StoreKind, store: &str) {
             control: &control,
         };
         if store::rebuild(kind, &request).is_ok() {
-            let dir = Dir::open(folder.path()).unwrap();
+            let dir = Dir::open(folder).unwrap();
             let path = RelPath::new(".out").unwrap();
-            let check = store::check(kind, Subject { dir: &dir, path: &path }, Level::Deep, &control).unwrap();
+            let check =
+                store::check(kind, Subject { dir: &dir, path: &path }, Level::Deep, &control).unwrap();
             let wrong: Vec<_> =
                 check.findings.iter().filter(|f| f.severity > shopmend::model::Severity::Info).collect();
             assert!(wrong.is_empty(), "a rebuilt store is not sound: {wrong:?}");

@@ -1,6 +1,5 @@
 //! Puts checksums that hold around the input, so that the fuzzer reaches what
 //! lies behind them.
-#![allow(dead_code)]
 
 /// The next part of the input: two bytes say how long it is.
 pub fn part<'a>(data: &mut &'a [u8]) -> &'a [u8] {
@@ -8,6 +7,18 @@ pub fn part<'a>(data: &mut &'a [u8]) -> &'a [u8] {
     let (part, rest) = rest.split_at(usize::from(u16::from_le_bytes(*len)).min(rest.len()));
     *data = rest;
     part
+}
+
+/// The input that [`part`] takes `parts` from, with `rest` behind them.
+pub fn joined(parts: &[&[u8]], rest: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in parts {
+        let part = part.get(..usize::from(u16::MAX)).unwrap_or(part);
+        out.extend((part.len() as u16).to_le_bytes());
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 /// LevelDB's disguise of a CRC-32C.

@@ -1,0 +1,10 @@
+//! JSON state files.
+
+use shopmend::model::StoreKind;
+
+use super::in_folder;
+
+/// Takes one input.
+pub fn run(data: &[u8]) {
+    in_folder::check(StoreKind::Json, "state.json", &[("state.json", data)]);
+}
