@@ -73,7 +73,8 @@ esac
 if [ -f "$log" ] && [ "$(wc -c < "$log")" -gt 1000000 ]; then
   mv -f -- "$log" "$log.1" || exit 5
 fi
-if ! : >> "$log"; then
+# In a shell of its own: one that cannot redirect for ":" ends, with a code of its own.
+if ! (: >> "$log"); then
   echo "pre-update-cleanup: cannot write the log $log" >&2
   exit 5
 fi

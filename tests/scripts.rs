@@ -161,6 +161,18 @@ fn cleanup_appends_to_its_log_and_keeps_one_old_one() {
 }
 
 #[test]
+fn cleanup_does_nothing_without_a_log() {
+    let program = StandIn::new(&[]);
+    let log = program.tree.at("a folder");
+    fs::create_dir(&log).unwrap();
+    let out = program.command().arg("-l").arg(&log).output().unwrap();
+    ended(&out, i32::from(Exit::Failed.code()));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("cannot write the log") && said.contains("a folder"), "{said}");
+    assert!(program.calls().is_empty());
+}
+
+#[test]
 fn cleanup_passes_the_state_folder_on() {
     let program = StandIn::new(&[]);
     ended(&program.command().args(["-s", "/the state"]).output().unwrap(), 0);
