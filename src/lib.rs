@@ -53,3 +53,8 @@ pub mod schedule;
 pub mod sqlite;
 pub mod store;
 pub mod vault;
+
+/// The tests beside the code and those in `tests` leave out alike what cannot run.
+#[cfg(test)]
+#[path = "../tests/support/skip.rs"]
+mod skip;

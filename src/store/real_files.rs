@@ -3,12 +3,12 @@
 //! change and cut where a check vouches is found, and where none does it says so.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::damage::{Bench, Checked};
 use super::{Level, Subject, blockfile, cache_storage, firefox_cache, leveldb, simple_cache, sql_cache};
 use crate::control::Control;
+use crate::skip::skipped;
 
 /// A folder of that name and kind below the filled home; `None`, and said so,
 /// where there is no such home.
@@ -16,15 +16,7 @@ fn find(test: &str, suffix: &str, is_it: &dyn Fn(&Path) -> bool) -> Option<PathB
     let mut home = std::env::var_os("SHOPMEND_BROWSER_HOME").unwrap_or_default();
     home.push(suffix);
     if !Path::new(&home).is_dir() {
-        let strict = std::env::var("SHOPMEND_STRICT").is_ok_and(|v| v == "1");
-        assert!(!strict, "{test} could not run: no filled home {}", home.display());
-        let line =
-            format!("SKIPPED: {test}: SHOPMEND_BROWSER_HOME{suffix} is no home that browsers filled\n");
-        eprint!("{line}");
-        if let Some(path) = std::env::var_os("SHOPMEND_SKIP_LOG") {
-            let log = fs::OpenOptions::new().create(true).append(true).open(path);
-            log.and_then(|mut f| f.write_all(line.as_bytes())).unwrap();
-        }
+        skipped(test, &format!("{} is no home that browsers filled (SHOPMEND_BROWSER_HOME)", home.display()));
         return None;
     }
     let found = walkdir::WalkDir::new(&home).sort_by_file_name().into_iter().map(|e| e.unwrap().into_path());

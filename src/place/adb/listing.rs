@@ -303,8 +303,7 @@ mod tests {
             .args(["-exec", "toybox", "stat", "-c", FORMAT, "{}", "+"])
             .env("TZ", "UTC0");
         let Ok(out) = find.output() else {
-            eprintln!("SKIPPED: toybox_prints_what_is_read: toybox is missing");
-            return;
+            return crate::skip::skipped("toybox_prints_what_is_read", "toybox is missing");
         };
         assert!(is_listing(&out.stdout));
         let found = parse(&out.stdout, &[&top]).unwrap();
