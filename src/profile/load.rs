@@ -19,7 +19,7 @@ const MAX_FILE: u64 = 1 << 20;
 const MAX_FILES: usize = 100;
 
 /// Where a person's own profiles are looked for, besides the built-in ones.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extra {
     /// The configuration folder: `profiles.toml` and `profiles.d/*.toml` in it,
     /// where they exist.

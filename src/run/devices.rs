@@ -131,12 +131,17 @@ fn asked(profiles: &Profiles, root: bool) -> Wanted {
     Wanted { packages: all.map(|a| a.id.clone()).collect(), root }
 }
 
+/// What a person is told while a device lists its files.
+pub(super) const LISTING: &str = "Listing";
+
 /// The device that the command line names, as a place, and where its records
 /// are; `None` when none is named. `profiles` is a folder of a person's own.
+/// Its files are listed already when they are to be looked at.
 pub(super) fn open(
     session: &Session,
     wanted: &cli::OnDevice,
     profiles: Option<&Path>,
+    look: bool,
 ) -> Result<Option<(DevicePlace, PathBuf)>> {
     let Some(serial) = &wanted.serial else { return Ok(None) };
     let named = Some(serial.clone()).filter(|s| !s.is_empty());
@@ -144,7 +149,10 @@ pub(super) fn open(
     let profiles = session.profiles(profiles, vec![Platform::Android])?;
     let device = Device::find(&server()?, named.as_deref(), &asked(&profiles, wanted.root))?;
     let state = state_of(session, &device.facts().serial)?;
-    let place = DevicePlace::open(device, state.path())?;
+    if look {
+        session.control.progress().stage(LISTING, 0);
+    }
+    let place = DevicePlace::open(device, state.path(), look)?;
     Ok(Some((place, state.path().to_path_buf())))
 }
 

@@ -74,7 +74,7 @@ fn inspect(
     let platforms = place.scopes().iter().map(|s| s.platform).collect();
     let profiles = session.profiles(wanted.profiles.as_deref(), platforms)?;
     if let Some(device) = device {
-        session.control.progress().stage("Listing", 0);
+        session.control.progress().stage(devices::LISTING, 0);
         device.begin()?;
     }
     let located = locate(&profiles, place, &Filter { apps: wanted.apps.clone() })?;
@@ -149,7 +149,7 @@ pub(super) fn scan(
     depth: cli::Depth,
     report: &cli::Report,
 ) -> Result<Exit> {
-    let device = devices::open(session, &wanted.device, wanted.profiles.as_deref())?;
+    let device = devices::open(session, &wanted.device, wanted.profiles.as_deref(), true)?;
     let (mut memory, remark) = baseline(session, device.as_ref().map(|(_, state)| state.as_path()));
     let device = device.map(|(device, _)| device);
     let options = Options { recall_hashes: false, ..options(session, depth, None) };
@@ -251,7 +251,7 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
 
 /// The locked records of the place, in order, and the device if it is one.
 fn ready(session: &Session, wanted: &cli::Where) -> Result<(LockedState, Option<DevicePlace>)> {
-    let device = devices::open(session, &wanted.device, wanted.profiles.as_deref())?;
+    let device = devices::open(session, &wanted.device, wanted.profiles.as_deref(), true)?;
     let Some((device, state)) = device else { return Ok((session.locked_state()?, None)) };
     let state = session.in_order(StateDir::open(&state)?, &apps::down(Some(&device)))?;
     Ok((state, Some(device)))

@@ -12,7 +12,7 @@ mod schedule;
 mod upkeep;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::{CommandFactory as _, Parser as _};
 
@@ -35,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) config: Config,
     pub(crate) global: Global,
     bars: Arc<Bars>,
+    /// Profiles that were read, by where they come from.
+    read: Mutex<Vec<(Extra, Profiles)>>,
 }
 
 impl Session {
@@ -53,11 +55,15 @@ impl Session {
     /// `platforms` are those that it is about; all of them, when there are none.
     pub(crate) fn profiles(&self, given: Option<&Path>, platforms: Vec<Platform>) -> Result<Profiles> {
         let folder = given.map(Path::to_path_buf).or_else(|| self.config.profiles.clone());
-        Profiles::load(&Extra {
-            config_dir: crate::config::folder(),
-            dirs: folder.into_iter().collect(),
-            platforms,
-        })
+        let from =
+            Extra { config_dir: crate::config::folder(), dirs: folder.into_iter().collect(), platforms };
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, profiles)) = read.iter().find(|(extra, _)| *extra == from) {
+            return Ok(profiles.clone());
+        }
+        let profiles = Profiles::load(&from)?;
+        read.push((from, profiles.clone()));
+        Ok(profiles)
     }
 
     /// Says what a run did; gives the exit code.
@@ -140,6 +146,7 @@ pub fn run() -> Exit {
             config,
             global: cli.global.clone(),
             bars: bars.clone(),
+            read: Mutex::default(),
         };
         dispatch(&session, cli.command)
     });

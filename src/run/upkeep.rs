@@ -30,7 +30,7 @@ pub(super) fn undo(
 ) -> Result<Exit> {
     let run = run.map(run_id).transpose()?;
     let options = UndoOptions { store, allow_root };
-    let device = super::devices::open(session, device, None)?;
+    let device = super::devices::open(session, device, None, false)?;
     let Some((place, state)) = device else {
         let state = session.locked_state()?;
         return undo_run(session, &state, run.as_ref(), &options);
@@ -97,7 +97,7 @@ fn restore(
     options: &UndoOptions,
     device: &cli::OnDevice,
 ) -> Result<Exit> {
-    let place = super::devices::open(session, device, None)?.map(|(place, _)| place);
+    let place = super::devices::open(session, device, None, false)?.map(|(place, _)| place);
     let down = apps::down(place.as_ref());
     let state = session.in_order(state, &down)?;
     let outcome = repair::restore(&state, run, options, &down, &session.control)?;

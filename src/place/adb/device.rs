@@ -3,7 +3,7 @@
 use std::io;
 
 use super::facts::{self, Facts};
-use super::questions::{Answers, Wanted, ask, identify};
+use super::questions::{Answers, Rest, Wanted, identify, reach, rest};
 use super::server::{Attached, Server};
 use super::tier::{Reach, Tier};
 use crate::error::{Error, Kind, Result};
@@ -38,14 +38,37 @@ impl Device {
     /// # Errors
     /// As [`Device::identify`].
     pub fn connect(server: &Server, adb: &Attached, wanted: &Wanted) -> Result<Self> {
+        let mut this = Self::reach(server, adb, wanted)?;
+        let rest = this.ask_rest()?;
+        this.learn(rest)?;
+        Ok(this)
+    }
+
+    /// Asks who it is and what is in reach: enough to list its files.
+    fn reach(server: &Server, adb: &Attached, wanted: &Wanted) -> Result<Self> {
         is_usable(server, adb)?;
-        let mut answers = ask(server, &adb.serial, wanted).map_err(|e| unanswered(&adb.serial, &e))?;
+        let mut answers = reach(server, &adb.serial, wanted).map_err(|e| unanswered(&adb.serial, &e))?;
         answers.facts = named(answers.facts, adb);
         Ok(Self { server: server.clone(), adb: adb.clone(), wanted: wanted.clone(), answers })
     }
 
+    /// Asks what [`Device::learn`] takes; listing its files takes no longer
+    /// meanwhile.
+    pub(super) fn ask_rest(&self) -> Result<Rest> {
+        rest(&self.server, &self.adb.serial, &self.wanted).map_err(|e| unanswered(&self.adb.serial, &e))
+    }
+
+    /// Takes in what was asked after it was found.
+    pub(super) fn learn(&mut self, rest: Rest) -> Result<()> {
+        let before = std::mem::take(&mut self.answers);
+        self.answers = before.with(rest).map_err(|e| unanswered(&self.adb.serial, &e))?;
+        self.answers.facts = named(std::mem::take(&mut self.answers.facts), &self.adb);
+        Ok(())
+    }
+
     /// The device that a person named, by adb's name for it or by its
-    /// hardware's serial number; the only one when nothing was named.
+    /// hardware's serial number; the only one when nothing was named. Only
+    /// who it is and what is in reach is known of it then.
     ///
     /// # Errors
     /// Kind `Device` when it is not there or not ready, `Usage` when several
@@ -56,18 +79,18 @@ impl Device {
         let Some(name) = name else {
             return match all.as_slice() {
                 [] => Err(absent("no device is attached")),
-                [one] => Self::connect(server, one, wanted),
+                [one] => Self::reach(server, one, wanted),
                 _ => Err(Error::new(Kind::Usage, "several devices are attached")
                     .hint(format!("name one with --device: {shown}"))),
             };
         };
         if let Some(one) = all.iter().find(|a| a.serial == name) {
-            return Self::connect(server, one, wanted);
+            return Self::reach(server, one, wanted);
         }
         let is_it = |a: &&Attached| Self::identify(server, a).is_ok_and(|f| f.serial == name);
         let mut hits = all.iter().filter(|a| a.is_ready()).filter(is_it);
         match (hits.next(), hits.next()) {
-            (Some(one), None) => Self::connect(server, one, wanted),
+            (Some(one), None) => Self::reach(server, one, wanted),
             (Some(_), Some(_)) => Err(Error::new(
                 Kind::Device,
                 format!("two attached devices call themselves {}", printable(name)),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,85 +33,74 @@ pub struct DevicePlace {
     heads: PathBuf,
     /// Where an app's folders may be, on the device.
     candidates: Vec<PathBuf>,
+    /// Whether they were listed when it was opened, and not looked at yet.
+    listed: AtomicBool,
     /// What ran when the device was asked what it is.
     processes: Mutex<Option<Vec<u8>>>,
 }
 
 impl DevicePlace {
     /// Makes a device a place, as far as it is in reach. Contents are kept in
-    /// `state` while they are looked at.
+    /// `state` while they are looked at. What may belong to an app is listed
+    /// when it is to be looked at, which [`DevicePlace::begin`] then need not.
     ///
     /// # Errors
     /// Kind `Refused` when root is wanted and there is none; `Io` when there
-    /// is no room here.
-    pub fn open(device: Device, state: &Path) -> Result<Self> {
-        let root = device.root()?;
-        let is_root = root.is_some();
-        let answers = &device.answers;
-        let facts = &answers.facts;
-        let is_plain =
-            |s: &String| super::listing::is_plain_below(Path::new(s), Path::new("/")) && s.len() > 1;
-        let mut reach = Vec::new();
-        let mut scope = Scope::new(Platform::Android, Path::new(&format!("adb:{}", facts.serial)));
-        scope.user = Some("0".to_owned());
-        scope.updates = answers.apps.iter().filter_map(|(id, a)| Some((id.clone(), a.updated_ns?))).collect();
-        let mut folders: Vec<(&'static str, PathBuf, Option<&String>)> = Vec::new();
-        if let Some(as_root) = root {
-            reach.push((PathBuf::from("/"), as_root));
-            folders.push(("DATA", "/data/data".into(), None));
-            folders.push(("DATA_DE", "/data/user_de/0".into(), None));
-        } else {
-            reach.push((PathBuf::from("/data/data"), Reach::Plain));
-            for package in &answers.run_as {
-                reach.push((Path::new("/data/data").join(package), Reach::RunAs(package.clone())));
-                folders.push(("DATA", "/data/data".into(), Some(package)));
-            }
-        }
-        if let Some(shared) = facts.shared.clone().filter(is_plain) {
-            // What the shell reaches through the storage's own layer, root sees beneath it.
-            let shared = if is_root { "/data/media/0/Android/data".to_owned() } else { shared };
-            if !is_root {
-                reach.push((PathBuf::from(&shared), Reach::Plain));
-            }
-            folders.push(("EXTERNAL", shared.into(), None));
-        }
-        let mut candidates = Vec::new();
-        for (_, path, only) in &folders {
-            match only {
-                Some(package) => candidates.push(path.join(package)),
-                None => candidates.extend(device.wanted.packages.iter().map(|p| path.join(p))),
-            }
-        }
+    /// is no room here; as [`DevicePlace::begin`].
+    pub fn open(mut device: Device, state: &Path, look: bool) -> Result<Self> {
+        let in_reach = InReach::of(&device)?;
+        let candidates = in_reach.candidates(&device.wanted.packages);
         let heads = state.join("heads");
         let mirror = Mirror::new(state).map_err(|e| Error::io("cannot make a private folder", state, e))?;
         let kept = Kept::new(state.join("kept"));
         let (server, serial) = (device.server.clone(), device.adb.serial.clone());
-        let files = Arc::new(Files::new(server, serial, reach, mirror, Heads::load(&heads), kept));
+        let files = Arc::new(Files::new(server, serial, in_reach.reach, mirror, Heads::load(&heads), kept));
+        let (rest, listed) = std::thread::scope(|scope| {
+            let rest = scope.spawn(|| device.ask_rest());
+            let listed = if look { files.list_trees(&candidates) } else { Ok(()) };
+            (rest.join(), listed)
+        });
+        listed.map_err(|e| unseen(&device, &e))?;
+        device.learn(rest.unwrap_or_else(|_| Err(Error::new(Kind::Failed, "a thread failed")))?)?;
+        let facts = device.facts();
+        let mut scope = Scope::new(Platform::Android, Path::new(&format!("adb:{}", facts.serial)));
+        scope.user = Some("0".to_owned());
+        let updated = device.answers.apps.iter().filter_map(|(id, a)| Some((id.clone(), a.updated_ns?)));
+        scope.updates = updated.collect();
         let mounted = mount(&facts.serial, files.clone());
-        for (name, path, only) in folders {
+        for (name, path, only) in in_reach.folders {
             let base = BaseFolder { only: only.map(Into::into), ..BaseFolder::found(mounted.path(&path)) };
             scope.base(name, base);
         }
         let report = DeviceReport::of(&device);
-        let processes = Mutex::new(Some(answers.processes.clone()));
-        Ok(Self { files, mounted, scopes: vec![scope], report, heads, candidates, processes, device })
+        let processes = Mutex::new(Some(device.answers.processes.clone()));
+        Ok(Self {
+            files,
+            mounted,
+            scopes: vec![scope],
+            report,
+            heads,
+            candidates,
+            listed: AtomicBool::new(look),
+            processes,
+            device,
+        })
     }
 
     /// Begins a look at it: lists everything that may belong to an app, each
-    /// way to reach it in one stream.
+    /// way to reach it in one stream; the first time that was done when it was
+    /// opened to be looked at, unless something was changed since.
     ///
     /// # Errors
     /// Kind `Device` when the device does not answer or what it lists cannot
     /// be believed.
     pub fn begin(&self) -> Result<()> {
+        if self.listed.swap(false, Ordering::SeqCst) && self.candidates.iter().all(|c| self.files.is_seen(c))
+        {
+            return Ok(());
+        }
         self.files.begin();
-        self.files.list_trees(&self.candidates).map_err(|e| self.unseen(&e))
-    }
-
-    fn unseen(&self, e: &io::Error) -> Error {
-        Error::new(Kind::Device, format!("the files on {} cannot be looked at", self.device.adb.serial))
-            .because(e.to_string())
-            .hint("check the cable and try again")
+        self.files.list_trees(&self.candidates).map_err(|e| unseen(&self.device, &e))
     }
 
     /// Brings here what a check will need of the targets: everything but
@@ -126,7 +116,7 @@ impl DevicePlace {
             .collect();
         let missing: Vec<PathBuf> =
             roots.iter().filter(|(_, on)| !self.files.is_listed(on)).map(|(_, on)| on.clone()).collect();
-        self.files.list_trees(&missing).map_err(|e| self.unseen(&e))?;
+        self.files.list_trees(&missing).map_err(|e| unseen(&self.device, &e))?;
         let mut wanted = Vec::new();
         for (root, on) in &roots {
             for (path, meta) in self.files.loaded(on) {
@@ -143,7 +133,7 @@ impl DevicePlace {
             }
         }
         let unknown = self.files.unknown(wanted);
-        crate::fsys::Remote::fetch(self.files.as_ref(), &unknown).map_err(|e| self.unseen(&e))
+        crate::fsys::Remote::fetch(self.files.as_ref(), &unknown).map_err(|e| unseen(&self.device, &e))
     }
 
     /// After a scan: remembers what an unchanged file need not be read for, and
@@ -270,6 +260,62 @@ impl DevicePlace {
     #[must_use]
     pub fn path(&self, on_device: &Path) -> PathBuf {
         self.mounted.path(on_device)
+    }
+}
+
+fn unseen(device: &Device, e: &io::Error) -> Error {
+    Error::new(Kind::Device, format!("the files on {} cannot be looked at", device.adb.serial))
+        .because(e.to_string())
+        .hint("check the cable and try again")
+}
+
+/// What is in reach of a device, and as whom.
+struct InReach {
+    reach: Vec<(PathBuf, Reach)>,
+    /// Folders of apps' folders by their name in a profile; of only one app
+    /// where one is named.
+    folders: Vec<(&'static str, PathBuf, Option<String>)>,
+}
+
+impl InReach {
+    fn of(device: &Device) -> Result<Self> {
+        let root = device.root()?;
+        let is_root = root.is_some();
+        let is_plain =
+            |s: &String| super::listing::is_plain_below(Path::new(s), Path::new("/")) && s.len() > 1;
+        let (mut reach, mut folders) = (Vec::new(), Vec::new());
+        if let Some(as_root) = root {
+            reach.push((PathBuf::from("/"), as_root));
+            folders.push(("DATA", "/data/data".into(), None));
+            folders.push(("DATA_DE", "/data/user_de/0".into(), None));
+        } else {
+            reach.push((PathBuf::from("/data/data"), Reach::Plain));
+            for package in &device.answers.run_as {
+                reach.push((Path::new("/data/data").join(package), Reach::RunAs(package.clone())));
+                folders.push(("DATA", "/data/data".into(), Some(package.clone())));
+            }
+        }
+        if let Some(shared) = device.facts().shared.clone().filter(is_plain) {
+            // What the shell reaches through the storage's own layer, root sees beneath it.
+            let shared = if is_root { "/data/media/0/Android/data".to_owned() } else { shared };
+            if !is_root {
+                reach.push((PathBuf::from(&shared), Reach::Plain));
+            }
+            folders.push(("EXTERNAL", shared.into(), None));
+        }
+        Ok(Self { reach, folders })
+    }
+
+    /// Where the folders of these packages may be.
+    fn candidates(&self, packages: &[String]) -> Vec<PathBuf> {
+        let mut out = Vec::new();
+        for (_, path, only) in &self.folders {
+            match only {
+                Some(package) => out.push(path.join(package)),
+                None => out.extend(packages.iter().map(|p| path.join(p))),
+            }
+        }
+        out
     }
 }
 

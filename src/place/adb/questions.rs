@@ -1,6 +1,7 @@
-//! What a device is asked before anything else: what it is, what is installed,
-//! what is in reach, what runs. All of it in one trip, since a trip costs more
-//! than most of the questions.
+//! What a device is asked before anything else, in two trips, since a trip costs
+//! more than most of the questions: who it is and what is in reach, without which
+//! none of its files can be listed; then, while they are, what it is, what is
+//! installed, what runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -48,7 +49,7 @@ pub(super) struct Answers {
     pub facts: Facts,
     /// How root is reached, if it is: also when adb itself is root.
     pub root: Option<Reach>,
-    /// The apps that are installed.
+    /// The apps that are installed; none before the second trip.
     pub apps: BTreeMap<String, AppFacts>,
     /// Those that `run-as` works for.
     pub run_as: BTreeSet<String>,
@@ -59,40 +60,80 @@ pub(super) struct Answers {
     pub processes: Vec<u8>,
     /// Asked for only where nothing better is in reach.
     pub sizes: BTreeMap<String, Sizes>,
+    /// All that was said, by the name of its part.
+    parts: Parts,
 }
+
+/// What each part of a trip printed.
+type Parts = BTreeMap<String, Output>;
 
 /// What it is, and nothing else.
 ///
 /// # Errors
 /// The connection's; `InvalidData` when it does not say.
 pub(super) fn identify(server: &Server, serial: &str) -> io::Result<Facts> {
-    let word = parts::unguessable();
-    let script = format!("{}{WHO}p who who", prelude(&word));
-    let said = output(server, serial, &Reach::Plain, script.as_bytes(), QUESTIONS)?;
-    facts_of(&cut(&said.stdout, word.as_bytes())?)
+    facts_of(&trip(server, serial, [WHO, "p who who; ", WHAT, "p what what"].concat().as_bytes())?)
 }
 
-/// Asks everything.
+/// The first trip: who it is, what is in reach and as whom.
 ///
 /// # Errors
 /// As [`identify`].
-pub(super) fn ask(server: &Server, serial: &str, wanted: &Wanted) -> io::Result<Answers> {
-    let word = parts::unguessable();
-    let script = script(&word, wanted);
-    let said = output(server, serial, &Reach::Plain, &script, QUESTIONS)?;
-    let mut answers = answers(&cut(&said.stdout, word.as_bytes())?)?;
+pub(super) fn reach(server: &Server, serial: &str, wanted: &Wanted) -> io::Result<Answers> {
+    let mut answers = answers(trip(server, serial, &reach_script(wanted))?)?;
     if wanted.root && answers.root.is_none() && tier::restarts_as_root(server, serial)? {
         answers.root = Some(Reach::Plain);
     }
     Ok(answers)
 }
 
+/// The second trip: everything else, which [`Answers::with`] takes.
+///
+/// # Errors
+/// The connection's; `InvalidData` for an answer of no form.
+pub(super) fn rest(server: &Server, serial: &str, wanted: &Wanted) -> io::Result<Rest> {
+    trip(server, serial, &rest_script(wanted)).map(Rest)
+}
+
+/// What the second trip brought.
+#[derive(Debug)]
+pub(super) struct Rest(Parts);
+
+impl Answers {
+    /// These with what the second trip brought.
+    ///
+    /// # Errors
+    /// `InvalidData` when it says again what the first one did.
+    pub(super) fn with(mut self, rest: Rest) -> io::Result<Self> {
+        let mut parts = std::mem::take(&mut self.parts);
+        let before = parts.len();
+        let more = rest.0.len();
+        parts.extend(rest.0);
+        if parts.len() < before + more {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        // Root may have come after the first trip.
+        Ok(Self { root: self.root, ..answers(parts)? })
+    }
+}
+
+/// Runs a script and cuts what it prints into parts.
+fn trip(server: &Server, serial: &str, script: &[u8]) -> io::Result<Parts> {
+    let word = parts::unguessable();
+    let script = [prelude(&word).as_bytes(), script].concat();
+    let said = output(server, serial, &Reach::Plain, &script, QUESTIONS)?;
+    cut(&said.stdout, word.as_bytes())
+}
+
 /// Defines `who`; sets `u` to adb's own user and `s` to the apps' folder in the
 /// shared storage.
 const WHO: &str = "export LC_ALL=C; u=${EUID:-$(id -u)}; s=$(cd -P /sdcard/Android/data 2>/dev/null && pwd -P); \
-    who() { for k in ro.serialno ro.product.model ro.build.version.release ro.build.version.sdk; do \
-    print -r -- \"$k=$(getprop $k)\"; done; print -r -- \"zone=$(date +%z)\"; print -r -- \"uid=$u\"; \
+    who() { print -r -- \"ro.serialno=$(getprop ro.serialno)\"; print -r -- \"uid=$u\"; \
     command -v su >/dev/null 2>&1 && print su=yes; [ -z \"$s\" ] || print -r -- \"shared=$s\"; }; ";
+
+/// Defines `what`.
+const WHAT: &str = "what() { for k in ro.product.model ro.build.version.release ro.build.version.sdk; do \
+    print -r -- \"$k=$(getprop $k)\"; done; print -r -- \"zone=$(date +%z)\"; }; ";
 
 /// Sets `r` to how root is reached; nothing when it is not.
 const TRY_ROOT: &str = "if [ \"$u\" = 0 ]; then r=plain; \
@@ -109,42 +150,63 @@ const SHARED: &str = "top() { ls \"$s\" >/dev/null; }; \
 const INSTALLED: &str =
     "l=$(pm list packages --user 0 2>/dev/null); case $l in *package:*) ;; *) l=;; esac; ";
 
-fn script(word: &str, wanted: &Wanted) -> Vec<u8> {
-    let mut out = prelude(word).into_bytes();
-    out.extend(WHO.as_bytes());
-    out.extend(b"p who who; r=; ");
-    if wanted.root {
-        out.extend(TRY_ROOT.as_bytes());
-    } else {
-        out.extend(b"[ \"$u\" = 0 ] && r=plain; ");
-    }
-    out.extend(b"p root print -r -- \"$r\"; p users pm list users; ");
-    out.extend(SHARED.as_bytes());
-    out.extend(INSTALLED.as_bytes());
-    out.extend(b"for a in");
+fn reach_script(wanted: &Wanted) -> Vec<u8> {
+    let root = if wanted.root { TRY_ROOT } else { "[ \"$u\" = 0 ] && r=plain; " };
+    let mut out = [
+        WHO,
+        "p who who; r=; ",
+        root,
+        "p root print -r -- \"$r\"; [ -z \"$r\" ] || exit 0; ",
+        SHARED,
+        INSTALLED,
+    ]
+    .concat()
+    .into_bytes();
+    out.extend(each(wanted));
+    out.extend(
+        b"p \"as $a\" run-as \"$a\" id -u; p \"shared $a\" one \"$a\"; done; \
+          p top top; p sizes dumpsys diskstats; exit 0",
+    );
+    out
+}
+
+fn rest_script(wanted: &Wanted) -> Vec<u8> {
+    let begin = ["export LC_ALL=C; ", WHAT, "p what what; p users pm list users; ", INSTALLED].concat();
+    let mut out = begin.into_bytes();
+    out.extend(each(wanted));
+    out.extend(
+        b"p \"$w $a\" dumpsys package \"$a\"; done; \
+          p room stat -f -c '%a %b %S %d %c' /data; p ps ps -A -o PID,NAME; exit 0",
+    );
+    out
+}
+
+/// Begins a loop over those of the wanted packages, as `a`, that may be
+/// installed; `w` is `about` when that is known, else `maybe`.
+fn each(wanted: &Wanted) -> Vec<u8> {
+    let mut out = b"for a in".to_vec();
     for package in &wanted.packages {
         out.push(b' ');
         out.extend(quoted(package.as_bytes()));
     }
     // Each package stands on a line of its own.
     out.extend(
-        b"; do w=maybe; if [ -n \"$l\" ]; then w=about; case \"\n$l\n\" in *\"\npackage:$a\n\"*) ;; *) continue;; esac; fi; \
-          p \"$w $a\" dumpsys package \"$a\"; \
-          [ -n \"$r\" ] || { p \"as $a\" run-as \"$a\" id -u; p \"shared $a\" one \"$a\"; }; done; \
-          p room stat -f -c '%a %b %S %d %c' /data; p ps ps -A -o PID,NAME; [ -n \"$r\" ] || { p top top; p sizes dumpsys diskstats; }; exit 0",
+        b"; do w=maybe; if [ -n \"$l\" ]; then w=about; \
+          case \"\n$l\n\" in *\"\npackage:$a\n\"*) ;; *) continue;; esac; fi; ",
     );
     out
 }
 
-fn facts_of(parts: &BTreeMap<String, Output>) -> io::Result<Facts> {
+fn facts_of(parts: &Parts) -> io::Result<Facts> {
     let who = parts.get("who").ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-    Ok(Facts::parse(&who.stdout))
+    let what = parts.get("what").map(|part| part.stdout.as_slice()).unwrap_or_default();
+    Ok(Facts::parse(&[&who.stdout, what].concat()))
 }
 
-fn answers(parts: &BTreeMap<String, Output>) -> io::Result<Answers> {
+fn answers(parts: Parts) -> io::Result<Answers> {
     let good = |name: &str| parts.get(name).filter(|p| p.ran.code == 0);
     let text = |name: &str| good(name).map(|p| p.stdout.as_slice()).unwrap_or_default();
-    let mut out = Answers { facts: facts_of(parts)?, ..Answers::default() };
+    let mut out = Answers { facts: facts_of(&parts)?, ..Answers::default() };
     out.facts.other_users = facts::other_users(text("users"));
     out.root = match text("root").trim_ascii() {
         b"plain" => Some(Reach::Plain),
@@ -153,7 +215,7 @@ fn answers(parts: &BTreeMap<String, Output>) -> io::Result<Answers> {
         _ => None,
     };
     out.shared = Shared { list: good("top").is_some(), there: false, read: true, write: true };
-    for (name, part) in parts {
+    for (name, part) in &parts {
         let Some((what, package)) = name.split_once(' ') else { continue };
         match what {
             "about" => {
@@ -178,6 +240,7 @@ fn answers(parts: &BTreeMap<String, Output>) -> io::Result<Answers> {
     out.processes = text("ps").to_vec();
     out.sizes = sizes(text("sizes"));
     out.sizes.retain(|package, _| out.apps.contains_key(package));
+    out.parts = parts;
     Ok(out)
 }
 
@@ -190,7 +253,7 @@ mod tests {
     }
 
     fn read(all: &[String]) -> io::Result<Answers> {
-        answers(&cut(all.concat().as_bytes(), b"@w@").unwrap())
+        answers(cut(all.concat().as_bytes(), b"@w@").unwrap())
     }
 
     #[test]

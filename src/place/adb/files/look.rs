@@ -336,6 +336,11 @@ impl Files {
         self.known().folders.contains_key(root)
     }
 
+    /// Whether it is known of a root what is there, or that nothing is.
+    pub(crate) fn is_seen(&self, root: &Path) -> bool {
+        self.known().seen.contains_key(root)
+    }
+
     /// How much room the file system of a path has.
     pub(super) fn room(&self, path: &Path) -> io::Result<Space> {
         let script = "stat -f -c '%a %b %S %d %c' \"$1\"";
