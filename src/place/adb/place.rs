@@ -12,8 +12,8 @@ use super::kept::Kept;
 use super::mirror::{Heads, Mirror};
 use super::report::DeviceReport;
 use super::tier::{Reach, Tier, output};
-use crate::error::{Error, Kind, Result};
-use crate::fsys::{Mounted, RelPath, Space, mount, split_remote};
+use crate::error::{self, Error, Result};
+use crate::fsys::{Kind, Mounted, Space, mount, split_remote};
 use crate::model::{Class, Platform};
 use crate::place::{BaseFolder, Note, Place, Scope, Target};
 
@@ -61,7 +61,7 @@ impl DevicePlace {
             (rest.join(), listed)
         });
         listed.map_err(|e| unseen(&device, &e))?;
-        device.learn(rest.unwrap_or_else(|_| Err(Error::new(Kind::Failed, "a thread failed")))?)?;
+        device.learn(rest.unwrap_or_else(|_| Err(Error::new(error::Kind::Failed, "a thread failed")))?)?;
         let facts = device.facts();
         let mut scope = Scope::new(Platform::Android, Path::new(&format!("adb:{}", facts.serial)));
         scope.user = Some("0".to_owned());
@@ -119,16 +119,22 @@ impl DevicePlace {
         self.files.list_trees(&missing).map_err(|e| unseen(&self.device, &e))?;
         let mut wanted = Vec::new();
         for (root, on) in &roots {
-            for (path, meta) in self.files.loaded(on) {
-                let Some(rel) = path.strip_prefix(on).ok().and_then(|r| RelPath::new(r).ok()) else {
-                    continue;
-                };
-                if meta.kind != crate::fsys::Kind::File {
-                    continue;
-                }
-                let cache = root.rules.find(&rel, false).is_some_and(|f| f.rule.class == Class::Cache);
-                if deep || !cache {
-                    wanted.push((path, meta));
+            let mut above = vec![root.rules.top()];
+            for (rel, meta) in self.files.loaded(on).map_err(|e| unseen(&self.device, &e))? {
+                above.truncate(rel.depth());
+                let (Some(name), Some(holder)) = (rel.file_name(), above.last()) else { continue };
+                match meta.kind {
+                    Kind::Dir => {
+                        let folder = holder.folder(name);
+                        above.push(folder);
+                    }
+                    Kind::File => {
+                        let cache = holder.file(name).is_some_and(|f| f.rule.class == Class::Cache);
+                        if deep || !cache {
+                            wanted.push((on.join(rel.as_path()), meta));
+                        }
+                    }
+                    Kind::Link | Kind::Other => {}
                 }
             }
         }
@@ -143,9 +149,12 @@ impl DevicePlace {
     /// Kind `Device` when it was lost meanwhile.
     pub fn done(&self) -> Result<()> {
         if let Some(why) = self.files.lost() {
-            return Err(Error::new(Kind::Device, format!("the device {} was lost", self.device.adb.serial))
-                .because(why)
-                .hint("attach it again and run the same command: it goes on where it was"));
+            return Err(Error::new(
+                error::Kind::Device,
+                format!("the device {} was lost", self.device.adb.serial),
+            )
+            .because(why)
+            .hint("attach it again and run the same command: it goes on where it was"));
         }
         // Without it the next scan reads a little more.
         let _ = self.files.save(&self.heads);
@@ -233,7 +242,7 @@ impl DevicePlace {
             if Instant::now() >= end {
                 let why = if ran.code == 0 { String::new() } else { format!(": {}", ran.complaint()) };
                 return Err(Error::new(
-                    Kind::AppRunning,
+                    error::Kind::AppRunning,
                     format!("{name} (process {pid}) still runs on the device{why}; nothing was changed"),
                 )
                 .hint("close it on the phone and try again"));
@@ -264,7 +273,7 @@ impl DevicePlace {
 }
 
 fn unseen(device: &Device, e: &io::Error) -> Error {
-    Error::new(Kind::Device, format!("the files on {} cannot be looked at", device.adb.serial))
+    Error::new(error::Kind::Device, format!("the files on {} cannot be looked at", device.adb.serial))
         .because(e.to_string())
         .hint("check the cable and try again")
 }

@@ -1,6 +1,7 @@
 //! Listings and looks at single entries, and what is remembered of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -43,15 +44,32 @@ macro_rules! list_trees {
 }
 
 impl Files {
-    /// Everything that was preloaded below a folder.
-    pub(crate) fn loaded(&self, root: &Path) -> Vec<(PathBuf, Meta)> {
+    /// Everything that was preloaded below a folder, in order: a folder before
+    /// what is in it.
+    ///
+    /// # Errors
+    /// `InvalidData` for a name that cannot be one here.
+    pub(crate) fn loaded(&self, root: &Path) -> io::Result<Vec<(RelPath, Meta)>> {
         let known = self.known();
-        let below = known.folders.iter().filter(|(folder, _)| folder.starts_with(root));
-        let mut out: Vec<_> = below
-            .flat_map(|(folder, all)| all.iter().map(|(name, meta)| (folder.join(name), *meta)))
-            .collect();
-        out.sort_by(|a, b| by_names(&a.0, &b.0));
-        out
+        let mut out = Vec::new();
+        let inside = |rel: RelPath, path: PathBuf| {
+            let entries = known.folders.get(&path)?.iter();
+            Some((rel, path, entries))
+        };
+        let mut open: Vec<_> = inside(RelPath::root(), root.to_path_buf()).into_iter().collect();
+        while let Some((folder, path, entries)) = open.last_mut() {
+            let Some((name, meta)) = entries.next() else {
+                open.pop();
+                continue;
+            };
+            let rel = folder.join(name).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            out.push((rel.clone(), *meta));
+            if meta.kind == Kind::Dir {
+                let path = path.join(name);
+                open.extend(inside(rel, path));
+            }
+        }
+        Ok(out)
     }
 
     /// What is known of one entry now; no link leads to it.
@@ -261,25 +279,28 @@ impl Files {
 
     /// Everything below a folder, with what could not be looked at.
     pub(super) fn everything_below(&self, path: &Path) -> io::Result<Vec<Listed>> {
-        let (found, closed) = {
-            let known = self.known();
-            known.folders.contains_key(path).then(|| {
-                let closed = known.closed.iter().filter(|(p, _)| p.starts_with(path));
-                closed.map(|(p, kind)| (p.clone(), io::Error::from(*kind))).collect::<Vec<_>>()
-            })
-        }
-        .map_or_else(|| self.find(path, ""), |closed| Ok((self.loaded(path), closed)))?;
         let below = |p: &Path| {
             p.strip_prefix(path)
                 .map_err(io::Error::other)
                 .and_then(|r| RelPath::new(r).map_err(io::Error::other))
         };
-        let mut out: Vec<Listed> = Vec::with_capacity(found.len());
-        for (p, meta) in &found {
-            let rel = below(p)?;
-            if !rel.is_root() {
-                out.push(Ok((rel, *meta)));
-            }
+        let closed_below = {
+            let known = self.known();
+            known.folders.contains_key(path).then(|| {
+                let closed = known.closed.iter().filter(|(p, _)| p.starts_with(path));
+                closed.map(|(p, kind)| (p.clone(), io::Error::from(*kind))).collect::<Vec<_>>()
+            })
+        };
+        let mut out: Vec<Listed>;
+        let closed;
+        if let Some(known) = closed_below {
+            out = self.loaded(path)?.into_iter().map(Ok).collect();
+            closed = known;
+        } else {
+            let (found, unread) = self.find(path, "")?;
+            let entries = found.iter().filter(|(p, _)| p != path);
+            out = entries.map(|(p, meta)| Ok(Ok((below(p)?, *meta)))).collect::<io::Result<_>>()?;
+            closed = unread;
         }
         for (p, e) in closed {
             out.push(Err((below(&p)?, e)));
@@ -350,10 +371,19 @@ impl Files {
 }
 
 impl Known {
+    /// Remembers entries of a folder.
+    fn add(&mut self, some: Option<(PathBuf, BTreeMap<OsString, Meta>)>) {
+        if let Some((folder, mut entries)) = some {
+            self.folders.entry(folder).or_default().append(&mut entries);
+        }
+    }
+
     /// Remembers trees that were listed.
     fn remember(&mut self, roots: &[&Path], found: Vec<(PathBuf, Meta)>, closed: Vec<(PathBuf, io::Error)>) {
         let tops: HashSet<&Path> = roots.iter().copied().collect();
         self.closed.extend(closed.into_iter().map(|(p, e)| (p, e.kind())));
+        // What lies in one folder mostly comes in one piece.
+        let mut last: Option<(PathBuf, BTreeMap<OsString, Meta>)> = None;
         for (p, meta) in found {
             if meta.kind == Kind::Dir {
                 self.folders.entry(p.clone()).or_default();
@@ -362,8 +392,12 @@ impl Known {
                 continue;
             }
             let (Some(folder), Some(name)) = (p.parent(), p.file_name()) else { continue };
-            self.folders.entry(folder.to_path_buf()).or_default().insert(name.to_owned(), meta);
+            if last.as_ref().is_none_or(|(same, _)| same != folder) {
+                self.add(last.replace((folder.to_path_buf(), BTreeMap::new())));
+            }
+            last.get_or_insert_default().1.insert(name.to_owned(), meta);
         }
+        self.add(last);
     }
 }
 
