@@ -23,6 +23,10 @@ use crate::fsys::{Kind, MAX_DEPTH, Meta};
 /// modification time, inode, change time, links, user, group and size, then the
 /// path.
 pub const FORMAT: &str = "%d%A%x%y%i%z%h %u %g %s/%n";
+/// The same for no more than shows whether a file is still what it was: access
+/// time, inode, change time and size. With half as many writes it takes a device
+/// a third less time.
+pub const SIGNS: &str = "%x%i%z%s/%n";
 /// What stands before each path.
 const MARK: &[u8] = b"//";
 /// How long type and permissions are.
@@ -36,13 +40,63 @@ const MAX_PATH: usize = 4096;
 /// Set in every device number, so that it is none of this machine's.
 const ELSEWHERE: u64 = 1 << 63;
 
-/// Reads records; all paths must be one of `roots` or lie below one.
+/// What shows whether a file is still what it was. Whatever else changes of it,
+/// but for its access time, gives it a new change time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signs {
+    /// Nanoseconds since 1970.
+    pub atime_ns: i128,
+    pub ino: u64,
+    /// Nanoseconds since 1970.
+    pub ctime_ns: i128,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// What a listing says of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    /// By [`FORMAT`].
+    All(Meta),
+    /// By [`SIGNS`].
+    Signs(Signs),
+}
+
+/// Reads records that [`FORMAT`] made; all paths must be one of `roots` or lie
+/// below one.
+///
+/// # Errors
+/// As [`parse_both`].
+pub fn parse(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
+    records(text, roots, &mut |path, _, fields, times| Ok((path, one(fields, times)?)))
+}
+
+/// Reads records that [`FORMAT`] or [`SIGNS`] made, each with the number of its
+/// root; all paths must be one of `roots` or lie below one.
 ///
 /// # Errors
 /// `InvalidData` for what no honest device prints: a path elsewhere, with
 /// `..` in it or longer than any, a record that is cut short, numbers that
 /// are none.
-pub fn parse(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
+pub fn parse_both(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, usize, Said)>> {
+    records(text, roots, &mut |path, root, fields, times| {
+        // A device's number is followed by letters, a year by a month.
+        let after = fields.iter().position(|b| !b.is_ascii_digit()).and_then(|at| fields.get(at..));
+        let said = match after {
+            Some([b'-', b'0'..=b'9', ..]) => Said::Signs(signs(fields, times)?),
+            _ => Said::All(one(fields, times)?),
+        };
+        Ok((path, root, said))
+    })
+}
+
+/// Cuts a listing into records, which `read` gets as path, number of its root
+/// and what stands before the path.
+fn records<'t, T>(
+    text: &'t [u8],
+    roots: &[&Path],
+    read: &mut dyn FnMut(PathBuf, usize, &'t [u8], &mut Times<'t>) -> io::Result<T>,
+) -> io::Result<Vec<T>> {
     let roots: Vec<_> = roots.iter().map(|root| bytes(*root)).collect();
     let finder = memchr::memmem::Finder::new(MARK);
     let cut_short = || lie("a record is cut short");
@@ -60,9 +114,8 @@ pub fn parse(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
         let record = body.get(..end.unwrap_or(body.len())).ok_or_else(cut_short)?;
         let line = memchr::memrchr(b'\n', record).ok_or_else(cut_short)?;
         let (on_device, next) = record.split_at_checked(line).ok_or_else(cut_short)?;
-        let meta = one(fields, &mut times)?;
-        fields = next.get(1..).unwrap_or_default();
-        if end.is_none() && !fields.is_empty() {
+        let ahead = next.get(1..).unwrap_or_default();
+        if end.is_none() && !ahead.is_empty() {
             return Err(cut_short());
         }
         if !roots.get(last).is_some_and(|root| is_below(on_device, root)) {
@@ -73,7 +126,8 @@ pub fn parse(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
         if !is_plain(&path) {
             return Err(lie("it names a path that cannot be"));
         }
-        out.push((path, meta));
+        out.push(read(path, last, fields, &mut times)?);
+        fields = ahead;
         if out.len() > MAX_ENTRIES {
             return Err(lie("it has more entries than any device"));
         }
@@ -115,31 +169,21 @@ fn is_below(path: &[u8], root: &[u8]) -> bool {
         && memchr::memchr_iter(b'/', rest).count() <= MAX_DEPTH
 }
 
-/// What stands before a path.
+/// What stands before a path by [`FORMAT`].
 fn one<'t>(record: &'t [u8], times: &mut Times<'t>) -> io::Result<Meta> {
-    let bad = || lie("a record is malformed");
-    let text = |w| std::str::from_utf8(w).map_err(|_| bad());
-    let number = |w| text(w)?.parse::<u64>().map_err(|_| bad());
-    let id = |w| text(w)?.parse::<u32>().map_err(|_| bad());
     let digits = record.iter().take_while(|b| b.is_ascii_digit()).count();
-    let (dev, rest) = record.split_at_checked(digits).ok_or_else(bad)?;
-    let (letters, rest) = rest.split_first_chunk::<LETTERS>().ok_or_else(bad)?;
-    let (kind, mode) = kind_and_mode(letters).ok_or_else(bad)?;
-    let mut next_time = |rest| -> io::Result<(i128, _)> {
-        let (this, rest) = split_time(rest).ok_or_else(bad)?;
-        Ok((times.read(this).ok_or_else(bad)?, rest))
-    };
-    let (atime_ns, rest) = next_time(rest)?;
-    let (mtime_ns, rest) = next_time(rest)?;
-    // The year after it has four digits: no clock of a device goes beyond.
-    let year = memchr::memchr(b'-', rest).and_then(|at| at.checked_sub(4)).ok_or_else(bad)?;
-    let (ino, rest) = rest.split_at_checked(year).ok_or_else(bad)?;
-    let (ctime_ns, rest) = next_time(rest)?;
+    let (dev, rest) = record.split_at_checked(digits).ok_or_else(malformed)?;
+    let (letters, rest) = rest.split_first_chunk::<LETTERS>().ok_or_else(malformed)?;
+    let (kind, mode) = kind_and_mode(letters).ok_or_else(malformed)?;
+    let (atime_ns, rest) = times.next(rest)?;
+    let (mtime_ns, rest) = times.next(rest)?;
+    let (ino, rest) = before_year(rest)?;
+    let (ctime_ns, rest) = times.next(rest)?;
     let mut words = rest.split(|&b| b == b' ');
-    let mut word = || words.next().ok_or_else(bad);
-    let (links, uid, gid, size) = (number(word()?)?, id(word()?)?, id(word()?)?, number(word()?)?);
+    let mut word = || words.next().ok_or_else(malformed);
+    let (links, uid, gid, size) = (number(word()?)?, number(word()?)?, number(word()?)?, number(word()?)?);
     if words.next().is_some() {
-        return Err(bad());
+        return Err(malformed());
     }
     Ok(Meta {
         kind,
@@ -147,7 +191,7 @@ fn one<'t>(record: &'t [u8], times: &mut Times<'t>) -> io::Result<Meta> {
         mtime_ns,
         atime_ns,
         ctime_ns,
-        dev: number(dev)? | ELSEWHERE,
+        dev: number::<u64>(dev)? | ELSEWHERE,
         ino: number(ino)?,
         mode,
         flags: 0,
@@ -157,6 +201,29 @@ fn one<'t>(record: &'t [u8], times: &mut Times<'t>) -> io::Result<Meta> {
         // Nobody asks it of a file elsewhere.
         allocated: size,
     })
+}
+
+/// What stands before a path by [`SIGNS`].
+fn signs<'t>(record: &'t [u8], times: &mut Times<'t>) -> io::Result<Signs> {
+    let (atime_ns, rest) = times.next(record)?;
+    let (ino, rest) = before_year(rest)?;
+    let (ctime_ns, size) = times.next(rest)?;
+    Ok(Signs { atime_ns, ino: number(ino)?, ctime_ns, size: number(size)? })
+}
+
+fn malformed() -> io::Error {
+    lie("a record is malformed")
+}
+
+fn number<N: std::str::FromStr>(text: &[u8]) -> io::Result<N> {
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(malformed)
+}
+
+/// Parts what stands before a change time: its year has four digits, no clock
+/// of a device goes beyond.
+fn before_year(text: &[u8]) -> io::Result<(&[u8], &[u8])> {
+    let year = memchr::memchr(b'-', text).and_then(|at| at.checked_sub(4));
+    year.and_then(|at| text.split_at_checked(at)).ok_or_else(malformed)
 }
 
 /// `-rw-r--r--` and the like.
@@ -200,6 +267,12 @@ struct Times<'t> {
 }
 
 impl<'t> Times<'t> {
+    /// Reads the time that a text begins with; gives what follows as well.
+    fn next(&mut self, text: &'t [u8]) -> io::Result<(i128, &'t [u8])> {
+        let (this, rest) = split_time(text).ok_or_else(malformed)?;
+        Ok((self.read(this).ok_or_else(malformed)?, rest))
+    }
+
     fn read(&mut self, text: &'t [u8]) -> Option<i128> {
         if let Some((last, ns)) = self.last
             && last == text
@@ -281,6 +354,43 @@ mod tests {
         );
     }
 
+    /// Either form, one after the other, with names that look like the other's.
+    #[test]
+    fn both_forms_are_told_apart() {
+        let brief = "11476-07-15 20:00:00.5 +0000772026-11-22 07:18:55.000000001 +0000121/";
+        let odd = [b"/data/x/a\n".as_slice(), GOOD.as_bytes(), b"\n"].concat();
+        let text: Vec<u8> = [
+            (GOOD, b"/data/x".as_slice()),
+            (brief, b"/data/x/d\n2026-1"),
+            (brief, b"/data/y"),
+            (GOOD, b"/data/x/b"),
+            (brief, b"/data/x/\n"),
+        ]
+        .iter()
+        .flat_map(|(fields, path)| [fields.as_bytes(), path, b"\n"].concat())
+        .collect();
+        let roots = [Path::new("/data/x"), Path::new("/data/y")];
+        let found = parse_both(&text, &roots).unwrap();
+        let whole = parse(&listing(&[b"/data/x"]), &roots).unwrap()[0].1;
+        let signs = Signs {
+            atime_ns: jiff::Timestamp::MAX.as_nanosecond(),
+            ino: 77,
+            ctime_ns: time(b"2026-11-22 07:18:55.000000001 +0000").unwrap(),
+            size: 121,
+        };
+        let expected = [
+            ("/data/x", 0, Said::All(whole)),
+            ("/data/x/d\n2026-1", 0, Said::Signs(signs)),
+            ("/data/y", 1, Said::Signs(signs)),
+            ("/data/x/b", 0, Said::All(whole)),
+            ("/data/x/\n", 0, Said::Signs(signs)),
+        ];
+        assert_eq!(found, expected.map(|(path, root, said)| (PathBuf::from(path), root, said)));
+        // Who asked for all does not take less.
+        assert!(parse(&text, &roots).is_err());
+        assert!(parse_both(&listing(&[&odd]), &roots).is_ok_and(|all| all.len() == 1));
+    }
+
     /// The same program that phones have says it of real files.
     #[test]
     fn toybox_prints_what_is_read() {
@@ -297,17 +407,27 @@ mod tests {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(*mode)).unwrap();
         }
         std::os::unix::fs::symlink("nowhere", top.join("link")).unwrap();
-        let mut find = std::process::Command::new("toybox");
-        find.arg("find")
-            .arg(&top)
-            .args(["-exec", "toybox", "stat", "-c", FORMAT, "{}", "+"])
-            .env("TZ", "UTC0");
-        let Ok(out) = find.output() else {
+        let find = |format: &str| {
+            let mut find = std::process::Command::new("toybox");
+            find.arg("find")
+                .arg(&top)
+                .args(["-exec", "toybox", "stat", "-c", format, "{}", "+"])
+                .env("TZ", "UTC0");
+            find.output()
+        };
+        let Ok(out) = find(FORMAT) else {
             return crate::skip::skipped("toybox_prints_what_is_read", "toybox is missing");
         };
         assert!(is_listing(&out.stdout));
         let found = parse(&out.stdout, &[&top]).unwrap();
         assert_eq!(found.len(), modes.len() + 2);
+        let brief = find(SIGNS).unwrap().stdout;
+        assert!(brief.len() < out.stdout.len() * 3 / 4);
+        let brief = parse_both(&brief, &[&top]).unwrap();
+        for ((path, meta), (same, _, said)) in found.iter().zip(brief) {
+            let Meta { atime_ns, ino, ctime_ns, size, .. } = *meta;
+            assert_eq!((&same, said), (path, Said::Signs(Signs { atime_ns, ino, ctime_ns, size })));
+        }
         for (path, meta) in found {
             let real = std::fs::symlink_metadata(&path).unwrap();
             let time = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);

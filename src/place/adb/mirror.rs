@@ -139,8 +139,8 @@ pub(super) fn time(ns: i128) -> Option<SystemTime> {
 /// be read again only to tell what it is.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
-    known: HashMap<[u8; 16], Vec<u8>>,
-    used: HashMap<[u8; 16], Vec<u8>>,
+    known: HashMap<Key, Vec<u8>>,
+    used: HashMap<Key, Vec<u8>>,
 }
 
 /// What [`Heads::save`] writes before everything else.
@@ -200,14 +200,22 @@ impl Heads {
 }
 
 /// Stands for an unchanged file of the device.
-pub(super) fn key(path: &Path, meta: &Meta) -> [u8; 16] {
+pub(super) fn key(path: &Path, meta: &Meta) -> Key {
+    key_of(path, &[i128::from(meta.size), meta.mtime_ns, meta.ctime_ns, i128::from(meta.ino)])
+}
+
+/// What stands for a file of the device with these numbers.
+pub(super) type Key = [u8; 16];
+
+/// Stands for a path with these numbers.
+pub(super) fn key_of(path: &Path, numbers: &[i128]) -> Key {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&bytes(path));
     hasher.update(&[0]);
-    for number in [i128::from(meta.size), meta.mtime_ns, meta.ctime_ns, i128::from(meta.ino)] {
+    for number in numbers {
         hasher.update(&number.to_le_bytes());
     }
     let mut out = [0; 16];
-    out.copy_from_slice(hasher.finalize().as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]));
+    hasher.finalize_xof().fill(&mut out);
     out
 }

@@ -16,6 +16,7 @@ mod parts;
 mod place;
 mod questions;
 mod quote;
+mod recall;
 mod report;
 mod server;
 mod shell;
@@ -25,7 +26,7 @@ mod tier;
 
 pub use device::Device;
 pub use facts::{AppFacts, Facts, app_facts, processes};
-pub use listing::{FORMAT, parse as parse_listing};
+pub use listing::{FORMAT, SIGNS, parse as parse_listing, parse_both as parse_listing_of_both};
 pub use parts::cut as cut_parts;
 pub use place::DevicePlace;
 pub use questions::Wanted;

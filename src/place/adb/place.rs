@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::device::{Device, unanswered};
 use super::files::Files;
-use super::kept::Kept;
-use super::mirror::{Heads, Mirror};
+use super::mirror::Mirror;
 use super::report::DeviceReport;
 use super::tier::{Reach, Tier, output};
 use crate::error::{self, Error, Result};
@@ -30,7 +29,6 @@ pub struct DevicePlace {
     mounted: Mounted,
     scopes: Vec<Scope>,
     report: DeviceReport,
-    heads: PathBuf,
     /// Where an app's folders may be, on the device.
     candidates: Vec<PathBuf>,
     /// Whether they were listed when it was opened, and not looked at yet.
@@ -50,11 +48,9 @@ impl DevicePlace {
     pub fn open(mut device: Device, state: &Path, look: bool) -> Result<Self> {
         let in_reach = InReach::of(&device)?;
         let candidates = in_reach.candidates(&device.wanted.packages);
-        let heads = state.join("heads");
         let mirror = Mirror::new(state).map_err(|e| Error::io("cannot make a private folder", state, e))?;
-        let kept = Kept::new(state.join("kept"));
         let (server, serial) = (device.server.clone(), device.adb.serial.clone());
-        let files = Arc::new(Files::new(server, serial, in_reach.reach, mirror, Heads::load(&heads), kept));
+        let files = Arc::new(Files::new(server, serial, in_reach.reach, mirror, state));
         let (rest, listed) = std::thread::scope(|scope| {
             let rest = scope.spawn(|| device.ask_rest());
             let listed = if look { files.list_trees(&candidates) } else { Ok(()) };
@@ -79,7 +75,6 @@ impl DevicePlace {
             mounted,
             scopes: vec![scope],
             report,
-            heads,
             candidates,
             listed: AtomicBool::new(look),
             processes,
@@ -157,7 +152,7 @@ impl DevicePlace {
             .hint("attach it again and run the same command: it goes on where it was"));
         }
         // Without it the next scan reads a little more.
-        let _ = self.files.save(&self.heads);
+        let _ = self.files.save();
         Ok(())
     }
 

@@ -8,11 +8,20 @@ use shopmend::place::adb;
 const FIELDS: &str = "64513-rw-r--r--2026-11-22 07:18:55.123456789 +00002026-11-22 08:18:55.123456789 +010077\
                       1969-12-31 23:59:59.000000000 +00001 10123 20123 1234//data/x";
 
+/// The same by [`adb::SIGNS`].
+const SIGNS: &str = "2026-11-22 07:18:55.123456789 +0000771969-12-31 23:59:59.000000000 +00001234//data/x";
+
 fn listing(text: &[u8]) {
+    // As many as there are marks: none was swallowed, none made up.
+    let marks = text.windows(2).filter(|w| w == b"//").count();
+    let both = adb::parse_listing_of_both(text, &[Path::new("/data/x")]);
+    if let Ok(all) = &both {
+        assert!(all.iter().all(|(path, root, _)| path.starts_with("/data/x") && *root == 0));
+        assert_eq!(all.len(), marks);
+    }
     if let Ok(all) = adb::parse_listing(text, &[Path::new("/data/x")]) {
+        assert!(both.is_ok_and(|both| both.len() == all.len()));
         assert!(all.iter().all(|(path, _)| path.starts_with("/data/x")));
-        // As many as there are marks: none was swallowed, none made up.
-        assert_eq!(all.len(), text.windows(2).filter(|w| w == b"//").count());
     }
 }
 
@@ -23,8 +32,12 @@ pub fn run(data: &[u8]) {
         0 => drop(adb::parse(data)),
         1 => {
             listing(data);
-            // Each `\xff` becomes what stands before a path, which would take long to guess.
-            listing(&data.split(|&b| b == 0xff).collect::<Vec<_>>().join(FIELDS.as_bytes()));
+            // Each `\xff` becomes what stands before a path, which would take long to guess,
+            // and each `\xfe` what stands there in the brief form.
+            let with = |data: &[u8], sign: u8, fields: &str| {
+                data.split(|&b| b == sign).collect::<Vec<_>>().join(fields.as_bytes())
+            };
+            listing(&with(&with(data, 0xff, FIELDS), 0xfe, SIGNS));
         }
         2 => {
             let mut seen = 0;

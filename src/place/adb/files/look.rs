@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::bytes::bytes;
 use super::super::facts;
-use super::super::listing::{self, FORMAT};
+use super::super::listing::{self, FORMAT, SIGNS, Said};
 use super::super::parts::unguessable;
 use super::super::tier::Reach;
 use super::words::{bounded, complaint_about, error_of};
@@ -29,18 +29,40 @@ struct Trees {
 /// Lists trees: first, on standard error after a mark, which of them lie in real
 /// folders, and why one does not.
 macro_rules! list_trees {
-    ($mark:expr, $depth:expr) => {
+    ($mark:expr, $which:expr) => {
         format!(
             "i=0; k=; o=; for f; do d=${{f%/*}}; d=${{d:-/}}; if [ \"$d\" != \"$o\" ]; then o=$d; \
              cd -P \"$d\" 2>/dev/null && [ \"$PWD\" = \"$d\" ] && w= || \
              w=$(cd \"$d\" 2>&1 && print 'a link: Too many levels of symbolic links'); fi; \
              if [ -z \"$w\" ]; then a[${{#a[*]}}]=$f; k=$f; else print -ru2 -- \"{mark}$i $w\"; fi; i=$((i+1)); done; \
              [ -n \"$k\" ] || exit 0; for f in \"${{a[@]}}\"; do cd -P \"$f\" 2>/dev/null && break; done; \
-             find \"${{a[@]}}\" -xdev {depth} -exec stat -c '{FORMAT}' {{}} +",
+             find \"${{a[@]}}\" -xdev {which} -exec stat -c '{FORMAT}' {{}} +",
             mark = $mark,
-            depth = $depth,
+            which = $which,
         )
     };
+}
+
+/// What is listed of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Everything.
+    All,
+    /// Its folder and what lies in that.
+    Folder,
+    /// Everything, of files only whether they are what they were.
+    Briefly,
+}
+
+impl Which {
+    /// The words for `find`, before what it does with all the rest.
+    fn words(self) -> String {
+        match self {
+            Self::All => String::new(),
+            Self::Folder => "-maxdepth 1".to_owned(),
+            Self::Briefly => format!("-type f -exec stat -c '{SIGNS}' {{}} + -o"),
+        }
+    }
 }
 
 impl Files {
@@ -179,8 +201,8 @@ impl Files {
 
     /// Lists one tree with `find`: the folder itself first; what could not be
     /// read comes with the system's words.
-    fn find(&self, path: &Path, depth: &str) -> io::Result<Found> {
-        let trees = self.find_all(self.reach(path)?, &[path], depth)?;
+    fn find(&self, path: &Path, which: Which) -> io::Result<Found> {
+        let trees = self.find_all(self.reach(path)?, &[path], which)?;
         if let Some(Err(kind)) = trees.above.first() {
             return Err(again(*kind));
         }
@@ -195,14 +217,21 @@ impl Files {
     }
 
     /// Lists several trees in one stream.
-    fn find_all(&self, reach: &Reach, roots: &[&Path], depth: &str) -> io::Result<Trees> {
+    fn find_all(&self, reach: &Reach, roots: &[&Path], which: Which) -> io::Result<Trees> {
         let mark = unguessable();
         // From inside one: it needs a folder of its own that it can read.
-        let script = list_trees!(mark, depth);
+        let script = list_trees!(mark, which.words());
         let mut text = Vec::new();
         let names: Vec<_> = roots.iter().map(|r| bytes(*r)).collect();
         let ran = self.run(reach, &script, &slices(&names), &mut bounded(&mut text, MAX_LISTING), LISTING)?;
-        let mut found = listing::parse(&text, roots)?;
+        let mut found = if which == Which::Briefly {
+            match self.recognised(reach, roots, listing::parse_both(&text, roots)?)? {
+                Some(found) => found,
+                None => return self.find_all(reach, roots, Which::All),
+            }
+        } else {
+            listing::parse(&text, roots)?
+        };
         found.sort_by(|a, b| by_names(&a.0, &b.0));
         let mut above = vec![Ok(()); roots.len()];
         let mut closed = Vec::new();
@@ -243,6 +272,56 @@ impl Files {
         Ok(Trees { found, closed, above })
     }
 
+    /// All of what was listed, where a file is what it was in the last scan, or
+    /// there are only some others; they are asked for. `None` when there are
+    /// many.
+    fn recognised(
+        &self,
+        reach: &Reach,
+        roots: &[&Path],
+        said: Vec<(PathBuf, usize, Said)>,
+    ) -> io::Result<Option<Vec<(PathBuf, Meta)>>> {
+        // All that is listed below a root but other roots' folders is on its
+        // file system.
+        let mut devices = vec![None; roots.len()];
+        for (path, root, said) in &said {
+            if let (Said::All(meta), Some(top), Some(slot)) = (said, roots.get(*root), devices.get_mut(*root))
+                && path == top
+            {
+                *slot = Some(meta.dev);
+            }
+        }
+        let (mut found, mut others) = (Vec::with_capacity(said.len()), Vec::new());
+        {
+            let known = self.known();
+            for (path, root, said) in said {
+                let meta = match said {
+                    Said::All(meta) => Some(meta),
+                    Said::Signs(signs) => devices
+                        .get(root)
+                        .copied()
+                        .flatten()
+                        .and_then(|dev| known.recalled.recognise(&path, &signs, dev)),
+                };
+                match meta {
+                    Some(meta) => found.push((path, meta)),
+                    None => others.push(path),
+                }
+            }
+        }
+        if others.len() > AT_ONCE {
+            return Ok(None);
+        }
+        let others: Vec<_> = others.iter().map(PathBuf::as_path).collect();
+        match self.stat_many(reach, &others) {
+            Ok(some) => found.extend(some),
+            Err(e) if self.lost().is_some() => return Err(e),
+            // What cannot be told of some by themselves, a listing may.
+            Err(_) => return Ok(None),
+        }
+        Ok(Some(found))
+    }
+
     /// From what was preloaded, where it was.
     pub(super) fn remembered(&self, path: &Path) -> Option<io::Result<Meta>> {
         let known = self.known();
@@ -267,7 +346,7 @@ impl Files {
                     .collect());
             }
         }
-        let (found, closed) = self.find(path, "-maxdepth 1")?;
+        let (found, closed) = self.find(path, Which::Folder)?;
         if let Some((_, e)) =
             closed.into_iter().find(|(p, e)| p == path || e.kind() != io::ErrorKind::CrossesDevices)
         {
@@ -297,7 +376,7 @@ impl Files {
             out = self.loaded(path)?.into_iter().map(Ok).collect();
             closed = known;
         } else {
-            let (found, unread) = self.find(path, "")?;
+            let (found, unread) = self.find(path, Which::All)?;
             let entries = found.iter().filter(|(p, _)| p != path);
             out = entries.map(|(p, meta)| Ok(Ok((below(p)?, *meta)))).collect::<io::Result<_>>()?;
             closed = unread;
@@ -317,7 +396,7 @@ impl Files {
 
     /// Lists a tree and remembers it until the next change.
     pub(super) fn list_all(&self, path: &Path) -> io::Result<()> {
-        let (found, closed) = self.find(path, "")?;
+        let (found, closed) = self.find(path, Which::All)?;
         self.known().remember(&[path], found, closed);
         Ok(())
     }
@@ -327,7 +406,8 @@ impl Files {
     /// that could not be looked at nothing is known afterwards.
     pub(crate) fn list_trees(&self, roots: &[PathBuf]) -> io::Result<()> {
         for (reach, part) in self.by_reach(roots.iter().map(PathBuf::as_path))? {
-            let trees = self.find_all(reach, &part, "")?;
+            let which = if self.known().recalled.is_empty() { Which::All } else { Which::Briefly };
+            let trees = self.find_all(reach, &part, which)?;
             let mut known = self.known();
             for (root, above) in part.iter().zip(&trees.above) {
                 let Some(folder) = root.parent() else { continue };

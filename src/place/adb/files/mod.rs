@@ -24,6 +24,7 @@ use super::kept::Kept;
 use super::mirror::{Heads, Mirror};
 use super::parts::unguessable;
 use super::quote::quoted;
+use super::recall::Recalled;
 use super::server::{Server, is_timeout};
 use super::shell::{self, Input, Ran};
 use super::tier::Reach;
@@ -40,6 +41,11 @@ const LISTING: Duration = Duration::from_mins(10);
 const MAX_LISTING: usize = 512 << 20;
 /// The slowest transfer that is waited for, in bytes a second.
 const SLOWEST: u64 = 100_000;
+
+/// What [`Heads`] are kept in.
+const HEADS: &str = "heads";
+/// What [`Recalled`] is kept in.
+const LISTED: &str = "listed";
 
 /// Longer commands may not fit into one request, which is 64 KiB at most.
 const MAX_COMMAND: usize = 32 * 1024;
@@ -67,6 +73,8 @@ pub(crate) struct Files {
     /// Who reaches what: the longest that fits counts.
     reach: Vec<(PathBuf, Reach)>,
     known: Mutex<Known>,
+    /// Where what is known is kept from one scan to the next.
+    state: PathBuf,
     /// Shells that stay open, by who they are.
     shells: Mutex<Vec<(Reach, shell::Open)>>,
 }
@@ -76,6 +84,7 @@ struct Known {
     mirror: Mirror,
     heads: Heads,
     kept: Kept,
+    recalled: Recalled,
     /// Whole folders as they were listed, until the next change.
     folders: HashMap<PathBuf, BTreeMap<OsString, Meta>>,
     /// Folders that could not be listed.
@@ -100,18 +109,20 @@ fn slices<'a>(all: &'a [std::borrow::Cow<'_, [u8]>]) -> Vec<&'a [u8]> {
 }
 
 impl Files {
+    /// The files of a device that is reached by these ways. What earlier scans
+    /// left in the folder `state` is made use of.
     pub(crate) fn new(
         server: Server,
         serial: String,
         reach: Vec<(PathBuf, Reach)>,
         mirror: Mirror,
-        heads: Heads,
-        kept: Kept,
+        state: &Path,
     ) -> Self {
         let known = Known {
             mirror,
-            heads,
-            kept,
+            heads: Heads::load(&state.join(HEADS)),
+            kept: Kept::new(state.join("kept")),
+            recalled: Recalled::load(&state.join(LISTED)),
             folders: HashMap::new(),
             closed: HashMap::new(),
             seen: HashMap::new(),
@@ -120,7 +131,8 @@ impl Files {
             dirty: false,
             lost: None,
         };
-        Self { server, serial, reach, known: Mutex::new(known), shells: Mutex::default() }
+        let (known, state) = (Mutex::new(known), state.to_path_buf());
+        Self { server, serial, reach, known, state, shells: Mutex::default() }
     }
 
     /// Why the device is not asked any more, once it was lost.
@@ -128,12 +140,17 @@ impl Files {
         self.known().lost.clone()
     }
 
-    /// Keeps for the next scan what is known of the beginnings of files, and
-    /// the small ones that this scan read.
-    pub(crate) fn save(&self, heads: &Path) -> io::Result<()> {
-        let known = self.known();
+    /// Keeps for the next scan what is known of the beginnings of files, the
+    /// small ones that this scan read, and what was listed.
+    pub(crate) fn save(&self) -> io::Result<()> {
+        let mut known = self.known();
         known.kept.tidy()?;
-        known.heads.save(heads)
+        known.heads.save(&self.state.join(HEADS))?;
+        let Known { recalled, folders, .. } = &mut *known;
+        let files = folders
+            .iter()
+            .flat_map(|(folder, all)| all.iter().map(move |(name, meta)| (folder.join(name), meta)));
+        recalled.save(&self.state.join(LISTED), files)
     }
 
     /// A scan begins: contents stay here once they are read.
