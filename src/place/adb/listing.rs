@@ -68,7 +68,7 @@ pub enum Said {
 /// # Errors
 /// As [`parse_both`].
 pub fn parse(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
-    records(text, roots, &mut |path, _, fields, times| Ok((path, one(fields, times)?)))
+    records(text, roots, |path, _, fields, times| Ok((path, one(fields, times)?)))
 }
 
 /// Reads records that [`FORMAT`] or [`SIGNS`] made, each with the number of its
@@ -79,7 +79,7 @@ pub fn parse(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, Meta)>> {
 /// `..` in it or longer than any, a record that is cut short, numbers that
 /// are none.
 pub fn parse_both(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, usize, Said)>> {
-    records(text, roots, &mut |path, root, fields, times| {
+    records(text, roots, |path, root, fields, times| {
         // A device's number is followed by letters, a year by a month.
         let after = fields.iter().position(|b| !b.is_ascii_digit()).and_then(|at| fields.get(at..));
         let said = match after {
@@ -92,11 +92,10 @@ pub fn parse_both(text: &[u8], roots: &[&Path]) -> io::Result<Vec<(PathBuf, usiz
 
 /// Cuts a listing into records, which `read` gets as path, number of its root
 /// and what stands before the path.
-fn records<'t, T>(
-    text: &'t [u8],
-    roots: &[&Path],
-    read: &mut dyn FnMut(PathBuf, usize, &'t [u8], &mut Times<'t>) -> io::Result<T>,
-) -> io::Result<Vec<T>> {
+fn records<'t, T, R>(text: &'t [u8], roots: &[&Path], mut read: R) -> io::Result<Vec<T>>
+where
+    R: FnMut(PathBuf, usize, &'t [u8], &mut Times<'t>) -> io::Result<T>,
+{
     let roots: Vec<_> = roots.iter().map(|root| bytes(*root)).collect();
     let finder = memchr::memmem::Finder::new(MARK);
     let cut_short = || lie("a record is cut short");

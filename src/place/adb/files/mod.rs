@@ -7,6 +7,7 @@
 
 mod change;
 mod fetch;
+mod list;
 mod look;
 mod put;
 mod words;
