@@ -209,7 +209,7 @@ fn a_second_scan_sees_every_change() {
         let prefs = device.tiktok().data.join("shared_prefs/search.xml");
         fs::write(&prefs, vec![0; fs::metadata(&prefs).unwrap().len() as usize]).unwrap();
         fs::remove_file(cache.join("0003")).unwrap();
-        fs::write(cache.join("new\n2026-11-22"), "new").unwrap();
+        fs::write(cache.join("0001\n2026-11-22"), "new").unwrap();
         fs::rename(cache.join("0005"), cache.join("0006")).unwrap();
         fs::remove_file(cache.join("0007")).unwrap();
         std::os::unix::fs::symlink("0008", cache.join("0007")).unwrap();
