@@ -57,7 +57,10 @@ impl DevicePlace {
             (rest.join(), listed)
         });
         listed.map_err(|e| unseen(&device, &e))?;
-        device.learn(rest.unwrap_or_else(|_| Err(Error::new(error::Kind::Failed, "a thread failed")))?)?;
+        let broken =
+            || unanswered(&device.adb.serial, &io::Error::other("the question of what is on it failed"));
+        let rest = rest.unwrap_or_else(|_| Err(broken()))?;
+        device.learn(rest)?;
         let facts = device.facts();
         let mut scope = Scope::new(Platform::Android, Path::new(&format!("adb:{}", facts.serial)));
         scope.user = Some("0".to_owned());

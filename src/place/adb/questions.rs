@@ -110,7 +110,8 @@ impl Answers {
         let more = rest.0.len();
         parts.extend(rest.0);
         if parts.len() < before + more {
-            return Err(io::ErrorKind::InvalidData.into());
+            let why = "the device gives an answer twice";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         // Root may have come after the first trip.
         Ok(Self { root: self.root, ..answers(parts)? })
@@ -197,10 +198,12 @@ fn each(wanted: &Wanted) -> Vec<u8> {
     out
 }
 
+/// Who it is only the first trip says: what belongs to it here goes by that.
 fn facts_of(parts: &Parts) -> io::Result<Facts> {
     let who = parts.get("who").ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-    let what = parts.get("what").map(|part| part.stdout.as_slice()).unwrap_or_default();
-    Ok(Facts::parse(&[&who.stdout, what].concat()))
+    let what = parts.get("what").map(|part| Facts::parse(&part.stdout)).unwrap_or_default();
+    let Facts { model, release, sdk, zone, .. } = what;
+    Ok(Facts { model, release, sdk, zone, ..Facts::parse(&who.stdout) })
 }
 
 fn answers(parts: Parts) -> io::Result<Answers> {
@@ -258,9 +261,11 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let who = part("who", "ro.serialno=A1\nro.build.version.sdk=33\nzone=+0000\nuid=2000\n", 0);
+        let who = part("who", "ro.serialno=A1\nuid=2000\n", 0);
+        let what = part("what", "ro.build.version.sdk=33\nzone=+0000\nro.serialno=B2\nuid=0\n", 0);
         let all = [
             who.clone(),
+            what.clone(),
             part("root", "\n", 0),
             part("users", "Users:\n\tUserInfo{0:Owner:c13} running\n\tUserInfo{10:Work:1030}\n", 0),
             part("about com.a", "versionName=1\n", 0),
@@ -281,13 +286,21 @@ mod tests {
         ];
         let found = read(&all).unwrap();
         assert_eq!(found.facts.other_users, ["10 (Work)"]);
+        assert_eq!((found.facts.serial.as_str(), found.facts.sdk, found.facts.is_root), ("A1", 33, false));
         assert_eq!(found.apps.keys().collect::<Vec<_>>(), ["com.a", "com.c"]);
         assert_eq!(found.run_as.iter().collect::<Vec<_>>(), ["com.a"]);
         assert_eq!(found.shared, Shared { list: true, there: true, read: true, write: false });
         assert_eq!((found.root, found.sizes["com.a"].cache), (None, 3));
         assert_eq!(found.room.map(|r| (r.free, r.free_files)), Some((40960, Some(5))));
         assert!(found.processes.starts_with(b"PID"));
-        assert_eq!(read(&[who, part("root", "su-c\n", 0)]).unwrap().root, Some(Reach::SuCommand));
+        assert_eq!(read(&[who.clone(), part("root", "su-c\n", 0)]).unwrap().root, Some(Reach::SuCommand));
+        // In two trips, and root in between.
+        let parts = |all: &[String]| cut(all.concat().as_bytes(), b"@w@").unwrap();
+        let first = Answers { root: Some(Reach::Plain), ..read(&all[..1]).unwrap() };
+        assert!(first.apps.is_empty());
+        let whole = first.clone().with(Rest(parts(&all[1..]))).unwrap();
+        assert_eq!((whole.root, whole.apps, whole.sizes), (Some(Reach::Plain), found.apps, found.sizes));
+        assert!(first.with(Rest(parts(&[what, who]))).is_err(), "it says anew who it is");
         // One that does not say what it is gets no folder among the records.
         assert!(read(&[part("root", "plain\n", 0)]).is_err());
     }
