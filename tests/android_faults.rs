@@ -303,10 +303,18 @@ fn a_listing_that_lies_is_not_believed() {
     let patient = Patient::new("L1");
     patient.connect();
     for lie in [Lie::DotDot, Lie::Elsewhere, Lie::Nul, Lie::Huge] {
-        *patient.device.faults().lie.lock().unwrap() = Some(lie);
         let run = patient.run(PATIENT);
-        for command in [&["scan"][..], &["repair", "--yes"]] {
-            patient.call(&run, command).expect(Exit::Device);
+        let tell = |lie| *patient.device.faults().lie.lock().unwrap() = lie;
+        // To one that has not seen the device before, and to one that has.
+        for seen in [false, true] {
+            if seen {
+                tell(None);
+                patient.call(&run, &["scan"]).expect(Exit::Findings);
+            }
+            tell(Some(lie));
+            for command in [&["scan"][..], &["repair", "--yes"]] {
+                patient.call(&run, command).expect(Exit::Device);
+            }
         }
         let escaped: Vec<_> = walkdir::WalkDir::new(run.home_path()).into_iter().flatten().skip(1).collect();
         assert!(escaped.is_empty(), "{lie:?} wrote {escaped:?}");

@@ -199,20 +199,15 @@ impl Heads {
     }
 }
 
-/// Stands for an unchanged file of the device.
-pub(super) fn key(path: &Path, meta: &Meta) -> Key {
-    key_of(path, &[i128::from(meta.size), meta.mtime_ns, meta.ctime_ns, i128::from(meta.ino)])
-}
-
-/// What stands for a file of the device with these numbers.
+/// What stands for an unchanged file of the device.
 pub(super) type Key = [u8; 16];
 
-/// Stands for a path with these numbers.
-pub(super) fn key_of(path: &Path, numbers: &[i128]) -> Key {
+/// Stands for an unchanged file of the device: its path, size, times and inode.
+pub(super) fn key(path: &Path, meta: &Meta) -> Key {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&bytes(path));
     hasher.update(&[0]);
-    for number in numbers {
+    for number in [i128::from(meta.size), meta.mtime_ns, meta.ctime_ns, i128::from(meta.ino)] {
         hasher.update(&number.to_le_bytes());
     }
     let mut out = [0; 16];

@@ -7,20 +7,20 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::listing::Signs;
-use super::mirror::{Key, key_of};
+use super::mirror::{Key, key};
 use crate::fsys::{Kind, Meta};
 
 /// What [`Recalled::save`] writes before everything else.
-const MAGIC: &[u8; 8] = b"listed1\n";
-/// A key; permissions, owner and group, links, modification time.
-const RECORD: usize = 16 + 4 + 4 + 4 + 8 + 16;
+const MAGIC: &[u8; 8] = b"listed2\n";
+/// A key; permissions, owner and group, links.
+const RECORD: usize = 16 + 4 + 4 + 4 + 8;
 /// More files than most devices have; others are listed anew.
 const MAX: usize = 1_000_000;
 
 /// Files of one device as they were.
 #[derive(Debug, Default)]
 pub(crate) struct Recalled {
-    /// By path, inode, change time and size.
+    /// By path, size, times and inode.
     known: HashMap<Key, Rest>,
 }
 
@@ -31,12 +31,11 @@ struct Rest {
     uid: u32,
     gid: u32,
     links: u64,
-    mtime_ns: i128,
 }
 
 impl Rest {
     fn of(meta: &Meta) -> Self {
-        Self { mode: meta.mode, uid: meta.uid, gid: meta.gid, links: meta.links, mtime_ns: meta.mtime_ns }
+        Self { mode: meta.mode, uid: meta.uid, gid: meta.gid, links: meta.links }
     }
 
     fn read(record: &[u8]) -> Option<(Key, Self)> {
@@ -44,14 +43,12 @@ impl Rest {
         let (mode, rest) = rest.split_first_chunk()?;
         let (uid, rest) = rest.split_first_chunk()?;
         let (gid, rest) = rest.split_first_chunk()?;
-        let (links, rest) = rest.split_first_chunk()?;
-        let mtime = rest.first_chunk()?;
+        let links = rest.first_chunk()?;
         let this = Self {
             mode: u32::from_le_bytes(*mode),
             uid: u32::from_le_bytes(*uid),
             gid: u32::from_le_bytes(*gid),
             links: u64::from_le_bytes(*links),
-            mtime_ns: i128::from_le_bytes(*mtime),
         };
         Some((*key, this))
     }
@@ -62,7 +59,6 @@ impl Rest {
             out.extend(word.to_le_bytes());
         }
         out.extend(self.links.to_le_bytes());
-        out.extend(self.mtime_ns.to_le_bytes());
     }
 }
 
@@ -90,8 +86,7 @@ impl Recalled {
         files: impl Iterator<Item = (PathBuf, &'f Meta)>,
     ) -> io::Result<()> {
         let files = files.filter(|(_, meta)| meta.kind == Kind::File).take(MAX);
-        let now: HashMap<Key, Rest> =
-            files.map(|(path, m)| (key(&path, m.ino, m.ctime_ns, m.size), Rest::of(m))).collect();
+        let now: HashMap<Key, Rest> = files.map(|(path, meta)| (key(&path, meta), Rest::of(meta))).collect();
         if now == self.known {
             return Ok(());
         }
@@ -111,27 +106,25 @@ impl Recalled {
 
     /// All of a file that is still what it was, on the file system `dev`.
     pub(crate) fn recognise(&self, path: &Path, signs: &Signs, dev: u64) -> Option<Meta> {
-        let rest = self.known.get(&key(path, signs.ino, signs.ctime_ns, signs.size))?;
-        Some(Meta {
+        let mut found = Meta {
             kind: Kind::File,
             size: signs.size,
-            mtime_ns: rest.mtime_ns,
+            mtime_ns: signs.mtime_ns,
             atime_ns: signs.atime_ns,
             ctime_ns: signs.ctime_ns,
             dev,
             ino: signs.ino,
-            mode: rest.mode,
+            mode: 0,
             flags: 0,
-            uid: rest.uid,
-            gid: rest.gid,
-            links: rest.links,
+            uid: 0,
+            gid: 0,
+            links: 0,
             allocated: signs.size,
-        })
+        };
+        let Rest { mode, uid, gid, links } = *self.known.get(&key(path, &found))?;
+        (found.mode, found.uid, found.gid, found.links) = (mode, uid, gid, links);
+        Some(found)
     }
-}
-
-fn key(path: &Path, ino: u64, ctime_ns: i128, size: u64) -> Key {
-    key_of(path, &[i128::from(size), ctime_ns, i128::from(ino)])
 }
 
 #[cfg(test)]
@@ -150,12 +143,14 @@ mod tests {
         assert!(recalled.is_empty());
         recalled.save(&at, [(path.clone(), &meta)].into_iter()).unwrap();
         let recalled = Recalled::load(&at);
-        let signs = Signs { atime_ns: 77, ino: meta.ino, ctime_ns: meta.ctime_ns, size: meta.size };
+        let Meta { mtime_ns, ino, ctime_ns, size, .. } = meta;
+        let signs = Signs { atime_ns: 77, mtime_ns, ino, ctime_ns, size };
         let found = recalled.recognise(&path, &signs, 9).unwrap();
         assert_eq!(found, Meta { atime_ns: 77, dev: 9, flags: 0, allocated: meta.size, ..meta });
         for changed in [
             Signs { ino: signs.ino + 1, ..signs },
             Signs { ctime_ns: signs.ctime_ns + 1, ..signs },
+            Signs { mtime_ns: signs.mtime_ns + 1, ..signs },
             Signs { size: signs.size + 1, ..signs },
         ] {
             assert_eq!(recalled.recognise(&path, &changed, 9), None);
