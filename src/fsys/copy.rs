@@ -110,6 +110,7 @@ fn read_full(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(done)
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;

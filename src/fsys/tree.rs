@@ -126,6 +126,7 @@ fn remove_remote_tree(dir: &Dir, at: &RelPath, all: &[(RelPath, Meta)]) -> io::R
     Ok(gone.map(|(_, m)| m.size).sum())
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;

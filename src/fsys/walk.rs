@@ -164,6 +164,7 @@ fn walk_there(all: io::Result<Vec<Listed>>, enter: &mut dyn FnMut(&RelPath) -> b
     out
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -199,6 +199,7 @@ fn drop_nested(located: &mut Located) {
     located.targets.retain(|t| !t.roots.is_empty());
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;

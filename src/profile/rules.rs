@@ -482,6 +482,7 @@ mod tests {
             }
         }
 
+        #[cfg(unix)]
         #[test]
         fn any_name_is_matched_without_a_panic(names in prop::collection::vec(prop::collection::vec(1u8.., 1..8), 1..4)) {
             use std::os::unix::ffi::OsStrExt as _;

@@ -362,6 +362,7 @@ pub fn held_path(base: &Base) -> Option<RelPath> {
     }
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;

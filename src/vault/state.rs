@@ -349,6 +349,7 @@ fn sync_above(path: &Path) {
     }
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -321,6 +321,7 @@ pub(crate) fn touch_time(ns: i128) -> Option<String> {
     Some(format!("{}Z", zoned.strftime("%Y-%m-%dT%H:%M:%S.%9f")))
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,7 @@ pub fn quoted(word: &[u8]) -> Vec<u8> {
     out
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;
