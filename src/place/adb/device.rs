@@ -52,8 +52,7 @@ impl Device {
         Ok(Self { server: server.clone(), adb: adb.clone(), wanted: wanted.clone(), answers })
     }
 
-    /// Asks what [`Device::learn`] takes; listing its files takes no longer
-    /// meanwhile.
+    /// Asks what [`Device::learn`] takes, best while its files are listed.
     pub(super) fn ask_rest(&self) -> Result<Rest> {
         rest(&self.server, &self.adb.serial, &self.wanted).map_err(|e| unanswered(&self.adb.serial, &e))
     }

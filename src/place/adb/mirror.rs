@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::bytes::bytes;
+use super::records::{self, Magic};
 use crate::fsys::{Dir, Meta};
 
 /// No more than this lies here at any time.
@@ -144,21 +145,17 @@ pub(crate) struct Heads {
 }
 
 /// What [`Heads::save`] writes before everything else.
-const MAGIC: &[u8; 8] = b"heads 2\n";
+const MAGIC: Magic = *b"heads 2\n";
+/// A key, a length, and a beginning.
+const RECORD: usize = 16 + 1 + HEAD;
 /// More files than any device has.
 const MAX_HEADS: usize = 1_000_000;
 
 impl Heads {
     /// What was saved; nothing when it is not there or not to be understood.
     pub(crate) fn load(from: &Path) -> Self {
-        let read = || -> io::Result<Vec<u8>> {
-            let mut out = Vec::new();
-            File::open(from)?.take((MAX_HEADS * 33 + 8) as u64).read_to_end(&mut out)?;
-            Ok(out)
-        };
         let mut out = Self::default();
-        let bytes = read().unwrap_or_default();
-        for record in bytes.strip_prefix(MAGIC).unwrap_or_default().chunks_exact(33) {
+        for record in records::load(from, MAGIC, RECORD, MAX_HEADS).chunks_exact(RECORD) {
             if let Some((key, [length, head @ ..])) = record.split_first_chunk::<16>() {
                 out.known.insert(*key, head.get(..usize::from(*length)).unwrap_or_default().to_vec());
             }
@@ -168,7 +165,7 @@ impl Heads {
 
     /// Keeps what this scan met; what it did not meet is forgotten.
     pub(crate) fn save(&self, to: &Path) -> io::Result<()> {
-        let mut out = MAGIC.to_vec();
+        let mut out = Vec::new();
         for (key, head) in self.used.iter().take(MAX_HEADS) {
             out.extend(key);
             out.push(head.len().min(HEAD) as u8);
@@ -176,9 +173,7 @@ impl Heads {
             fixed.resize(HEAD, 0);
             out.extend(fixed);
         }
-        let new = to.with_extension("new");
-        std::fs::write(&new, out)?;
-        std::fs::rename(new, to)
+        records::save(to, MAGIC, &out)
     }
 
     pub(crate) fn get(&self, path: &Path, meta: &Meta) -> Option<&[u8]> {

@@ -17,6 +17,7 @@ mod place;
 mod questions;
 mod quote;
 mod recall;
+mod records;
 mod report;
 mod server;
 mod shell;

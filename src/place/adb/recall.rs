@@ -2,16 +2,16 @@
 //! show whether a file is still what it was.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::listing::Signs;
 use super::mirror::{Key, key};
+use super::records::{self, Magic};
 use crate::fsys::{Kind, Meta};
 
 /// What [`Recalled::save`] writes before everything else.
-const MAGIC: &[u8; 8] = b"listed2\n";
+const MAGIC: Magic = *b"listed2\n";
 /// A key; permissions, owner and group, links.
 const RECORD: usize = 16 + 4 + 4 + 4 + 8;
 /// More files than most devices have; others are listed anew.
@@ -65,14 +65,8 @@ impl Rest {
 impl Recalled {
     /// What was saved; nothing when it is not there or not to be understood.
     pub(crate) fn load(from: &Path) -> Self {
-        let read = || -> io::Result<Vec<u8>> {
-            let mut out = Vec::new();
-            File::open(from)?.take((MAGIC.len() + MAX * RECORD) as u64).read_to_end(&mut out)?;
-            Ok(out)
-        };
-        let bytes = read().unwrap_or_default();
-        let records = bytes.strip_prefix(MAGIC).unwrap_or_default().chunks_exact(RECORD);
-        Self { known: records.filter_map(Rest::read).collect() }
+        let bytes = records::load(from, MAGIC, RECORD, MAX);
+        Self { known: bytes.chunks_exact(RECORD).filter_map(Rest::read).collect() }
     }
 
     /// Keeps these files for the next scan, and no others; nothing is written
@@ -90,14 +84,12 @@ impl Recalled {
         if now == self.known {
             return Ok(());
         }
-        let mut out = MAGIC.to_vec();
+        let mut out = Vec::new();
         for (key, rest) in &now {
             rest.write(key, &mut out);
         }
         self.known = now;
-        let new = to.with_extension("new");
-        std::fs::write(&new, out)?;
-        std::fs::rename(new, to)
+        records::save(to, MAGIC, &out)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -130,6 +122,7 @@ impl Recalled {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     #[test]
     fn a_file_is_recognised_until_anything_of_it_changes() {
