@@ -166,7 +166,7 @@ fn a_repair_and_its_undo_take_few_trips() {
     adb.connect(&device.address(), "device");
     let run = adb.run();
     // Of three trips for an unchanged device, two go at the same time.
-    for (command, most) in [(&["scan"][..], 7), (&["scan"], 3), (&["repair", "--yes"], 200), (&["undo"], 260)]
+    for (command, most) in [(&["scan"][..], 6), (&["scan"], 3), (&["repair", "--yes"], 160), (&["undo"], 205)]
     {
         device.daemon.shared.asked.lock().unwrap().clear();
         let began = Instant::now();

@@ -6,7 +6,7 @@
 //! the next one of its stream.
 #![allow(dead_code, unreachable_pub)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -142,7 +142,8 @@ pub struct Shared {
     pub is_root: AtomicBool,
     /// Commands that were run, for tests that count or search them.
     pub commands: Mutex<Vec<String>>,
-    /// Everything that the host asked for or sent, by its beginning.
+    /// Everything that the host asked for, by its beginning. What a command reads
+    /// is none: how many pieces that comes in, the moment decides.
     pub asked: Mutex<Vec<String>>,
     /// Bytes that went to the host.
     pub sent: AtomicU64,
@@ -259,6 +260,7 @@ impl Connection {
             streams: Mutex::default(),
             next: AtomicU32::new(1),
         });
+        let mut reading = HashSet::new();
         loop {
             let mut head = [0u8; 24];
             from.read_exact(&mut head)?;
@@ -270,7 +272,13 @@ impl Connection {
             let mut cut_after = false;
             if command == OPEN || command == WRTE {
                 let start = content.get(..content.len().min(400)).unwrap_or_default();
-                this.shared.asked.lock().unwrap().push(String::from_utf8_lossy(start).into_owned());
+                // A shell that stays open is asked by what is written to it, and has a short name.
+                if command == OPEN && content.len() > 100 {
+                    reading.insert(a);
+                }
+                if command == OPEN || !reading.contains(&a) {
+                    this.shared.asked.lock().unwrap().push(String::from_utf8_lossy(start).into_owned());
+                }
                 // Large pieces are content, small ones are commands.
                 let slow = faults.slow_ms.load(Ordering::SeqCst);
                 if slow > 0 && content.len() < 8192 {
