@@ -4,12 +4,16 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Exit {
-    /// Healthy, or repaired and verified.
+    /// Everything known was looked at and is sound; after a repair: is now.
     Ok = 0,
     /// Findings exist (scan, check).
     Findings = 1,
-    /// Repaired, some things skipped.
-    Skipped = 3,
+    /// Nothing wrong was found, but something was not looked at or could not
+    /// be judged.
+    Incomplete = 2,
+    /// A repair, undo or salvage ended with something left: damaged or
+    /// unreadable stores, rows or entries lost or doubtful, actions skipped.
+    Left = 3,
     /// Some repair failed and was rolled back.
     RolledBack = 4,
     /// Failed; the journal is kept and the manual command printed.
@@ -30,10 +34,11 @@ pub enum Exit {
 
 impl Exit {
     /// Every code, in the order of the README's table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ok,
         Self::Findings,
-        Self::Skipped,
+        Self::Incomplete,
+        Self::Left,
         Self::RolledBack,
         Self::Failed,
         Self::Locked,
@@ -54,13 +59,18 @@ impl Exit {
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Ok => "healthy, or repaired and verified",
+            Self::Ok => "everything known was looked at and is sound (after a repair: is now)",
             Self::Findings => "findings exist (scan, check)",
-            Self::Skipped => "repaired, some things skipped; or salvaged with rows lost or doubtful",
+            Self::Incomplete => {
+                "nothing wrong was found, but something was not looked at or could not be judged"
+            }
+            Self::Left => {
+                "something is left: stores damaged or unreadable, rows or entries lost or doubtful, actions skipped"
+            }
             Self::RolledBack => "some repair failed and was rolled back; or nothing could be salvaged",
             Self::Failed => "failed; the journal is kept and the manual command printed",
             Self::Locked => "another run holds the lock",
-            Self::AppRunning => "the app is running",
+            Self::AppRunning => "the app is running, or it cannot be told",
             Self::Device => "device absent or unauthorised",
             Self::Profile => "profile or configuration invalid",
             Self::Usage => "wrong command line",
@@ -73,16 +83,17 @@ impl Exit {
     fn rank(self) -> u8 {
         match self {
             Self::Ok => 0,
-            Self::Findings => 1,
-            Self::Skipped => 2,
-            Self::AppRunning => 3,
-            Self::Device => 4,
-            Self::Locked => 5,
-            Self::Profile => 6,
-            Self::Usage => 7,
-            Self::RolledBack => 8,
-            Self::Interrupted => 9,
-            Self::Failed => 10,
+            Self::Incomplete => 1,
+            Self::Findings => 2,
+            Self::Left => 3,
+            Self::AppRunning => 4,
+            Self::Device => 5,
+            Self::Locked => 6,
+            Self::Profile => 7,
+            Self::Usage => 8,
+            Self::RolledBack => 9,
+            Self::Interrupted => 10,
+            Self::Failed => 11,
         }
     }
 
@@ -110,7 +121,9 @@ mod tests {
                 assert_eq!(a.worst(b), b.worst(a));
             }
         }
-        assert_eq!(Exit::Skipped.worst(Exit::Failed), Exit::Failed);
-        assert_eq!(Exit::Ok.worst(Exit::Findings), Exit::Findings);
+        assert_eq!(Exit::Left.worst(Exit::Failed), Exit::Failed);
+        assert_eq!(Exit::Ok.worst(Exit::Incomplete), Exit::Incomplete);
+        assert_eq!(Exit::Incomplete.worst(Exit::Findings), Exit::Findings);
+        assert_eq!(Exit::Findings.worst(Exit::Left), Exit::Left);
     }
 }

@@ -301,6 +301,43 @@ impl Finding {
     }
 }
 
+/// Something that a command should have looked at and did not. It is part of
+/// the result like a finding: it decides between the exit codes 0 and 2.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NotChecked {
+    /// What was not looked at: a path, a place, an app's data, another user.
+    pub what: String,
+    /// Why it was not.
+    pub why: String,
+    /// What the user can do to have it looked at; absent when nothing would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub how_to_see: Option<String>,
+}
+
+impl NotChecked {
+    /// Something that was not looked at, and why.
+    pub fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into(), how_to_see: None }
+    }
+
+    /// Says what would make it visible.
+    #[must_use]
+    pub fn see_by(mut self, how: impl Into<String>) -> Self {
+        self.how_to_see = Some(how.into());
+        self
+    }
+}
+
+impl fmt::Display for NotChecked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.why)?;
+        match &self.how_to_see {
+            Some(how) => write!(f, "; {how}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The judgement of one store; the worst finding decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -298,7 +298,7 @@ fn what_may_not_be_changed_is_skipped_and_said() {
     for done in [whole, single] {
         assert_eq!(done.actions[0].files, 0, "{done:?}");
         assert!(done.actions[0].skipped.iter().all(|s| s.reason == "permission denied"), "{done:?}");
-        assert_eq!(done.exit(), Exit::Skipped);
+        assert_eq!(done.exit(), Exit::Left);
     }
     before.assert_same(&tree.snapshot());
 }

@@ -34,7 +34,7 @@ fn what_changed_since_the_plan_is_skipped_and_said() {
             done.actions[0].skipped.iter().map(|s| format!("{}: {}", s.path.to_text(), s.reason)).collect();
         skipped.sort();
         assert_eq!(skipped, ["cache/a/1: it changed since the plan was made", "cache/b/3: it is gone"]);
-        assert_eq!(done.exit(), Exit::Skipped);
+        assert_eq!(done.exit(), Exit::Left);
         assert_eq!(std::fs::read(root.join("cache/a/1")).unwrap(), b"One");
         assert_eq!(std::fs::read(root.join("cache/a/new")).unwrap(), b"new");
         assert!(!root.join("cache/a/2").exists());

@@ -105,7 +105,7 @@ impl ActionOutcome {
         match self.done {
             Done::Skipped if self.app_running => Exit::AppRunning,
             Done::Done if self.skipped.is_empty() => Exit::Ok,
-            Done::Done | Done::Skipped => Exit::Skipped,
+            Done::Done | Done::Skipped => Exit::Left,
             Done::RolledBack => Exit::RolledBack,
             Done::Failed => Exit::Failed,
             Done::NotDone => Exit::Interrupted,

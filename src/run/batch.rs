@@ -79,7 +79,7 @@ impl Record {
 
     /// Whether a later run of the same batch need not do it again.
     fn is_done(&self) -> bool {
-        matches!(self.exit(), Exit::Ok | Exit::Findings | Exit::Skipped)
+        matches!(self.exit(), Exit::Ok | Exit::Findings | Exit::Left)
     }
 
     fn sentence(&self) -> String {

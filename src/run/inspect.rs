@@ -351,7 +351,7 @@ impl<'a> Job<'a> {
             return Ok((exit, None));
         }
         if plan.actions.is_empty() {
-            let exit = if shortcoming { Exit::Skipped } else { Exit::Ok };
+            let exit = if shortcoming { Exit::Left } else { Exit::Ok };
             self.finish(&found.document(Phase::Repair, exit).with_plan(&plan, &skipped))?;
             return Ok((exit, None));
         }
@@ -365,7 +365,7 @@ impl<'a> Job<'a> {
         self.session.quiet_bars();
         let mut exit = super::ended(outcome.exit(), self.device);
         if exit == Exit::Ok && shortcoming {
-            exit = Exit::Skipped;
+            exit = Exit::Left;
         }
         if self.talks() {
             console.print(&report::outcome(&outcome, self.device.map(DevicePlace::report), console.style))?;

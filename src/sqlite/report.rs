@@ -162,7 +162,7 @@ impl SalvageReport {
             || self.tables.iter().any(|t| t.untold_pages > 0)
             || self.integrity_failed()
         {
-            Exit::Skipped
+            Exit::Left
         } else {
             Exit::Ok
         }
@@ -375,11 +375,11 @@ mod tests {
     #[test]
     fn the_exit_code_tells_lost_from_sound_from_nothing() {
         let mut report = sample();
-        assert_eq!(report.exit(), Exit::Skipped);
+        assert_eq!(report.exit(), Exit::Left);
         report.tables[0].lost = 0;
         assert_eq!(report.exit(), Exit::Ok);
         report.doubts = 1;
-        assert_eq!(report.exit(), Exit::Skipped);
+        assert_eq!(report.exit(), Exit::Left);
         let nothing = SalvageReport { damaged: true, integrity: "ok".into(), ..SalvageReport::default() };
         assert_eq!(nothing.exit(), Exit::RolledBack);
     }
