@@ -173,13 +173,13 @@ pub(super) fn in_use(store: &Affected<'_>) -> Result<()> {
 fn file_in_use(file: &Path) -> Error {
     Error::new(Kind::AppRunning, "a program has a file open; nothing was changed")
         .on(file)
-        .hint("close the program that uses it and try again, or leave its app out with --app")
+        .hint("close the program that uses it and try again")
 }
 
 fn app_runs(name: &str, pid: u32) -> Error {
     let name = crate::fsys::printable(name);
     Error::new(Kind::AppRunning, format!("{name} (process {pid}) is using the files; nothing was changed"))
-        .hint("close it and try again, add --stop-app to have it asked to end, or leave it out with --app")
+        .hint("close it and try again")
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{Session, open, output, prompt};
 use crate::cli;
 use crate::engine::{Engine, How, Inspection, Outcome, Proposal};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::keep::Keep;
 use crate::plan::Choice;
@@ -101,7 +101,19 @@ fn execute(
         let _ = session.console.say(line);
     };
     let how = How { reclaim: ways.reclaim, stop_app: ways.stop_app, allow_root: ways.allow_root, say: &say };
-    engine.execute(found, proposal, &how, state)
+    let outcome = engine.execute(found, proposal, &how, state);
+    // Plain `shopmend` has none of these options.
+    if ways.report.is_some() { outcome.map_err(with_options) } else { outcome }
+}
+
+/// Names the options of this command that help when an app runs.
+pub(super) fn with_options(e: Error) -> Error {
+    match e.kind() {
+        Kind::AppRunning => e.hint(
+            "close it and try again, add --stop-app to have it asked to end, or leave it out with --app",
+        ),
+        _ => e,
+    }
 }
 
 /// Writes the report file, or the report in another format.
