@@ -25,6 +25,7 @@ pub mod shared_prefs;
 pub mod simple_cache;
 mod source;
 pub mod sql_cache;
+pub mod sqlite;
 mod tally;
 
 #[cfg(test)]
@@ -39,6 +40,9 @@ pub use entries::{CacheEntries, CacheEntry, Clearable};
 pub use glimpse::Glimpse;
 pub use lookup2::lookup2;
 pub use registry::{check, entries, rebuild, recognise};
+/// What the baseline remembers of a healthy database, so that a later salvage
+/// knows what it lost.
+pub use shopmend_sqlite::Facts as SqliteFacts;
 
 use serde::{Deserialize, Serialize};
 
@@ -156,16 +160,6 @@ impl Proof {
         };
         format!("{}: {}{more}", self.by, named.join(", "))
     }
-}
-
-/// What the baseline remembers of a healthy database, so that a later salvage
-/// knows what it lost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SqliteFacts {
-    /// `type`, `name`, `tbl_name`, `sql` of each `sqlite_schema` row, in order.
-    pub schema: Vec<(String, String, String, Option<String>)>,
-    /// Rows by table name, virtual tables left out.
-    pub rows: std::collections::BTreeMap<String, u64>,
 }
 
 /// Why a check or rebuild could not be done; damage is a finding, not an error.

@@ -5,7 +5,7 @@ use std::io;
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
 use super::{
     blockfile, cache_storage, disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader,
-    mmkv, plist, shared_prefs, simple_cache, sql_cache,
+    mmkv, plist, shared_prefs, simple_cache, sql_cache, sqlite,
 };
 use crate::control::Control;
 use crate::model::StoreKind;
@@ -93,7 +93,7 @@ pub fn check(
     control: &Control,
 ) -> Result<Check, StoreError> {
     match kind {
-        StoreKind::Sqlite => crate::sqlite::check::check(subject, level, control),
+        StoreKind::Sqlite => sqlite::check(subject, level, control),
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
         StoreKind::Leveldb => leveldb::check(subject, level, control),
         StoreKind::BlockfileCache => blockfile::check(subject, level, control),
@@ -139,7 +139,7 @@ pub fn entries(kind: StoreKind, subject: Subject<'_>, control: &Control) -> Resu
 /// or the kind cannot be rebuilt.
 pub fn rebuild(kind: StoreKind, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     match kind {
-        StoreKind::Sqlite => crate::sqlite::mend::rebuild(request),
+        StoreKind::Sqlite => sqlite::rebuild(request),
         StoreKind::Leveldb => leveldb::rebuild(request),
         StoreKind::Mmkv => mmkv::rebuild(request),
         _ => Err(StoreError::CannotRebuild {
