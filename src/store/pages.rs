@@ -146,7 +146,7 @@ pub(super) fn filled_with(file: &dyn ReadAt) -> io::Result<Option<u8>> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rand::{Rng as _, SeedableRng as _};
+    use rand::SeedableRng as _;
 
     use super::*;
 
@@ -165,7 +165,7 @@ mod tests {
 
     fn random(len: usize) -> Vec<u8> {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
-        (0..len).map(|_| rng.random()).collect()
+        (0..len).map(|_| rng.random_range(0..=255)).collect()
     }
 
     #[test]
