@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::model::{Class, Finding, Platform, StoreKind, Verdict};
+use crate::model::{Class, Finding, NotChecked, Platform, StoreKind, Verdict};
 use crate::plan::{Plan, Skipped};
 use crate::process::Running;
 use crate::profile::{Confidence, May};
@@ -175,7 +175,7 @@ impl Document {
             device: None,
             targets: scan.targets.iter().map(target).collect(),
             volumes: scan.volumes.clone(),
-            notes: scan.notes.clone(),
+            notes: with_not_checked(&scan.notes, &scan.not_checked),
             plan: None,
             repair: None,
             effort: scan.effort,
@@ -198,6 +198,12 @@ impl Document {
     }
 }
 
+/// The remarks, and what was not looked at.
+fn with_not_checked(notes: &[String], not_checked: &[NotChecked]) -> Vec<String> {
+    let not = not_checked.iter().map(|not| format!("not checked: {not}"));
+    not.chain(notes.iter().cloned()).collect()
+}
+
 fn target(scanned: &ScannedTarget) -> TargetDoc {
     let target = &scanned.target;
     TargetDoc {
@@ -209,7 +215,7 @@ fn target(scanned: &ScannedTarget) -> TargetDoc {
         roots: target.roots.iter().map(|r| (r.id.clone(), path_text(&r.path))).collect(),
         running: scanned.running.clone(),
         stores: scanned.stores.iter().map(|s| store(scanned, s)).collect(),
-        notes: scanned.notes.clone(),
+        notes: with_not_checked(&scanned.notes, &scanned.not_checked),
     }
 }
 

@@ -90,6 +90,7 @@ fn inspect(
         on_device(device, &mut scan)?;
     }
     scan.notes.extend(located.notes.iter().map(ToString::to_string));
+    scan.not_checked.extend(located.not_checked);
     let scopes = place.scopes();
     Ok(Inspection {
         scan,
@@ -116,7 +117,7 @@ fn on_device(device: &DevicePlace, scan: &mut Scan) -> Result<()> {
     scan.volumes.extend(device.room().map(|(path, space)| Volume::of(path, &space)));
     scan.notes.extend(device.hints());
     let report = device.report();
-    scan.notes.extend(report.not_checked.iter().map(|what| format!("not checked: {what}")));
+    scan.not_checked.extend(report.not_checked.iter().cloned());
     scan.notes.extend(report.by_hand.iter().map(|what| format!("by hand: {what}")));
     Ok(())
 }

@@ -23,7 +23,7 @@ pub use stale::{DAY_NS, StaleEntry, Why};
 
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, RelPath};
-use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
+use crate::model::{Class, Finding, NotChecked, Remedy, Severity, StoreKind, Verdict};
 use crate::place::{Root, Target};
 use crate::process::{Processes, Running};
 use crate::profile::Rule;
@@ -176,7 +176,9 @@ pub struct ScannedTarget {
     /// Processes that have its files open.
     pub running: Vec<Running>,
     pub stores: Vec<Store>,
-    /// What could not be looked at, and other remarks.
+    /// What of it was not looked at.
+    pub not_checked: Vec<NotChecked>,
+    /// Remarks.
     pub notes: Vec<String>,
 }
 
@@ -201,6 +203,8 @@ pub struct Effort {
 pub struct Scan {
     pub targets: Vec<ScannedTarget>,
     pub volumes: Vec<Volume>,
+    /// What was not looked at and belongs to no target.
+    pub not_checked: Vec<NotChecked>,
     pub notes: Vec<String>,
     pub effort: Effort,
 }
@@ -242,7 +246,7 @@ pub fn scan(
     baseline: Option<&mut Baseline>,
     control: &Control,
 ) -> Result<Scan, Cancelled> {
-    let mut scanner = Scanner { options, baseline, control, effort: Effort::default() };
+    let mut scanner = Scanner { options, live, baseline, control, effort: Effort::default() };
     let mut out = Scan::default();
     // The list of processes takes a while of its own, so it is made meanwhile.
     let processes = std::thread::scope(|scope| {
@@ -269,6 +273,8 @@ pub fn scan(
 
 struct Scanner<'a> {
     options: &'a Options,
+    /// Whether the files are this machine's own.
+    live: bool,
     baseline: Option<&'a mut Baseline>,
     control: &'a Control,
     effort: Effort,
@@ -276,18 +282,29 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn target(&mut self, target: Target) -> Result<ScannedTarget, Cancelled> {
-        let mut out = ScannedTarget { target, running: Vec::new(), stores: Vec::new(), notes: Vec::new() };
+        let mut out = ScannedTarget {
+            target,
+            running: Vec::new(),
+            stores: Vec::new(),
+            not_checked: Vec::new(),
+            notes: Vec::new(),
+        };
         for index in 0..out.target.roots.len() {
             let root = &out.target.roots[index];
             self.control.progress().item(&format!("{} ({})", out.target.app.name, root.id));
             match root.open() {
                 Ok(dir) => {
-                    let stores = self.root(&dir, &out.target, index, root, &mut out.notes)?;
+                    let stores =
+                        self.root(&dir, &out.target, index, root, &mut out.notes, &mut out.not_checked)?;
                     out.stores.extend(stores);
                 }
                 Err(e) => {
                     let why = crate::place::privacy::reason(&root.path, &e);
-                    out.notes.push(format!("{} could not be opened: {why}", crate::fsys::shown(&root.path)));
+                    let what = NotChecked::new(
+                        crate::fsys::shown(&root.path),
+                        format!("it could not be opened: {why}"),
+                    );
+                    out.not_checked.push(NotChecked { how_to_see: crate::place::how_to_read(&e), ..what });
                 }
             }
         }
@@ -301,10 +318,11 @@ impl Scanner<'_> {
         index: usize,
         root: &Root,
         notes: &mut Vec<String>,
+        not_checked: &mut Vec<NotChecked>,
     ) -> Result<Vec<Store>, Cancelled> {
         let clock = Instant::now();
-        let collected = collect::collect(dir, root, target, index, self.control)?;
-        notes.extend(collected.notes);
+        let collected = collect::collect(dir, root, target, index, self.live, self.control)?;
+        not_checked.extend(collected.not_checked);
         let dir = &dir.with_listings(collected.listings);
         let mut stores = collected.stores;
         self.effort.walk_ms += millis(clock);
@@ -326,7 +344,7 @@ impl Scanner<'_> {
 
         let clock = Instant::now();
         if dir.is_remote() {
-            self.fetch(dir, &stores, notes);
+            self.fetch(dir, root, &stores, not_checked);
         }
         let hashed = hash::hash(dir, &mut stores, self.options.rehash, self.control)?;
         self.effort.hashed_files += hashed.files;
@@ -368,14 +386,18 @@ impl Scanner<'_> {
     }
 
     /// From another device: brings here at once what the checks will read.
-    fn fetch(&self, dir: &Dir, stores: &[Store], notes: &mut Vec<String>) {
+    fn fetch(&self, dir: &Dir, root: &Root, stores: &[Store], not_checked: &mut Vec<NotChecked>) {
         let wanted = stores
             .iter()
             .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.level == Level::Deep))
             .flat_map(|s| &s.files)
             .filter(|f| self.options.rehash || f.hash.is_none());
         if let Err(e) = dir.fetch(wanted.map(|f| &f.path)) {
-            notes.push(format!("not everything could be read from the device: {e}"));
+            let why = format!("not everything in it could be read from the device: {e}");
+            not_checked.push(
+                NotChecked::new(crate::fsys::shown(&root.path), why)
+                    .see_by("check the cable and run the same command again"),
+            );
         }
     }
 }
