@@ -42,6 +42,8 @@ mod end_state;
 mod faults;
 #[cfg(unix)]
 mod incidents;
+#[cfg(unix)]
+mod not_checked;
 
 // links, pipes, sockets and names that only unix has; of Windows' own is windows::*
 #[cfg(unix)]
