@@ -31,6 +31,8 @@ mod android_faults;
 #[cfg(unix)]
 mod browser_stores;
 #[cfg(unix)]
+mod browser_versions;
+#[cfg(unix)]
 mod browsers;
 
 // system calls are made to fail, and power cut, by strace, signals and mounts
