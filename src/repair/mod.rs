@@ -12,13 +12,14 @@
 //! |---|---|
 //! | `clear`, `rebuild`, `restore_backup`, `put_back`, `backup` | one kind of work each |
 //! | `undo`, `prune`, `recover` | which runs are taken back, let go of, set in order |
-//! | `swap`, `copies`, `temps`, `refuse`, `space` | what several kinds of work share |
+//! | `swap`, `copies`, `temps`, `refuse`, `space`, `fence` | what several kinds of work share |
 //! | `steps` | the journal's steps on the disk, done and taken back |
 //! | `session`, `outcome` | one run, and what it did |
 
 mod backup;
 mod clear;
 mod copies;
+mod fence;
 mod outcome;
 mod prune;
 mod put_back;
@@ -45,7 +46,7 @@ pub use undo::{UndoOptions, restore, undo};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::fsys::RelPath;
+use crate::fsys::{Ident, RelPath};
 use crate::model::StoreKind;
 use crate::plan::{Action, Item, Op, Plan};
 use crate::store::{RebuildRequest, Rebuilt, StoreError};
@@ -67,15 +68,19 @@ pub struct Affected<'a> {
     pub root: &'a Path,
     /// The store's path below it.
     pub path: &'a RelPath,
+    /// What was moved from its place just now, before the commit: when there
+    /// is any, the question is whether a process still has one of these open,
+    /// by what they are, and not who opened what took their places.
+    pub moved: &'a [Ident],
 }
 
 impl<'a> Affected<'a> {
     fn by_action(action: &'a Action, live: bool) -> Self {
-        Self { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path }
+        Self { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path, moved: &[] }
     }
 
     fn by_unit(unit: &'a Unit, live: bool) -> Self {
-        Self { app: &unit.app, target: &unit.target, live, root: &unit.root, path: &unit.path }
+        Self { app: &unit.app, target: &unit.target, live, root: &unit.root, path: &unit.path, moved: &[] }
     }
 }
 
@@ -191,6 +196,22 @@ impl Job<'_> {
         let affected = Affected::by_action(self.action, self.live);
         (self.hooks.running)(&affected).map_err(|e| session::Halt::AppRunning(e.to_string()))
     }
+
+    /// Asks, when everything has its new place and nothing is committed yet,
+    /// whether a process opened one of the old files meanwhile: what it writes
+    /// would be lost with them.
+    pub(crate) fn nobody_came(&self, moved: &[Ident]) -> Result<(), session::Halt> {
+        let affected = Affected { moved, ..Affected::by_action(self.action, self.live) };
+        nobody_came(self.hooks.running, &affected)
+    }
+}
+
+/// See [`Job::nobody_came`].
+pub(crate) fn nobody_came(running: &Running, affected: &Affected) -> Result<(), session::Halt> {
+    if affected.moved.is_empty() {
+        return Ok(());
+    }
+    running(affected).map_err(|e| session::Halt::AppRunning(e.to_string()))
 }
 
 /// Opens a root folder so that nobody can redirect it.

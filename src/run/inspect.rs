@@ -245,7 +245,7 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
     apps::end(session, &found.scan, found.live, job.device, &affected, wanted.stop_app)?;
     let options =
         repair::BackupOptions { platform: found.platform, live: found.live, allow_root: wanted.allow_root };
-    let outcome = repair::backup(&stores, &state, &options, &apps::down(job.device), &session.control)?;
+    let outcome = repair::backup(&stores, &state, &options, &apps::down(&session.global, job.device), &session.control)?;
     session.said(&outcome, job.device)
 }
 
@@ -253,7 +253,7 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
 fn ready(session: &Session, wanted: &cli::Where) -> Result<(LockedState, Option<DevicePlace>)> {
     let device = devices::open(session, &wanted.device, wanted.profiles.as_deref(), true)?;
     let Some((device, state)) = device else { return Ok((session.locked_state()?, None)) };
-    let state = session.in_order(StateDir::open(&state)?, &apps::down(Some(&device)))?;
+    let state = session.in_order(StateDir::open(&state)?, &apps::down(&session.global, Some(&device)))?;
     Ok((state, Some(device)))
 }
 
@@ -392,7 +392,7 @@ impl<'a> Job<'a> {
             registry::rebuild(action.kind, &RebuildRequest { known: known.as_ref(), ..*request })
         };
         let verify = |kind: StoreKind, path: &Path| verified(kind, path, &self.session.control);
-        let running = apps::down(self.device);
+        let running = apps::down(&self.session.global, self.device);
         let hooks = repair::Hooks { rebuild: &rebuild, verify: &verify, guard: &allows, running: &running };
         let options = repair::ExecuteOptions { reclaim: self.how.reclaim, allow_root: self.how.allow_root };
         repair::execute(plan, self.state, &options, &hooks, &self.session.control)

@@ -87,7 +87,7 @@ impl Session {
     /// The state folder under the lock, after what an earlier run left
     /// unfinished was set in order.
     pub(crate) fn locked_state(&self) -> Result<LockedState> {
-        self.in_order(self.state()?, &apps::still_down)
+        self.in_order(self.state()?, &apps::down(&self.global, None))
     }
 
     /// As [`Session::locked_state`], of a given folder.

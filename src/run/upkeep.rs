@@ -35,7 +35,7 @@ pub(super) fn undo(
         let state = session.locked_state()?;
         return undo_run(session, &state, run.as_ref(), &options);
     };
-    let down = apps::down(Some(&place));
+    let down = apps::down(&session.global, Some(&place));
     let state = session.in_order(vault::StateDir::open(&state)?, &down)?;
     let outcome = repair::undo(&state, run.as_ref(), &options, &down, &session.control)?;
     session.said(&outcome, Some(&place))
@@ -48,7 +48,7 @@ pub(super) fn undo_run(
     run: Option<&RunId>,
     options: &UndoOptions,
 ) -> Result<Exit> {
-    let outcome = repair::undo(state, run, options, &apps::still_down, &session.control)?;
+    let outcome = repair::undo(state, run, options, &apps::down(&session.global, None), &session.control)?;
     session.said(&outcome, None)
 }
 
@@ -98,7 +98,7 @@ fn restore(
     device: &cli::OnDevice,
 ) -> Result<Exit> {
     let place = super::devices::open(session, device, None, false)?.map(|(place, _)| place);
-    let down = apps::down(place.as_ref());
+    let down = apps::down(&session.global, place.as_ref());
     let state = session.in_order(state, &down)?;
     let outcome = repair::restore(&state, run, options, &down, &session.control)?;
     session.said(&outcome, place.as_ref())
@@ -197,7 +197,7 @@ fn verify(session: &Session, state: &vault::StateDir) -> Result<Exit> {
 }
 
 fn prune(session: &Session, state: vault::StateDir, rules: &Retention) -> Result<Exit> {
-    let state = session.in_order(state, &apps::still_down)?;
+    let state = session.in_order(state, &apps::down(&session.global, None))?;
     let done = repair::prune(&state, rules)?;
     let verb = if rules.dry_run { "would be freed" } else { "freed" };
     let mut out = format!("{} in {} {verb}\n", size(done.bytes), count(done.runs.len() as u64, "run"));

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::copies::verify;
+use super::fence::Fence;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
 use super::session::{CHUNK, Halt, Session, copied_of, failed, folders_of, hands, ident_of, steps_of};
 use super::steps::Hands;
@@ -21,7 +22,7 @@ use super::temps::Temps;
 use super::{Affected, Running};
 use crate::control::Control;
 use crate::error::Result;
-use crate::fsys::{Attributes, RelPath};
+use crate::fsys::{Attributes, Ident, RelPath};
 use crate::model::StoreKind;
 use crate::plan::Item;
 use crate::vault::{Base, Folder, LockedState, Objects, Record, Run, RunKind, Step, Unit, UnitOp, UnitState};
@@ -158,11 +159,15 @@ impl Work<'_> {
             aside::by_copy(&hands.root, &mut objects, &names.aside, self.control)?
         };
         let mut records: Vec<Record> = copied_of(number, &aside.copied).collect();
+        let ready = made.idents();
         let steps = self.steps(aside.steps, made, &needs);
         records.extend(steps_of(number, &steps));
         session.record(records)?;
         session.explain(number)?;
         self.still_down()?;
+        let unit = &self.old.unit;
+        let _fence = Fence::raise(&hands.root, unit.kind, &unit.path)?;
+        let moved = if hands.root.is_remote() { Vec::new() } else { needs.now_there(&hands.root)? };
 
         let mut skipped: Vec<SkippedItem> = Vec::new();
         match hands.perform_all(&steps, &mut |s| skipped.push(s)) {
@@ -175,8 +180,10 @@ impl Work<'_> {
         {
             return Err(Halt::Failed(format!("cannot put back {}: {}", s.path, s.reason)));
         }
-        look_again(hands, &needs)?;
         hands.sync().map_err(failed("cannot make it durable"))?;
+        let affected = Affected { moved: &moved, ..Affected::by_unit(unit, self.live) };
+        super::nobody_came(self.running, &affected)?;
+        look_again(hands, &needs, &ready)?;
         let left = skipped.iter().map(|s| s.path.clone()).collect();
         session.record(vec![Record::Committed { unit: number, skipped: left }])?;
         if steps.iter().any(|s| matches!(s, Step::Remove { .. })) {
@@ -276,10 +283,20 @@ fn nothing_done(outcome: ActionOutcome, skipped: Vec<SkippedItem>) -> ActionOutc
     ActionOutcome { skipped, ..outcome.ended(Done::Skipped, "nothing of it can be put back") }
 }
 
-/// Looks at everything that was made anew, in its place.
-fn look_again(hands: &Hands, needs: &Needs) -> Result<(), Halt> {
+/// Looks at everything that was made anew, in its place. What is the very
+/// file that was made and was written to since is in use by the app already.
+fn look_again(hands: &Hands, needs: &Needs, ready: &BTreeMap<RelPath, (Ident, i128)>) -> Result<(), Halt> {
     let copies = needs.copies.iter();
     hands.root.look_ahead(copies.clone().map(|c| &c.path)).map_err(failed("cannot look at it"))?;
     let inside = needs.trees.iter().flat_map(|(_, inside)| inside).filter(|c| c.object.is_some());
-    copies.chain(inside).try_for_each(|copy| verify(&hands.root, copy))
+    copies.chain(inside).try_for_each(|copy| {
+        let written = |(ident, mtime_ns): &(Ident, i128)| {
+            let now = hands.root.stat(&copy.path);
+            now.is_ok_and(|now| now.ident() == *ident && now.mtime_ns != *mtime_ns)
+        };
+        match verify(&hands.root, copy) {
+            Err(_) if ready.get(&copy.path).is_some_and(written) => Ok(()),
+            other => other,
+        }
+    })
 }

@@ -8,7 +8,7 @@ use super::super::clear::strays;
 use super::super::outcome::SkippedItem;
 use super::super::session::{Halt, failed};
 use super::super::steps::{Hands, still};
-use crate::fsys::{Attributes, Dir, Kind, Meta, RelPath, tree};
+use crate::fsys::{Attributes, Dir, Ident, Kind, Meta, RelPath, tree};
 use crate::model::{SQLITE_SIDECARS, StoreKind};
 use crate::plan::Item;
 use crate::vault::{Base, Before, Copied, UnitState};
@@ -142,6 +142,20 @@ impl Needs {
             self.parents.push((path, attributes));
         }
         Ok(())
+    }
+
+    /// What the files are that stand in the places now, those in folders
+    /// included.
+    ///
+    /// # Errors
+    /// When a folder cannot be looked at.
+    pub(super) fn now_there(&self, root: &Dir) -> Result<Vec<Ident>, Halt> {
+        let mut out: Vec<Ident> = self.aside.iter().map(|i| Ident { dev: i.dev, ino: i.ino }).collect();
+        for folder in self.aside.iter().filter(|i| i.dir) {
+            let all = tree(root, &folder.path, usize::MAX).map_err(failed("cannot look at the folders"))?;
+            out.extend(all.iter().map(|(_, meta)| meta.ident()));
+        }
+        Ok(out)
     }
 
     /// Whether all is in place, or out of reach.
