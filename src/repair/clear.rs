@@ -40,6 +40,12 @@ pub(super) fn clear(session: &mut Session, job: &Job, files: &[Item], whole: &[I
         Ok(hands) => hands,
         Err(e) => return ActionOutcome::skipped(action, e.to_string()),
     };
+    // A folder of another owner is found file by file.
+    if let Err(e) = hands.root.may_change()
+        && e.kind() == io::ErrorKind::ReadOnlyFilesystem
+    {
+        return ActionOutcome::skipped(action, "its file system is read-only");
+    }
     let blank = ActionOutcome::of(action);
     let chosen = job
         .still_down()

@@ -22,6 +22,9 @@ pub(super) fn run(
         Ok(hands) => hands,
         Err(e) => return ActionOutcome::skipped(job.action, e.to_string()),
     };
+    if let Err(why) = may_change(&hands, &job.action.path) {
+        return ActionOutcome::skipped(job.action, why);
+    }
     let number = session.next_unit();
     let result = work(session, &mut hands, number);
     let outcome = session.settle(number, &mut hands, ActionOutcome::of(job.action), result);
@@ -29,6 +32,20 @@ pub(super) fn run(
     // What stays of it is removed at the end of the run or at the next start.
     let _ = remove_tree(session.state.dir(), &scratch);
     outcome
+}
+
+/// Whether anything may be done beside a store, before anything is begun: what
+/// a read-only disk or another owner refuses is no failure in the middle.
+///
+/// # Errors
+/// The reason, for a person.
+pub(super) fn may_change(hands: &Hands, store: &RelPath) -> Result<(), String> {
+    let above = store.parent().unwrap_or_default();
+    let Ok(folder) = hands.root.dir(&above) else { return Ok(()) };
+    folder.may_change().map_err(|e| match e.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only".to_owned(),
+        _ => format!("nothing may be changed in its folder: {e}"),
+    })
 }
 
 /// A new file that waits beside the store.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Session, apps, devices};
+use crate::output;
 use crate::cli;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
@@ -158,7 +159,7 @@ pub(super) fn scan(
     let exit = found.exit();
     let document = found.document(Phase::Scan, exit);
     report::log(&document);
-    output(session, &document, report)?;
+    put_out(session, &document, report)?;
     // The program ends here: the system takes the memory back at once, which
     // takes much longer path by path.
     std::mem::forget(found);
@@ -166,7 +167,7 @@ pub(super) fn scan(
 }
 
 /// Writes the report where and how it was asked for.
-fn output(session: &Session, document: &Document, wanted: &cli::Report) -> Result<()> {
+fn put_out(session: &Session, document: &Document, wanted: &cli::Report) -> Result<()> {
     let style = session.console.style;
     let made = match wanted.format {
         cli::Format::Text => {
@@ -177,9 +178,15 @@ fn output(session: &Session, document: &Document, wanted: &cli::Report) -> Resul
         cli::Format::Html => report::html(document).map_err(|e| unmade(&e))?,
     };
     let Some(path) = &wanted.report else { return session.console.print(&made) };
-    std::fs::write(path, made).map_err(|e| {
-        Error::io("the report cannot be written", path, e).hint("give a path in a folder that exists")
-    })?;
+    let what = match wanted.format {
+        cli::Format::Text => output::What::Text,
+        cli::Format::Json => output::What::Json,
+        cli::Format::Html => output::What::Html,
+    };
+    let made = if what == output::What::Text { made + output::SIGNATURE } else { made };
+    let data: Vec<&Path> =
+        document.targets.iter().flat_map(|t| t.roots.values()).map(|root| Path::new(root.as_str())).collect();
+    output::write(path, what, made.as_bytes(), &data)?;
     session.console.print(&report::text(document, style))?;
     session.console.say(&format!("Report written to {}", crate::fsys::shown(path)))
 }
@@ -206,6 +213,7 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     };
     job.report = Some(wanted.report.clone());
     let found = job.scan()?;
+    job.keeps_what_was_meant(&found, wanted)?;
     found.has_all(&wanted.stores)?;
     let (exit, _) = job.repair(&found)?;
     Ok(exit)
@@ -377,6 +385,33 @@ impl<'a> Job<'a> {
         Ok((exit, Some(run)))
     }
 
+    /// Says which keep patterns match nothing that was found: likely slips.
+    fn keeps_what_was_meant(&self, found: &Inspection, wanted: &cli::Repair) -> Result<()> {
+        let keep = &self.choice.keep;
+        for (scanned, store) in found.scan.stores() {
+            let (Some(root), fold) =
+                (scanned.target.roots.get(store.root), scanned.target.platform.ignores_case())
+            else {
+                continue;
+            };
+            for file in &store.files {
+                if keep.unused().next().is_none() {
+                    return Ok(());
+                }
+                let _marks_it_as_used = keep.covers(&root.path, &file.path, fold);
+            }
+        }
+        for pattern in keep.unused() {
+            let said = format!("the keep pattern {pattern:?} matches nothing that was found");
+            if wanted.yes && wanted.reclaim && wanted.keep.iter().any(|k| k == pattern) {
+                return Err(Error::new(Kind::Usage, said)
+                    .hint("mend or leave out the pattern; what --reclaim frees cannot be brought back"));
+            }
+            self.session.console.say(&format!("Note: {said}"))?;
+        }
+        Ok(())
+    }
+
     fn execute(&self, found: &Inspection, plan: &Plan, guard: &Guard) -> Result<repair::Outcome> {
         let target_of = |id: &str| found.scan.targets.iter().find(|t| t.target.id == id).map(|t| &t.target);
         let allows = |action: &plan::Action, item: &plan::Item| {
@@ -403,7 +438,7 @@ impl<'a> Job<'a> {
         report::log(document);
         match &self.report {
             Some(wanted) if wanted.format != cli::Format::Text || wanted.report.is_some() => {
-                output(self.session, document, wanted)
+                put_out(self.session, document, wanted)
             }
             _ => Ok(()),
         }

@@ -32,7 +32,8 @@ pub(super) fn undo(
     let options = UndoOptions { store, allow_root };
     let device = super::devices::open(session, device, None, false)?;
     let Some((place, state)) = device else {
-        let state = session.locked_state()?;
+        let state = session.existing_state()?;
+        let state = session.in_order(state, &apps::down(&session.global, None))?;
         return undo_run(session, &state, run.as_ref(), &options);
     };
     let down = apps::down(&session.global, Some(&place));
@@ -56,7 +57,7 @@ pub(super) fn undo_run(
 pub(super) fn vault(session: &Session, command: &cli::Vault, device: Option<cli::OnDevice>) -> Result<Exit> {
     let state = match &device {
         Some(cli::OnDevice { serial: Some(serial), .. }) => super::devices::records_of(session, serial)?,
-        _ => session.state()?,
+        _ => session.existing_state()?,
     };
     match command {
         cli::Vault::List { format } => list(session, &state, format == "json"),
@@ -64,7 +65,7 @@ pub(super) fn vault(session: &Session, command: &cli::Vault, device: Option<cli:
         cli::Vault::Restore { run, store, to, allow_root } => {
             let run = run_id(run)?;
             if let Some(to) = to {
-                make_folder(to)?;
+                crate::output::folder(to, &[])?;
                 let done = vault::restore_to(&state, &run, store.as_deref(), to, &session.control)?;
                 return written(session, &done, to);
             }
@@ -82,7 +83,7 @@ pub(super) fn vault(session: &Session, command: &cli::Vault, device: Option<cli:
         }
         cli::Vault::Export { run, dir } => {
             let run = run_id(run)?;
-            make_folder(dir)?;
+            crate::output::folder(dir, &[])?;
             let done = vault::export(&state, &run, dir, &session.control)?;
             written(session, &done, dir)
         }
@@ -106,16 +107,6 @@ fn restore(
 
 fn age(age: Age) -> Duration {
     Duration::from_nanos(u64::try_from(age.0).unwrap_or(u64::MAX))
-}
-
-/// The folder to write to; one that is there already is used as it is.
-fn make_folder(path: &std::path::Path) -> Result<()> {
-    match std::fs::create_dir(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(Error::io("the folder cannot be made", path, e))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn written(session: &Session, done: &vault::Exported, to: &std::path::Path) -> Result<Exit> {

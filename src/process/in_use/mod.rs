@@ -142,7 +142,9 @@ impl Wanted {
 /// of SQLite's, or the folder with all in it. A store that is gone has none.
 fn files_of(root: &Path, path: &RelPath) -> std::io::Result<Vec<(RelPath, Meta)>> {
     let gone = |e: &std::io::Error| {
+        // Nothing is done through a link either.
         matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+            || crate::fsys::is_link_refusal(e)
     };
     let dir = match Dir::open(root) {
         Ok(dir) => dir,
