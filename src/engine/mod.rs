@@ -376,9 +376,6 @@ impl<'a> Engine<'a> {
 
     /// Sees to it that no app whose target is affected runs.
     fn stop_apps(&self, found: &Inspection, affected: &dyn Fn(&str) -> bool, how: &How<'_>) -> Result<()> {
-        if !found.about.live {
-            return Ok(());
-        }
         let targets = found.scan.targets.iter().map(|t| &t.target).filter(|t| affected(&t.id));
         targets.into_iter().try_for_each(|target| self.place.stop(target, how.stop_app, how.say))
     }
