@@ -19,7 +19,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 pub use end_state::{EndState, StoreState};
-pub use exit::{Losses, of_end, of_scan};
+pub use exit::{Losses, of_backup, of_end, of_scan};
 pub use records::{recover, restore, undo};
 
 use crate::control::Control;

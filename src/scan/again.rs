@@ -143,7 +143,9 @@ fn gather(dir: &Dir, store: &mut Store, others: &[RelPath], control: &Control) -
             if let Some(parent) = path.parent() {
                 *children.entry(parent).or_default() += 1;
             }
-            if foreign(&path) {
+            // What a cloud drive keeps is not fetched for a look.
+            let elsewhere = dir.is_placeholder(&path, &found.meta);
+            if foreign(&path) || elsewhere.map_err(unreadable(&path))? {
                 continue;
             }
             match found.meta.kind {
@@ -160,7 +162,11 @@ fn gather(dir: &Dir, store: &mut Store, others: &[RelPath], control: &Control) -
         let beside = store.kind.sidecars().iter().map(|end| own.with_suffix(end));
         for path in std::iter::once(own.clone()).chain(beside) {
             match dir.stat(&path) {
-                Ok(meta) if meta.kind == Kind::File => store.files.push(collect::record(path, &meta)),
+                Ok(meta) if meta.kind == Kind::File => {
+                    if !dir.is_placeholder(&path, &meta).map_err(unreadable(&path))? {
+                        store.files.push(collect::record(path, &meta));
+                    }
+                }
                 Ok(_) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Stop::Unreadable(path, e)),

@@ -13,13 +13,13 @@ mod needs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::{Affected, Running};
 use super::copies::verify;
 use super::fence::Fence;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
 use super::session::{CHUNK, Halt, Session, copied_of, failed, folders_of, hands, ident_of, steps_of};
 use super::steps::Hands;
 use super::temps::Temps;
+use super::{Affected, Running};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fsys::{Attributes, Ident, RelPath};
