@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{BUSY, Store, UNKNOWN, UNREADABLE};
+use super::{BUSY, Depth, LISTED, Store, UNKNOWN, UNREADABLE};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, RelPath};
 use crate::model::{Class, Finding, Remedy, Severity, StoreKind};
@@ -12,14 +12,14 @@ use crate::store::{self, Check, Coverage, Level, StoreError, Subject};
 pub(super) fn check(
     dir: &Dir,
     stores: &mut [Store],
-    level: Level,
+    depth: Depth,
     control: &Control,
 ) -> Result<(), Cancelled> {
     control.progress().stage("Checking", stores.len() as u64);
     stores.par_iter_mut().filter(|s| !s.unchanged).try_for_each(|store| {
         control.safe_point()?;
         control.progress().item(&store.path.to_string());
-        let outcome = check_one(dir, store, level, control)?;
+        let outcome = check_one(dir, store, depth, control)?;
         adopt(store, outcome);
         control.progress().advance(1);
         Ok(())
@@ -39,15 +39,20 @@ pub(super) fn adopt(store: &mut Store, check: Check) {
 
 /// Whether the store is a cache of another device that only its listing is
 /// known of: reading all of it would take longer than fetching it anew.
-fn is_far(dir: &Dir, store: &Store, level: Level) -> bool {
-    level == Level::Fast && store.class == Class::Cache && store.files.iter().any(|f| !dir.is_here(&f.path))
+fn is_far(dir: &Dir, store: &Store, depth: Depth) -> bool {
+    depth != Depth::Deep && store.class == Class::Cache && store.files.iter().any(|f| !dir.is_here(&f.path))
 }
 
-fn check_one(dir: &Dir, store: &Store, level: Level, control: &Control) -> Result<Check, Cancelled> {
-    if is_far(dir, store, level) {
+fn check_one(dir: &Dir, store: &Store, depth: Depth, control: &Control) -> Result<Check, Cancelled> {
+    if is_far(dir, store, depth) {
         return Ok(Check {
             kind: store.rule.as_ref().and_then(|r| r.kind).unwrap_or(StoreKind::Files),
-            findings: Vec::new(),
+            findings: vec![Finding::new(
+                LISTED,
+                Severity::Info,
+                Remedy::None,
+                "only its list of files was looked at; --deep reads their content",
+            )],
             coverage: Coverage { bytes_seen: 0, bytes_verified: 0 },
             method: "listed".to_owned(),
             proved: Vec::new(),
@@ -62,6 +67,7 @@ fn check_one(dir: &Dir, store: &Store, level: Level, control: &Control) -> Resul
             return Ok(nothing(store, UNREADABLE, Severity::Error, format!("it could not be read: {e}")));
         }
     };
+    let level = depth.level(store.class, kind);
     if kind == StoreKind::Files {
         return plain_files(dir, store, level, control);
     }
