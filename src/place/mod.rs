@@ -9,6 +9,7 @@ pub mod adb;
 mod android;
 mod explain;
 mod image;
+mod listed;
 mod local;
 mod locate;
 mod look;
@@ -16,6 +17,7 @@ pub(crate) mod privacy;
 mod request;
 mod resolve;
 mod scope;
+mod session;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,6 +30,7 @@ pub use local::LocalPlace;
 pub use locate::{Filter, Located, locate};
 pub use request::{OnDevice, Request};
 pub use scope::{BaseFolder, Scope};
+pub use session::{Elsewhere, Program};
 
 use crate::control::Control;
 use crate::error::Result;
