@@ -1,9 +1,11 @@
 //! This machine, for the person who runs the program.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::look::Look;
 use super::scope::{Scope, from_env};
+use super::session::{Session, elsewhere};
 use super::{Affected, Note, Place, PlaceReport, Target, android, in_use};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
@@ -31,20 +33,27 @@ impl LocalPlace {
     /// Kind `Usage` for another platform; `Refused` when the home folder cannot
     /// be told for sure.
     pub fn open(platform: Option<Platform>) -> Result<Self> {
-        Self::with_env(Platform::host(), platform, &|name| std::env::var_os(name))
+        Self::with_env(Platform::host(), platform, &|name| std::env::var_os(name), &Session::look)
     }
 
     pub(super) fn with_env(
         host: Platform,
         platform: Option<Platform>,
         env: super::scope::Env<'_>,
+        session: &dyn Fn(&OsStr) -> Session,
     ) -> Result<Self> {
         if platform.is_some_and(|p| p != host && (host, p) != (Platform::Linux, Platform::Android)) {
             let wanted = platform.map_or("", Platform::as_str);
             return Err(Error::new(Kind::Usage, format!("this machine runs {host}, not {wanted}"))
                 .hint("name the mounted disk or copied tree of the other machine with --image DIR"));
         }
-        let own = from_env(host, env)?;
+        let mut own = from_env(host, env)?;
+        let home = env(if host == Platform::Windows { "USERPROFILE" } else { "HOME" }).unwrap_or_default();
+        let session = session(&home);
+        if host == Platform::Linux {
+            own.elsewhere = elsewhere(&own, &session);
+        }
+        own.programs = session.programs;
         let mut out = Self { scopes: Vec::new(), notes: Vec::new(), trusting: false };
         if host == Platform::Linux {
             let own_data =
@@ -149,15 +158,19 @@ impl Place for LocalPlace {
 mod tests {
     use super::*;
 
+    fn nobody(_: &OsStr) -> Session {
+        Session::default()
+    }
+
     #[test]
     fn another_platform_needs_an_image() {
         let env = |name: &str| (name == "HOME").then(|| "/home/ann".into());
         for wrong in [Platform::Windows, Platform::Macos] {
-            let err = LocalPlace::with_env(Platform::Linux, Some(wrong), &env).unwrap_err();
+            let err = LocalPlace::with_env(Platform::Linux, Some(wrong), &env, &nobody).unwrap_err();
             assert_eq!(err.kind(), Kind::Usage);
         }
-        assert!(LocalPlace::with_env(Platform::Linux, Some(Platform::Android), &env).is_ok());
-        assert!(LocalPlace::with_env(Platform::Macos, Some(Platform::Android), &env).is_err());
+        assert!(LocalPlace::with_env(Platform::Linux, Some(Platform::Android), &env, &nobody).is_ok());
+        assert!(LocalPlace::with_env(Platform::Macos, Some(Platform::Android), &env, &nobody).is_err());
     }
 
     #[test]
@@ -167,7 +180,7 @@ mod tests {
         let app = home.join(".local/share/waydroid/data/data/com.tiktokshop.seller");
         std::fs::create_dir_all(&app).unwrap();
         let env = |name: &str| (name == "HOME").then(|| home.clone().into_os_string());
-        let place = LocalPlace::with_env(Platform::Linux, None, &env).unwrap();
+        let place = LocalPlace::with_env(Platform::Linux, None, &env, &nobody).unwrap();
         let android: Vec<_> = place.scopes().iter().filter(|s| s.platform == Platform::Android).collect();
         assert_eq!(android.len(), 1);
         assert_eq!(android[0].bases["DATA"][0].path, app.parent().unwrap());

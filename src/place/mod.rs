@@ -10,6 +10,7 @@ mod android;
 mod explain;
 mod image;
 mod in_use;
+mod listed;
 mod local;
 mod locate;
 mod look;
@@ -17,6 +18,7 @@ pub(crate) mod privacy;
 mod request;
 mod resolve;
 mod scope;
+mod session;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +31,7 @@ pub use local::LocalPlace;
 pub use locate::{Filter, Located, locate};
 pub use request::{OnDevice, Request};
 pub use scope::{BaseFolder, Scope};
+pub use session::{Elsewhere, Program};
 
 use crate::control::Control;
 use crate::error::Result;

@@ -48,7 +48,7 @@ pub(crate) fn again(
     baseline: Option<&mut super::Baseline>,
     control: &Control,
 ) -> Result<Again, Cancelled> {
-    let mut scanner = Scanner { options, live: false, baseline, control, effort: super::Effort::default() };
+    let mut scanner = Scanner::new(options, baseline, control);
     let blank = Store::new(was.id.clone(), was.root, was.path.clone(), was.rule.clone());
     let blank = Store { kind: was.kind, class: was.class, ..blank };
     let out = scanner.look_again(dir, blank, others, target.updated_ns)?;
@@ -70,8 +70,7 @@ pub(crate) fn recorded(
     options: &Options,
     control: &Control,
 ) -> Result<Again, Cancelled> {
-    let mut scanner =
-        Scanner { options, live: false, baseline: None, control, effort: super::Effort::default() };
+    let mut scanner = Scanner::new(options, None, control);
     scanner.look_again(dir, store.store(), &[], None)
 }
 
@@ -100,7 +99,7 @@ impl Scanner<'_> {
         }
         let mut one = [store];
         if dir.is_remote() {
-            self.fetch(dir, &one, &mut problems);
+            problems.extend(self.fetch(dir, &one));
         }
         hash::hash(dir, &mut one, true, self.control)?;
         check::check(dir, &mut one, self.options.depth, self.control)?;
