@@ -173,6 +173,7 @@ fn attempt(top: &Path, profiles: &Profiles, state: &Path, i: u64, counts: &mut C
                 root: target.target.roots[store.root].path.clone(),
                 path: store.path.clone(),
                 members: store.files.iter().map(plan::item).collect(),
+                condition: None,
             })
             .collect();
         let how = BackupOptions { platform: Platform::Linux, live: false, allow_root: false };
@@ -181,7 +182,7 @@ fn attempt(top: &Path, profiles: &Profiles, state: &Path, i: u64, counts: &mut C
         }
         return;
     }
-    let choice = Choice { only: None, stores: Vec::new(), keep: Keep::new(std::iter::empty()).unwrap() };
+    let choice = Choice { only: None, stores: Vec::new(), keep: Keep::new(std::iter::empty()).unwrap(), put_back: Vec::new() };
     let guard = Guard { own: vec![state.path().to_path_buf()], homes: vec![home] };
     let (plan, _) = plan::make(&scan, Platform::Linux, false, &choice, &guard);
     let rebuild =

@@ -114,13 +114,14 @@ impl ActionOutcome {
 }
 
 impl Action {
-    /// The word for what it does: `clear`, `rebuild`, `restore-backup`.
+    /// The word for what it does: `clear`, `rebuild`, `restore-backup`, `put-back`.
     #[must_use]
     pub fn op_name(&self) -> &'static str {
         match self.op {
             Op::Clear { .. } => "clear",
             Op::Rebuild { .. } => "rebuild",
             Op::RestoreBackup { .. } => "restore-backup",
+            Op::PutBack { .. } => "put-back",
         }
     }
 }

@@ -151,6 +151,7 @@ impl<'a> Session<'a> {
             root_was: ident_of(root),
             path: action.path.clone(),
             why: action.why.clone(),
+            condition: action.condition.clone(),
             puts_back: None,
             folders: Vec::new(),
             temps: Vec::new(),

@@ -130,6 +130,7 @@ pub fn html(document: &Document) -> Result<String, askama::Error> {
                     }
                     crate::plan::Op::Rebuild { .. } => format!("rebuild, {}", size(a.bytes())),
                     crate::plan::Op::RestoreBackup { .. } => "restore .bak".to_owned(),
+                    crate::plan::Op::PutBack { run, .. } => format!("put back from run {run}"),
                 };
                 let what = outcome(&a.store).map_or(what.clone(), |state| format!("{what}: {state}"));
                 (what, crate::fsys::shown(&a.root.join(a.path.as_path())), printable(&a.why))

@@ -242,6 +242,7 @@ pub fn plan(actions: &[Action], style: Style) -> String {
                 (how, format!("{} {}", action.kind, size(action.bytes())))
             }
             Op::RestoreBackup { .. } => ("restore .bak", action.kind.to_string()),
+            Op::PutBack { run, .. } => ("put back", format!("{} from run {run}", action.kind)),
         };
         let path = action.root.join(action.path.as_path());
         let _ =

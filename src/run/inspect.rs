@@ -19,7 +19,7 @@ use crate::repair;
 use crate::report::{self, Document, Phase};
 use crate::scan::{Baseline, Options, Scan, Volume};
 use crate::store::{self, Level, RebuildRequest, registry};
-use crate::vault::{LockedState, RunId, StateDir};
+use crate::vault::{self, LockedState, RunId, StateDir};
 
 /// A scan and where it was made.
 pub(super) struct Inspection {
@@ -148,13 +148,31 @@ pub(super) fn scan(
     wanted: &cli::Where,
     depth: cli::Depth,
     report: &cli::Report,
+    accept: &[String],
 ) -> Result<Exit> {
     let device = devices::open(session, &wanted.device, wanted.profiles.as_deref(), true)?;
-    let (mut memory, remark) = baseline(session, device.as_ref().map(|(_, state)| state.as_path()));
-    let device = device.map(|(device, _)| device);
+    let (device, state) = device.unzip();
+    let (mut memory, remark) = baseline(session, state.as_deref());
     let options = Options { recall_hashes: false, ..options(session, depth, None) };
+    if let Some(memory) = &mut memory {
+        memory.accept(accept.iter().cloned());
+    }
     let mut found = inspect(session, wanted, device.as_ref(), &options, memory.as_mut())?;
     found.scan.notes.extend(remark);
+    let state = match &state {
+        Some(state) => StateDir::open(state),
+        None => session.state(),
+    };
+    if let Err(e) = state.and_then(|state| repair::name_healthy_copies(&mut found.scan, &state)) {
+        found.scan.notes.push(format!("the vault could not be asked for copies: {e}"));
+    }
+    let nothing = memory.iter().flat_map(Baseline::not_accepted).collect::<Vec<_>>();
+    if let Some(unknown) = nothing.iter().find(|id| !found.scan.stores().any(|(_, s)| s.id == **id)) {
+        return Err(Error::new(Kind::Usage, format!("no store has the id {unknown:?}"))
+            .hint("`shopmend scan -v` shows the ids"));
+    }
+    let nothing = nothing.iter().map(|id| format!("store {id}: there was nothing to accept"));
+    found.scan.notes.extend(nothing);
     let exit = found.exit();
     let document = found.document(Phase::Scan, exit);
     report::log(&document);
@@ -205,10 +223,35 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         allow_root: wanted.allow_root,
     };
     job.report = Some(wanted.report.clone());
+    if let Some(run) = &wanted.from_vault {
+        job.choice.put_back = saved_copies(&state, run, &wanted.stores)?;
+    }
     let found = job.scan()?;
     found.has_all(&wanted.stores)?;
     let (exit, _) = job.repair(&found)?;
     Ok(exit)
+}
+
+/// What a run holds of these stores.
+fn saved_copies(state: &StateDir, run: &str, stores: &[String]) -> Result<Vec<plan::SavedCopy>> {
+    let id: RunId = run.parse().map_err(|_| {
+        Error::new(Kind::Usage, format!("{run:?} is no run")).hint("`shopmend vault list` shows the runs")
+    })?;
+    let one = |store: &String| {
+        let copy = vault::copy_of(state, &id, store)?.ok_or_else(|| {
+            Error::new(Kind::Usage, format!("run {id} holds no copy of the store {store}"))
+                .hint("`shopmend vault list` shows what each run holds")
+        })?;
+        Ok(plan::SavedCopy {
+            store: copy.store,
+            run: copy.run.to_string(),
+            unit: copy.unit,
+            copied_ns: copy.copied_ns,
+            condition: copy.condition,
+            files: copy.files,
+        })
+    };
+    stores.iter().map(one).collect()
 }
 
 /// What `shopmend backup` does.
@@ -235,6 +278,7 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
             root: scanned.target.roots[store.root].path.clone(),
             path: store.path.clone(),
             members: store.files.iter().map(plan::item).collect(),
+            condition: Some(store.condition()),
         });
     }
     if stores.is_empty() {
@@ -262,7 +306,7 @@ pub(super) fn offer(session: &Session) -> Result<Exit> {
     let everywhere = cli::Where::default();
     if !session.console.interactive {
         let report = cli::Report { format: cli::Format::Text, report: None };
-        return scan(session, &everywhere, cli::Depth::default(), &report);
+        return scan(session, &everywhere, cli::Depth::default(), &report, &[]);
     }
     let state = session.locked_state()?;
     let mut job = Job::new(session, &state, everywhere)?;
@@ -318,7 +362,10 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn scan(&mut self) -> Result<Inspection> {
-        inspect(self.session, &self.wanted, self.device, &self.options, Some(&mut self.memory))
+        let mut found =
+            inspect(self.session, &self.wanted, self.device, &self.options, Some(&mut self.memory))?;
+        repair::name_healthy_copies(&mut found.scan, self.state)?;
+        Ok(found)
     }
 
     /// The scan for the terminal.

@@ -201,7 +201,9 @@ pub(crate) fn report_error(e: &Error) {
 fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
     match command {
         None => inspect::offer(session),
-        Some(Command::Scan { place, depth, report }) => inspect::scan(session, &place, depth, &report),
+        Some(Command::Scan { place, depth, report, accept }) => {
+            inspect::scan(session, &place, depth, &report, &accept)
+        }
         Some(Command::Repair(wanted)) => inspect::repair(session, &wanted),
         Some(Command::Demo { keep }) => demo::demo(session, keep),
         Some(Command::Undo { run, store, device, allow_root }) => {

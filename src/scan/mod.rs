@@ -4,30 +4,32 @@
 mod baseline;
 mod check;
 mod collect;
+mod compare;
 mod device;
 mod hash;
 mod loose;
 mod stale;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
-pub use baseline::{Baseline, Remembered};
+pub use baseline::{ACCEPT_ALL, Baseline, Remembered};
 pub use collect::Folder;
+pub use compare::{EMPTIED, LAST_HEALTHY, REPLACED, SECOND_COPY, VANISHED, is_loss};
 pub use device::{Volume, volumes};
 pub use loose::{Loose, LooseReport, check_paths};
 pub use stale::{DAY_NS, StaleEntry, Why};
 
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, RelPath};
-use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
+use crate::model::{Class, Condition, Finding, Remedy, Severity, StoreKind, Verdict};
 use crate::place::{Root, Target};
 use crate::process::{Processes, Running};
 use crate::profile::Rule;
-use crate::store::{Coverage, Level, Proof};
+use crate::store::{Coverage, Level, Proof, SqliteFacts};
 
 /// What a scan is asked to do.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +98,8 @@ pub struct Store {
     pub facts: serde_json::Value,
     /// Whether the baseline vouched for it, so that nothing was read.
     pub unchanged: bool,
+    /// When this was found, in nanoseconds since 1970.
+    pub scanned_ns: i128,
 }
 
 impl Store {
@@ -120,7 +124,15 @@ impl Store {
             stale: Vec::new(),
             facts: serde_json::Value::Null,
             unchanged: false,
+            scanned_ns: 0,
         }
+    }
+
+    /// What this scan says of it, to be kept with a copy that is made now.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        let rows = serde_json::from_value(self.facts.clone()).map(|facts: SqliteFacts| facts.rows).ok();
+        Condition { verdict: self.verdict, scanned_ns: self.scanned_ns, rows }
     }
 
     /// Bytes of all its files.
@@ -311,10 +323,20 @@ impl Scanner<'_> {
         self.effort.files += stores.iter().map(|s| s.files.len() as u64).sum::<u64>();
         self.effort.bytes += stores.iter().map(Store::bytes).sum::<u64>();
 
+        stores.iter_mut().for_each(|s| s.scanned_ns = self.options.now_ns);
         let fingerprints: Vec<[u8; 32]> = stores.iter().map(baseline::fingerprint).collect();
+        let known = self.baseline.as_ref().map(|b| b.last_healthy(&target.id, &root.id)).unwrap_or_default();
+        let mut accepted: Vec<String> = Vec::new();
         for (store, print) in stores.iter_mut().zip(&fingerprints) {
             let Some(baseline) = &self.baseline else { break };
             let Some(known) = baseline.recall(&target.id, &store.id) else { continue };
+            if baseline.accepts(&store.id) {
+                // What is there is read anew and compared with nothing.
+                if known.check.findings.iter().any(|f| f.code == hash::SILENT_CHANGE) {
+                    accepted.push(store.id.clone());
+                }
+                continue;
+            }
             if known.fingerprint == *print && known.level >= self.options.level && !self.options.rehash {
                 check::adopt(store, known.check);
                 store.unchanged = true;
@@ -337,28 +359,80 @@ impl Scanner<'_> {
         check::check(dir, &mut stores, self.options.level, self.control)?;
         self.effort.check_ms += millis(clock);
 
+        let by_id: HashMap<&str, &baseline::LastHealthy> =
+            known.iter().map(|k| (k.store.as_str(), k)).collect();
         for store in &mut stores {
+            let last = by_id.get(store.id.as_str()).copied();
+            if let Some(loss) = last.and_then(|last| compare::compare(dir, store, last)) {
+                if self.accepts(&target.id, &store.id, &mut accepted, notes) {
+                    store.unchanged = false;
+                } else {
+                    // The cause, before what follows from it.
+                    store.findings.insert(0, loss);
+                }
+            }
             stale::judge(dir, store, target.updated_ns, self.options, self.control)?;
             store.judge();
-            if self.options.recall_hashes && store.unchanged && store.verdict != Verdict::Healthy {
+            let at = store.findings.len().min(1);
+            let remembered = last.and_then(|last| compare::remembered(store, last));
+            let second = compare::second_copy(dir, store, self.control);
+            store.findings.splice(at..at, remembered.into_iter().chain(second));
+            // A copy of a store must be of the content that the verdict is about.
+            let copied = store.class != Class::Cache || store.verdict != Verdict::Healthy;
+            if self.options.recall_hashes && store.unchanged && copied {
                 self.recall_hashes(&target.id, store);
             }
         }
         let clock = Instant::now();
         if let Some(baseline) = self.baseline.as_deref_mut() {
             let fresh = stores.iter().zip(&fingerprints).filter(|(s, _)| !s.unchanged);
-            if let Err(e) = baseline.remember(&target.id, fresh, self.options) {
+            if let Err(e) = baseline.remember(&target.id, &root.id, fresh, self.options) {
                 notes.push(format!(
                     "the baseline could not be saved: {e}; the next scan reads everything again"
                 ));
             }
         }
         self.effort.save_ms += millis(clock);
+        let mut missing = Vec::new();
+        for last in known.iter().filter(|k| !stores.iter().any(|s| s.id == k.store)) {
+            self.control.safe_point()?;
+            let Some(mut store) = compare::missing(dir, (index, root), last, &stores, &known) else { continue };
+            if self.accepts(&target.id, &store.id, &mut accepted, notes) {
+                continue;
+            }
+            store.scanned_ns = self.options.now_ns;
+            store.judge();
+            store.findings.extend(compare::second_copy(dir, &store, self.control));
+            missing.push(store);
+        }
+        stores.extend(missing);
+        stores.sort_by(|a, b| a.path.cmp(&b.path));
+        if let Some(baseline) = self.baseline.as_deref_mut() {
+            accepted.iter().for_each(|store| baseline.has_accepted(store));
+        }
         Ok(stores)
     }
 }
 
 impl Scanner<'_> {
+    /// Whether the user accepts that a store lost what it held; then what was
+    /// known of it is forgotten.
+    fn accepts(
+        &mut self,
+        target: &str,
+        store: &str,
+        accepted: &mut Vec<String>,
+        notes: &mut Vec<String>,
+    ) -> bool {
+        let Some(baseline) = self.baseline.as_deref_mut().filter(|b| b.accepts(store)) else { return false };
+        if let Err(e) = baseline.forget(target, store) {
+            notes.push(format!("that {store} is accepted could not be saved: {e}"));
+            return false;
+        }
+        accepted.push(store.to_owned());
+        true
+    }
+
     fn recall_hashes(&self, target: &str, store: &mut Store) {
         let Some(baseline) = &self.baseline else { return };
         let files = baseline.files(target, &store.id);

@@ -12,6 +12,7 @@
 //! ```
 
 mod export;
+mod healthy;
 mod held;
 mod journal;
 mod list;
@@ -23,6 +24,7 @@ mod run_id;
 mod state;
 
 pub use export::{Exported, export, restore_to};
+pub use healthy::{StoreCopy, copy_of, healthy_copies, reads_back};
 pub use held::needed_objects;
 pub use journal::{Damage, Journal, read_records};
 pub use list::{Problem, RunSummary, StoreSummary, Verified, is_backup, is_sound, list, verify};
