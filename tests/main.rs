@@ -38,6 +38,8 @@ mod browsers;
 #[cfg(unix)]
 mod crash;
 #[cfg(unix)]
+mod end_state;
+#[cfg(unix)]
 mod faults;
 #[cfg(unix)]
 mod incidents;

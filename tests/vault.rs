@@ -328,7 +328,8 @@ fn a_copy_of_a_damaged_store_does_not_push_out_the_healthy_one() {
     ] {
         let done = prune(&open(&path), &rules).unwrap();
         let any = rules != Retention::default();
-        let said = done.kept.iter().any(|k| k.contains(healthy.as_str()) && k.contains("newest healthy copy"));
+        let said =
+            done.kept.iter().any(|k| k.contains(healthy.as_str()) && k.contains("newest healthy copy"));
         assert_eq!(said, any, "{rules:?}: {done:?}");
         assert_eq!(restored(&path, &root, &healthy).unwrap(), b"database", "{rules:?}");
     }
@@ -420,12 +421,12 @@ fn a_silent_change_is_not_copied_as_healthy() {
 /// The whole way with the program: backup, damage, repair, every way to prune.
 #[test]
 fn after_damage_repair_and_pruning_the_healthy_copy_can_be_restored() {
-    for (n, prune) in [
+    for (n, args) in [
         &["--keep-last", "1"][..],
         &["--keep-last", "0"],
         &["--max-size", "0"],
-        &["--older-than", "0d"],
-        &["--keep-last", "0", "--older-than", "0d", "--max-size", "1"],
+        &["--keep-last", "0", "--max-size", "1"],
+        &[],
     ]
     .iter()
     .enumerate()
@@ -435,9 +436,8 @@ fn after_damage_repair_and_pruning_the_healthy_copy_can_be_restored() {
         shop.run.call(shop.args(&["backup"])).expect(Exit::Ok);
         let before_repair = n % 2 == 1;
         let prune = || {
-            let mut args = vec!["vault", "prune"];
-            args.extend(*prune);
-            shop.run.call(args).expect(Exit::Ok)
+            let all = ["vault", "prune"].iter().chain(*args);
+            shop.run.call(all).expect(Exit::Ok)
         };
         let mut bytes = healthy.clone();
         bytes[4096 * 2..4096 * 3].fill(0x55);
@@ -447,7 +447,7 @@ fn after_damage_repair_and_pruning_the_healthy_copy_can_be_restored() {
         }
         shop.run.call(shop.args(&["repair", "--yes", "--only", "rebuild"]));
         let said = prune().stdout;
-        assert!(said.contains("newest healthy copy"), "{said}");
+        assert!(args.is_empty() || said.contains("newest healthy copy"), "{said}");
         let listed = shop.run.call(["vault", "list", "--format", "json"]).expect(Exit::Ok).json();
         let first = &listed["runs"][0];
         assert_eq!(first["kind"], "backup", "{listed}");

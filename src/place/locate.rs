@@ -108,6 +108,7 @@ fn target(app: &Arc<App>, install: &Install, scope: &Scope, notes: &mut Vec<Note
                 id,
                 path: found.path(),
                 rules: app.rules_of(&root.id),
+                disk: scope.disk.clone(),
                 base: found.base,
                 below: found.below,
             });

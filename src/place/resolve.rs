@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::privacy::reason;
 use super::{BaseFolder, NoteKind, Scope};
-use crate::fsys::{Dir, Kind, RelPath, real_path};
+use crate::fsys::{Dir, Disk, Kind, RelPath, real_path};
 use crate::model::Platform;
 use crate::profile::{
     Base, NameGlob, Template, name_glob, prepared, protected_below_home, protected_below_top,
@@ -57,7 +57,7 @@ pub(crate) fn folders(
     notes: &mut Vec<Refusal>,
 ) -> Vec<Found> {
     for base in bases(template, scope) {
-        let mut found = below(template.names(), &template.written(), &base, fold, notes);
+        let mut found = below(template.names(), &template.written(), &base, &scope.disk, fold, notes);
         found.retain(|f| match guard(f, template, scope) {
             Ok(()) => true,
             Err(reason) => {
@@ -77,6 +77,7 @@ fn below(
     names: &[NameGlob],
     written: &[&str],
     base: &BaseFolder,
+    disk: &Disk,
     fold: bool,
     notes: &mut Vec<Refusal>,
 ) -> Vec<Found> {
@@ -97,7 +98,7 @@ fn below(
             return Vec::new();
         }
     };
-    let dir = match Dir::open(&real) {
+    let dir = match disk.open(&real) {
         Ok(dir) => dir,
         Err(e) if absent(&e) => return Vec::new(),
         Err(e) => {
@@ -310,7 +311,7 @@ pub(crate) fn newest(programs: &[Template], scope: &Scope, fold: bool) -> Option
     for program in programs {
         let Some((last, folders)) = program.names().split_last() else { continue };
         for base in bases(program, scope) {
-            for parent in below(folders, &program.written(), &base, fold, &mut Vec::new()) {
+            for parent in below(folders, &program.written(), &base, &scope.disk, fold, &mut Vec::new()) {
                 let times = if let Some(name) =
                     last.literal().filter(|_| !fold).and_then(|n| RelPath::root().join(n).ok())
                 {

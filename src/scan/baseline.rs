@@ -214,35 +214,43 @@ impl Baseline {
     /// What the last healthy scan saw of the stores below one root of a target,
     /// caches left out. What cannot be read back counts as not remembered.
     pub(super) fn last_healthy(&self, target: &str, root: &str) -> Vec<LastHealthy> {
-        let read = || -> rusqlite::Result<Vec<LastHealthy>> {
-            let sql = "SELECT store, path, kind, class, bytes, healthy_ns, facts FROM store
-                       WHERE target=?1 AND root=?2 AND healthy_ns IS NOT NULL AND class <> 'cache'";
-            let mut statement = self.conn.prepare_cached(sql)?;
-            let rows = statement.query_map(params![target, root], |r| {
-                let word = |at| -> rusqlite::Result<serde_json::Value> {
-                    Ok(serde_json::Value::String(r.get::<_, String>(at)?))
-                };
-                let path = RelPath::from_text(&r.get::<_, String>(1)?).ok();
-                let kind = serde_json::from_value(word(2)?).ok();
-                let class = serde_json::from_value(word(3)?).ok();
-                let at = r.get::<_, String>(5)?.parse().ok();
-                let facts: Option<String> = r.get(6)?;
-                let Some((((path, kind), class), at_ns)) = path.zip(kind).zip(class).zip(at) else {
-                    return Ok(None);
-                };
-                Ok(Some(LastHealthy {
-                    store: r.get(0)?,
-                    path,
-                    kind,
-                    class,
-                    bytes: r.get::<_, i64>(4)? as u64,
-                    at_ns,
-                    facts: facts.and_then(|f| serde_json::from_str(&f).ok()),
-                }))
-            })?;
-            rows.filter_map(Result::transpose).collect()
-        };
-        read().unwrap_or_default()
+        self.healthy("target=?1 AND root=?2", target, root).unwrap_or_default()
+    }
+
+    /// The same of one store.
+    pub(super) fn last_healthy_of(&self, target: &str, store: &str) -> Option<LastHealthy> {
+        self.healthy("target=?1 AND store=?2", target, store).ok()?.pop()
+    }
+
+    fn healthy(&self, which: &str, target: &str, other: &str) -> rusqlite::Result<Vec<LastHealthy>> {
+        let sql = format!(
+            "SELECT store, path, kind, class, bytes, healthy_ns, facts FROM store
+             WHERE {which} AND healthy_ns IS NOT NULL AND class <> 'cache'"
+        );
+        let mut statement = self.conn.prepare_cached(&sql)?;
+        let rows = statement.query_map(params![target, other], |r| {
+            let word = |at| -> rusqlite::Result<serde_json::Value> {
+                Ok(serde_json::Value::String(r.get::<_, String>(at)?))
+            };
+            let path = RelPath::from_text(&r.get::<_, String>(1)?).ok();
+            let kind = serde_json::from_value(word(2)?).ok();
+            let class = serde_json::from_value(word(3)?).ok();
+            let at = r.get::<_, String>(5)?.parse().ok();
+            let facts: Option<String> = r.get(6)?;
+            let Some((((path, kind), class), at_ns)) = path.zip(kind).zip(class).zip(at) else {
+                return Ok(None);
+            };
+            Ok(Some(LastHealthy {
+                store: r.get(0)?,
+                path,
+                kind,
+                class,
+                bytes: r.get::<_, i64>(4)? as u64,
+                at_ns,
+                facts: facts.and_then(|f| serde_json::from_str(&f).ok()),
+            }))
+        })?;
+        rows.filter_map(Result::transpose).collect()
     }
 
     /// Where it lies.
@@ -368,7 +376,7 @@ impl Baseline {
                 target,
                 store.id,
                 fingerprint,
-                i64::from(options.level == Level::Deep),
+                i64::from(options.depth.level(store.class, store.kind) == Level::Deep),
                 result,
                 now,
                 facts,

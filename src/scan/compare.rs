@@ -101,16 +101,22 @@ pub(super) fn compare(dir: &Dir, store: &Store, last: &LastHealthy) -> Option<Fi
         _ if store.bytes() == 0 => return loss(EMPTIED, "it is empty (0 bytes)".to_owned()),
         _ => {}
     }
-    let formatless = store.kind == StoreKind::Files || store.has(UNKNOWN);
-    if formatless && all_zeros(dir, store) {
+    if all_zeros(dir, store) {
         return loss(EMPTIED, "it is nothing but zeros".to_owned());
     }
-    // A finding of the check says better what is wrong with it.
-    let was_known = last.kind != StoreKind::Files;
-    if was_known && formatless && !store.findings.iter().any(|f| f.severity == Severity::Error) {
-        return loss(REPLACED, format!("what is in its place is no {}", last.kind));
-    }
-    None
+    let formatless = store.kind == StoreKind::Files || store.has(UNKNOWN);
+    // A damaged store that can be rebuilt is still the same store.
+    let rebuilt = matches!(
+        store.remedy(),
+        Remedy::RebuildIndexes | Remedy::Vacuum | Remedy::Rebuild | Remedy::RestoreBackup
+    );
+    let other = match last.kind {
+        StoreKind::Files => false,
+        StoreKind::Sqlite => !rebuilt && !is_sqlite(dir, &store.path),
+        _ => formatless && !store.findings.iter().any(|f| f.severity == Severity::Error),
+    };
+    other
+        .then(|| finding(store, last, REPLACED, &format!("what is in its place is no {}", last.kind.title())))
 }
 
 /// What the last healthy scan saw, for a person who has a damaged store.
@@ -120,7 +126,8 @@ pub(super) fn remembered(store: &Store, last: &LastHealthy) -> Option<Finding> {
     if store.class == Class::Cache || !wrong || told || !last.held_anything() {
         return None;
     }
-    let message = format!("when it was last healthy, on {}, it held {}", day_and_time(last.at_ns), last.amount());
+    let message =
+        format!("when it was last healthy, on {}, it held {}", day_and_time(last.at_ns), last.amount());
     Some(Finding::new(LAST_HEALTHY, Severity::Info, Remedy::None, message).in_file(store.path.clone()))
 }
 
@@ -178,10 +185,8 @@ pub(super) fn missing(
 /// own storage in a browser comes and goes with the site. A database with rows,
 /// and settings, do not.
 fn comes_and_goes(last: &LastHealthy, patterns: &[String]) -> bool {
-    let lasting = matches!(
-        last.kind,
-        StoreKind::Sqlite | StoreKind::SharedPrefs | StoreKind::Mmkv | StoreKind::Keva
-    );
+    let lasting =
+        matches!(last.kind, StoreKind::Sqlite | StoreKind::SharedPrefs | StoreKind::Mmkv | StoreKind::Keva);
     !lasting && patterns.iter().all(|p| p.contains('*') || p.contains('?'))
 }
 
@@ -203,10 +208,14 @@ pub(super) fn second_copy(dir: &Dir, store: &Store, control: &Control) -> Option
     if store.class == Class::Cache || !wrong || is_folder || store.remedy() == Remedy::RestoreBackup {
         return None;
     }
-    SECOND_COPIES.iter().map(|ending| store.path.with_suffix(ending)).chain(firefox_logins(&store.path)).find_map(
-        |path| {
+    SECOND_COPIES
+        .iter()
+        .map(|ending| store.path.with_suffix(ending))
+        .chain(firefox_logins(&store.path))
+        .find_map(|path| {
             let meta = dir.stat(&path).ok().filter(|m| m.kind == Kind::File && m.size > 0)?;
-            let check = registry::check(store.kind, Subject { dir, path: &path }, Level::Fast, control).ok()?;
+            let check =
+                registry::check(store.kind, Subject { dir, path: &path }, Level::Fast, control).ok()?;
             if check.findings.iter().any(|f| f.severity == Severity::Error) {
                 return None;
             }
@@ -221,8 +230,7 @@ pub(super) fn second_copy(dir: &Dir, store: &Store, control: &Control) -> Option
                 day_and_time(meta.mtime_ns)
             );
             Some(Finding::new(SECOND_COPY, Severity::Info, Remedy::None, message).in_file(path))
-        },
-    )
+        })
 }
 
 /// Firefox puts the word in the middle of the name.
@@ -241,7 +249,9 @@ fn finding(store: &Store, last: &LastHealthy, code: &str, what: &str) -> Finding
     );
     // What no rule covers may be something that the app does not need any more.
     let severity = if store.rule.is_some() { Severity::Error } else { Severity::Warning };
-    Finding::new(code, severity, Remedy::Report, message).in_file(store.path.clone()).expected_found(held, what)
+    Finding::new(code, severity, Remedy::Report, message)
+        .in_file(store.path.clone())
+        .expected_found(held, what)
 }
 
 impl LastHealthy {
@@ -270,7 +280,9 @@ fn rows(n: u64) -> String {
 /// Rows that a user or an app put there, not those about the database itself;
 /// all of them where there is nothing else.
 fn content(facts: &SqliteFacts) -> u64 {
-    let sum = |rows: &mut dyn Iterator<Item = (&String, &u64)>| rows.fold(0, |sum: u64, (_, n)| sum.saturating_add(*n));
+    let sum = |rows: &mut dyn Iterator<Item = (&String, &u64)>| {
+        rows.fold(0, |sum: u64, (_, n)| sum.saturating_add(*n))
+    };
     let is_content = |name: &str| !BOOKKEEPING.contains(&name.to_ascii_lowercase().as_str());
     if facts.rows.keys().any(|name| is_content(name)) {
         sum(&mut facts.rows.iter().filter(|(name, _)| is_content(name)))

@@ -1,6 +1,7 @@
 //! Looks at targets without changing them: walk, hash, check, compare with the
 //! baseline, judge. What it returns is all that planning and reporting use.
 
+mod again;
 mod baseline;
 mod check;
 mod collect;
@@ -16,6 +17,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub(crate) use again::{Recorded, again, recorded};
 pub use baseline::{ACCEPT_ALL, Baseline, Remembered};
 pub use collect::Folder;
 pub use compare::{EMPTIED, LAST_HEALTHY, REPLACED, SECOND_COPY, VANISHED, is_loss};
@@ -25,17 +27,43 @@ pub use stale::{DAY_NS, StaleEntry, Why};
 
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, RelPath};
-use crate::model::{Class, Condition, Finding, Remedy, Severity, StoreKind, Verdict};
-use crate::place::{Root, Target};
-use crate::process::{Processes, Running};
+use crate::model::{Class, Condition, Finding, NotChecked, Remedy, Severity, StoreKind, Verdict};
+use crate::place::{Place, Root, Target};
+use crate::process::Running;
 use crate::profile::Rule;
 use crate::store::{Coverage, Level, Proof, SqliteFacts};
+
+/// How closely a scan looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// Every store by its structure alone.
+    Fast,
+    /// State and user data whole, caches by their structure. SQLite databases
+    /// are read whole at every depth.
+    #[default]
+    Standard,
+    /// Every checksum of every store, and SQLite's own check of databases.
+    Deep,
+}
+
+impl Depth {
+    /// The level at which a store of that class and kind is checked.
+    #[must_use]
+    pub fn level(self, class: Class, kind: StoreKind) -> Level {
+        match self {
+            Self::Fast => Level::Fast,
+            // One pass over all pages proves a database; a second opinion is for `Deep`.
+            Self::Standard if class == Class::Cache || kind == StoreKind::Sqlite => Level::Fast,
+            Self::Standard | Self::Deep => Level::Deep,
+        }
+    }
+}
 
 /// What a scan is asked to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// How much a check looks at.
-    pub level: Level,
+    /// How closely it looks.
+    pub depth: Depth,
     /// Read every file again, also those that the baseline knows unchanged.
     pub rehash: bool,
     /// Look up what the files of an unchanged store hash to, when something may
@@ -64,6 +92,9 @@ pub struct FileRecord {
 const UNREADABLE: &str = "store.unreadable";
 /// The store is no kind that can be checked, though its rule says it is one.
 const UNKNOWN: &str = "store.unknown";
+/// The store is a cache of another device, of which only the list of files
+/// was looked at.
+pub(crate) const LISTED: &str = "store.listed";
 /// Another program kept changing the store.
 const BUSY: &str = "store.busy";
 
@@ -175,6 +206,8 @@ impl Store {
             Verdict::Unknown
         } else if worst == Some(Severity::Warning) || !self.stale.is_empty() {
             Verdict::Stale
+        } else if self.has(LISTED) {
+            Verdict::Unknown
         } else {
             Verdict::Healthy
         };
@@ -188,7 +221,9 @@ pub struct ScannedTarget {
     /// Processes that have its files open.
     pub running: Vec<Running>,
     pub stores: Vec<Store>,
-    /// What could not be looked at, and other remarks.
+    /// What of it was not looked at.
+    pub not_checked: Vec<NotChecked>,
+    /// Other remarks.
     pub notes: Vec<String>,
 }
 
@@ -213,6 +248,8 @@ pub struct Effort {
 pub struct Scan {
     pub targets: Vec<ScannedTarget>,
     pub volumes: Vec<Volume>,
+    /// What of the place was not looked at, whatever the target.
+    pub not_checked: Vec<NotChecked>,
     pub notes: Vec<String>,
     pub effort: Effort,
 }
@@ -223,11 +260,27 @@ impl Scan {
         self.targets.iter().flat_map(|t| t.stores.iter().map(move |s| (t, s)))
     }
 
-    /// Whether anything was found that a person should know as a problem.
-    #[must_use]
-    pub fn has_findings(&self) -> bool {
-        self.stores()
-            .any(|(_, s)| matches!(s.verdict, Verdict::Damaged | Verdict::Stale | Verdict::Unreadable))
+    /// Everything that was not looked at: of the place, and of each target.
+    pub fn coverage(&self) -> impl Iterator<Item = &NotChecked> {
+        self.not_checked.iter().chain(self.targets.iter().flat_map(|t| &t.not_checked))
+    }
+
+    /// Caches of another device whose files were listed and not read.
+    pub(crate) fn content_left_unread(&self) -> Option<NotChecked> {
+        let (mut stores, mut bytes) = (0u64, 0u64);
+        for (_, store) in self.stores().filter(|(_, s)| s.has(LISTED)) {
+            stores += 1;
+            bytes += store.bytes();
+        }
+        let caches = if stores == 1 { "cache" } else { "caches" };
+        let size = bytesize::ByteSize::b(bytes).display().iec();
+        (stores > 0).then(|| {
+            NotChecked::new(
+                format!("the content of {stores} {caches} ({size})"),
+                "it was left on the device; names, sizes and times were looked at",
+            )
+            .see_by("--deep reads it")
+        })
     }
 
     /// Number of stores by verdict.
@@ -241,34 +294,34 @@ impl Scan {
     }
 }
 
-/// Scans targets, one after the other; the work inside one is parallel.
-///
-/// `live` says that they belong to this machine's running system.
+/// Scans targets of a place, one after the other; the work inside one is
+/// parallel.
 ///
 /// # Errors
 /// Only [`Cancelled`]: whatever cannot be read is part of the outcome.
 pub fn scan(
     targets: Vec<Target>,
-    live: bool,
+    place: &dyn Place,
     options: &Options,
     baseline: Option<&mut Baseline>,
     control: &Control,
 ) -> Result<Scan, Cancelled> {
+    let asked = targets.clone();
     let mut scanner = Scanner { options, baseline, control, effort: Effort::default() };
     let mut out = Scan::default();
     // The list of processes takes a while of its own, so it is made meanwhile.
     let processes = std::thread::scope(|scope| {
-        let looking = live.then(|| scope.spawn(Processes::look));
+        let looking = scope.spawn(|| place.processes(&asked));
         for target in targets {
             control.safe_point()?;
             out.targets.push(scanner.target(target)?);
         }
-        Ok(looking.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+        Ok(looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
-    match processes.unwrap_or_else(|| Ok(Processes::default())) {
+    match processes {
         Ok(processes) => {
-            for scanned in &mut out.targets {
-                scanned.running = processes.holding(&scanned.target);
+            for (scanned, running) in out.targets.iter_mut().zip(processes) {
+                scanned.running = running;
             }
         }
         Err(e) => out.notes.push(e.to_string()),
@@ -288,7 +341,13 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn target(&mut self, target: Target) -> Result<ScannedTarget, Cancelled> {
-        let mut out = ScannedTarget { target, running: Vec::new(), stores: Vec::new(), notes: Vec::new() };
+        let mut out = ScannedTarget {
+            target,
+            running: Vec::new(),
+            stores: Vec::new(),
+            not_checked: Vec::new(),
+            notes: Vec::new(),
+        };
         for index in 0..out.target.roots.len() {
             let root = &out.target.roots[index];
             self.control.progress().item(&format!("{} ({})", out.target.app.name, root.id));
@@ -299,7 +358,7 @@ impl Scanner<'_> {
                 }
                 Err(e) => {
                     let why = crate::place::privacy::reason(&root.path, &e);
-                    out.notes.push(format!("{} could not be opened: {why}", crate::fsys::shown(&root.path)));
+                    out.not_checked.push(NotChecked::new(crate::fsys::shown(&root.path), why));
                 }
             }
         }
@@ -337,7 +396,8 @@ impl Scanner<'_> {
                 }
                 continue;
             }
-            if known.fingerprint == *print && known.level >= self.options.level && !self.options.rehash {
+            let level = self.options.depth.level(store.class, known.check.kind);
+            if known.fingerprint == *print && known.level >= level && !self.options.rehash {
                 check::adopt(store, known.check);
                 store.unchanged = true;
                 self.effort.unchanged_stores += 1;
@@ -356,7 +416,7 @@ impl Scanner<'_> {
         self.effort.hash_ms += millis(clock);
 
         let clock = Instant::now();
-        check::check(dir, &mut stores, self.options.level, self.control)?;
+        check::check(dir, &mut stores, self.options.depth, self.control)?;
         self.effort.check_ms += millis(clock);
 
         let by_id: HashMap<&str, &baseline::LastHealthy> =
@@ -371,12 +431,7 @@ impl Scanner<'_> {
                     store.findings.insert(0, loss);
                 }
             }
-            stale::judge(dir, store, target.updated_ns, self.options, self.control)?;
-            store.judge();
-            let at = store.findings.len().min(1);
-            let remembered = last.and_then(|last| compare::remembered(store, last));
-            let second = compare::second_copy(dir, store, self.control);
-            store.findings.splice(at..at, remembered.into_iter().chain(second));
+            self.judge(dir, store, last, target.updated_ns)?;
             // A copy of a store must be of the content that the verdict is about.
             let copied = store.class != Class::Cache || store.verdict != Verdict::Healthy;
             if self.options.recall_hashes && store.unchanged && copied {
@@ -396,7 +451,9 @@ impl Scanner<'_> {
         let mut missing = Vec::new();
         for last in known.iter().filter(|k| !stores.iter().any(|s| s.id == k.store)) {
             self.control.safe_point()?;
-            let Some(mut store) = compare::missing(dir, (index, root), last, &stores, &known) else { continue };
+            let Some(mut store) = compare::missing(dir, (index, root), last, &stores, &known) else {
+                continue;
+            };
             if self.accepts(&target.id, &store.id, &mut accepted, notes) {
                 continue;
             }
@@ -415,6 +472,24 @@ impl Scanner<'_> {
 }
 
 impl Scanner<'_> {
+    /// Draws the verdict, and names what is known of a damaged store from
+    /// elsewhere.
+    fn judge(
+        &self,
+        dir: &Dir,
+        store: &mut Store,
+        last: Option<&baseline::LastHealthy>,
+        updated_ns: Option<i128>,
+    ) -> Result<(), Cancelled> {
+        stale::judge(dir, store, updated_ns, self.options, self.control)?;
+        store.judge();
+        let at = store.findings.len().min(1);
+        let remembered = last.and_then(|last| compare::remembered(store, last));
+        let second = compare::second_copy(dir, store, self.control);
+        store.findings.splice(at..at, remembered.into_iter().chain(second));
+        Ok(())
+    }
+
     /// Whether the user accepts that a store lost what it held; then what was
     /// known of it is forgotten.
     fn accepts(
@@ -445,7 +520,7 @@ impl Scanner<'_> {
     fn fetch(&self, dir: &Dir, stores: &[Store], notes: &mut Vec<String>) {
         let wanted = stores
             .iter()
-            .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.level == Level::Deep))
+            .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.depth == Depth::Deep))
             .flat_map(|s| &s.files)
             .filter(|f| self.options.rehash || f.hash.is_none());
         if let Err(e) = dir.fetch(wanted.map(|f| &f.path)) {

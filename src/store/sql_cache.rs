@@ -14,12 +14,14 @@ use std::ops::Range;
 
 use super::read_at::{OpenFile, ReadAt as _, open, read_vec};
 use super::simple_cache::super_fast_hash;
+use super::sqlite::{check_error, watched};
 use super::tally::Tally;
 use super::{Check, Glimpse, Level, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
-use crate::sqlite::check::rows::{Files, Read, Row, rows};
+use crate::sqlite::check::Files;
+use crate::sqlite::check::rows::{Read, Row, rows};
 use crate::sqlite::format::MAGIC;
 use crate::sqlite::source::ReadAt as Source;
 
@@ -161,7 +163,7 @@ fn check_database(
 ) -> Result<(), StoreError> {
     let path = subject.path.join_rel(rel);
     let inner = Subject { dir: subject.dir, path: &path };
-    let check = crate::sqlite::check::check(inner, level, control)?;
+    let check = super::sqlite::check(inner, level, control)?;
     let sound = check.findings.iter().all(|f| f.severity <= Severity::Info);
     for mut finding in check.findings {
         if finding.remedy != Remedy::None {
@@ -182,8 +184,10 @@ fn check_database(
     let files = Files { main: &main, wal: wal.as_ref().map(source), journal: journal.as_ref().map(source) };
     let shown = inner.shown();
     let mut sums = Sums { rel, out, keys: HashMap::new(), strangers: 0 };
-    let heads = rows(files, &shown, "resources", &RESOURCES, control, &mut |row| sums.head(row))?;
-    let bodies = rows(files, &shown, "blobs", &BLOBS, control, &mut |row| sums.body(row))?;
+    let control = watched(control);
+    let failed = |e| check_error(e, &shown);
+    let heads = rows(files, "resources", &RESOURCES, &control, &mut |row| sums.head(row)).map_err(failed)?;
+    let bodies = rows(files, "blobs", &BLOBS, &control, &mut |row| sums.body(row)).map_err(failed)?;
     let strangers = sums.strangers;
     let unread = |read: Read| read.unreadable + read.too_long;
     if !heads.found || !bodies.found {
