@@ -237,7 +237,9 @@ impl<'a> Engine<'a> {
                 .collect(),
             report,
         };
-        Ok(Inspection { scan, about, options: *options })
+        // What is looked at again later is judged as it was here.
+        let options = Options { trust_ages: options.trust_ages && !scan.clock_in_doubt, ..*options };
+        Ok(Inspection { scan, about, options })
     }
 
     /// The options that another command needs to do the same work.

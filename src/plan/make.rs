@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 
 use super::{Action, Item, Op, Plan};
-use crate::fsys::RelPath;
+use crate::fsys::{RelPath, RoomCount};
 use crate::guard::Guard;
 use crate::keep::Keep;
 use crate::model::{Class, Condition, Platform, Remedy, Severity, StoreKind, day_and_time};
@@ -135,8 +135,18 @@ impl Maker<'_> {
             path: self.store.path.clone(),
             why,
             condition: Some(self.store.condition()),
+            allocated_bytes: self.allocated(&op),
             op,
         }
+    }
+
+    /// What the files of an action take up; of a clearing what it frees.
+    fn allocated(&self, op: &Op) -> u64 {
+        let Op::Clear { files, .. } = op else { return self.store.allocated() };
+        let planned: HashSet<&RelPath> = files.iter().map(|i| &i.path).collect();
+        let mut room = RoomCount::default();
+        room.extend(self.store.files.iter().filter(|f| planned.contains(&f.path)).map(FileRecord::room));
+        room.freed()
     }
 
     /// Rebuilding a damaged store, or putting its backup in place.

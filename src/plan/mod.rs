@@ -122,6 +122,10 @@ pub struct Action {
     /// What the scan said of the store; the journal keeps it with the copy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
+    /// Bytes that are free on the disk when the files are cleared, or that the
+    /// present files take up: blocks, not lengths.
+    #[serde(default)]
+    pub allocated_bytes: u64,
     #[serde(flatten)]
     pub op: Op,
 }
@@ -181,8 +185,9 @@ impl Plan {
         let mut plain = self.clone();
         for action in &mut plain.actions {
             action.items_mut().for_each(|item| item.blake3 = None);
-            // It says when the scan was made.
+            // When the scan was made, and how the disk stores the same content.
             action.condition = None;
+            action.allocated_bytes = 0;
         }
         let mut hasher = blake3::Hasher::new();
         // Serialising plain data into a hasher cannot fail.

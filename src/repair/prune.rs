@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::session::{Session, now_ns};
+use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::fsys::{RelPath, remove_tree, shown};
 use crate::model::Verdict;
@@ -68,6 +69,12 @@ pub fn prune(state: &LockedState, rules: &Retention) -> Result<Pruned> {
     let holding: Vec<&Run> = runs.iter().filter(|r| r.units.iter().any(holds)).collect();
     let mut total: u64 = holding.iter().map(|r| bytes_of(r)).sum();
     let now = now_ns();
+    // No age rule lets anything go while the clock is in doubt.
+    let newest = runs.iter().map(|r| r.begin.started_ns).max();
+    let doubt = rules.older_than.and_then(|_| clock::doubt(now, newest));
+    if let Some(why) = &doubt {
+        out.notes.push(format!("nothing was deleted because of its age: {why}"));
+    }
     let mut chosen: BTreeMap<RunId, Vec<u32>> = BTreeMap::new();
     let any_rule = rules.keep_last.is_some() || rules.older_than.is_some() || rules.max_bytes.is_some();
     for (i, run) in holding.iter().enumerate() {
@@ -75,6 +82,7 @@ pub fn prune(state: &LockedState, rules: &Retention) -> Result<Pruned> {
         let age = now.saturating_sub(run.begin.started_ns);
         let stays = !any_rule
             || rules.keep_last.is_some_and(|n| newer < n)
+            || doubt.is_some()
             || rules.older_than.is_some_and(|d| age < d.as_nanos() as i128)
             || rules.max_bytes.is_some_and(|max| total <= max);
         if stays {
@@ -112,7 +120,7 @@ pub fn prune(state: &LockedState, rules: &Retention) -> Result<Pruned> {
     for (id, units) in chosen {
         out.bytes += drop_units(state, &id, &units)?;
     }
-    if any_rule {
+    if any_rule && doubt.is_none() {
         remove_empty_runs(state, rules, &mut out)?;
     }
     out.bytes += collect_garbage(state)?;

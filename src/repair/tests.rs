@@ -48,6 +48,7 @@ fn action(root: &Path, path: &str, kind: StoreKind, class: Class, op: Op) -> Act
         path: rel(path),
         why: "test".into(),
         condition: None,
+        allocated_bytes: 0,
         op,
     }
 }

@@ -43,7 +43,7 @@ pub fn preview(proposal: &Proposal, style: Style) -> String {
 fn one_action(out: &mut String, number: usize, action: &Action, style: Style) {
     let (verb, what) = match &action.op {
         Op::Clear { files, .. } => {
-            ("clear", format!("{}, {}", count(files.len() as u64, "file"), size(action.bytes())))
+            ("clear", format!("{}, {}", count(files.len() as u64, "file"), room(action)))
         }
         Op::Rebuild { how, .. } => {
             let how = match how {
@@ -61,6 +61,17 @@ fn one_action(out: &mut String, number: usize, action: &Action, style: Style) {
     wrap(out, "     ", &format!("why: {}", printable(&action.why)));
     wrap(out, "     ", &format!("how: {}", how(action)));
     wrap(out, "     ", &format!("rule {} of {}, store {}", action.rule, action.app, action.store));
+}
+
+/// What clearing frees on the disk, and the length of the files where that is
+/// quite another number.
+fn room(action: &Action) -> String {
+    let (bytes, allocated) = (action.bytes(), action.allocated_bytes);
+    if allocated < bytes / 2 {
+        format!("{} on the disk ({} long)", size(allocated), size(bytes))
+    } else {
+        size(allocated)
+    }
 }
 
 /// The method of an action, with every escalation that it may take.
@@ -131,7 +142,7 @@ fn actions(out: &mut String, outcome: &Outcome, style: Style) {
         one_outcome(out, action, style);
     }
     if outcome.bytes_cleared > 0 {
-        let _ = write!(out, "{} of cache cleared", size(outcome.bytes_cleared));
+        let _ = write!(out, "{} of cache cleared", size(outcome.allocated_cleared));
         if outcome.bytes_held > 0 {
             let _ = write!(out, "; {} stay held for undo", size(outcome.bytes_held));
         }

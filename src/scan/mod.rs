@@ -25,8 +25,9 @@ pub use device::{Volume, volumes};
 pub use loose::{Loose, LooseReport, check_paths};
 pub use stale::{DAY_NS, StaleEntry, Why};
 
+use crate::clock;
 use crate::control::{Cancelled, Control};
-use crate::fsys::{Dir, RelPath};
+use crate::fsys::{Dir, RelPath, Room, RoomCount};
 use crate::model::{Class, Condition, Finding, NotChecked, Remedy, Severity, StoreKind, Verdict};
 use crate::place::{Place, Root, Target};
 use crate::process::Running;
@@ -73,6 +74,9 @@ pub struct Options {
     pub older_than_ns: Option<i128>,
     /// The present, in nanoseconds since 1970.
     pub now_ns: i128,
+    /// Whether anything may be judged by its age. A scan that finds the clock
+    /// in doubt does as if not, and says so.
+    pub trust_ages: bool,
 }
 
 /// A file of a store.
@@ -84,8 +88,20 @@ pub struct FileRecord {
     pub mtime_ns: i128,
     pub dev: u64,
     pub ino: u64,
+    /// Its names (hard links).
+    pub links: u64,
+    /// Bytes that are allocated for it on the disk.
+    pub allocated: u64,
     /// BLAKE3, when it was read or the baseline knows it.
     pub hash: Option<[u8; 32]>,
+}
+
+impl FileRecord {
+    /// What it takes up on the disk.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        Room { dev: self.dev, ino: self.ino, links: self.links, allocated: self.allocated }
+    }
 }
 
 /// A file or folder of the store could not be read.
@@ -172,6 +188,23 @@ impl Store {
         self.files.iter().map(|f| f.size).sum()
     }
 
+    /// Bytes that its files take up on the disk: blocks, holes not, and a file
+    /// of several names once.
+    #[must_use]
+    pub fn allocated(&self) -> u64 {
+        let mut room = RoomCount::default();
+        room.extend(self.files.iter().map(FileRecord::room));
+        room.allocated()
+    }
+
+    /// Bytes that are free on the disk when its stale entries are gone.
+    #[must_use]
+    pub fn stale_allocated(&self) -> u64 {
+        let mut room = RoomCount::default();
+        room.extend(self.stale.iter().flat_map(|e| self.files_of(e)).map(FileRecord::room));
+        room.freed()
+    }
+
     /// Bytes of its stale entries.
     #[must_use]
     pub fn stale_bytes(&self) -> u64 {
@@ -250,6 +283,8 @@ pub struct Scan {
     pub volumes: Vec<Volume>,
     /// What of the place was not looked at, whatever the target.
     pub not_checked: Vec<NotChecked>,
+    /// Whether the clock is in doubt, so that nothing was judged by its age.
+    pub clock_in_doubt: bool,
     pub notes: Vec<String>,
     pub effort: Effort,
 }
@@ -326,10 +361,58 @@ pub fn scan(
         }
         Err(e) => out.notes.push(e.to_string()),
     }
+    doubt_the_clock(&mut out, options, control)?;
     out.effort = scanner.effort;
     let roots = out.targets.iter().flat_map(|t| t.target.roots.iter().map(|r| r.path.as_path()));
     out.volumes = device::volumes(roots);
     Ok(out)
+}
+
+/// Takes back what was judged by its age when the clock cannot be right, and
+/// says which ages could not be judged.
+fn doubt_the_clock(out: &mut Scan, options: &Options, control: &Control) -> Result<(), Cancelled> {
+    let files = || out.stores().flat_map(|(t, s)| s.files.iter().map(move |f| (t, s, f)));
+    let newest = files().max_by_key(|(_, _, f)| f.mtime_ns);
+    let shown = |(target, store, file): &(&ScannedTarget, &Store, &FileRecord)| {
+        let root = target.target.roots.get(store.root).map(|r| r.path.join(file.path.as_path()));
+        crate::fsys::shown(&root.unwrap_or_default())
+    };
+    let doubt = clock::doubt(options.now_ns, newest.map(|(_, _, f)| f.mtime_ns));
+    let early: Vec<_> =
+        files().filter(|(_, s, f)| s.class == Class::Cache && !clock::is_possible(f.mtime_ns)).collect();
+    let early = early.first().map(|first| {
+        let what = match early.len() {
+            1 => format!("the age of {}", shown(first)),
+            n => format!("the age of {n} files, for example {}", shown(first)),
+        };
+        let why =
+            "the time is impossible: no app was there so early, so the clock was wrong when it was written";
+        NotChecked::new(what, why).see_by("clear the whole cache, or give the files a right time")
+    });
+    let example = newest.as_ref().map(|n| format!(" (the newest file is {})", shown(n))).unwrap_or_default();
+    out.not_checked.extend(early);
+    let Some(why) = doubt else { return Ok(()) };
+    let how =
+        format!("set the clock, or give the files of the future a right time{example}, then scan again");
+    let what = "the age of anything: nothing is cleared because it is old";
+    out.not_checked.push(NotChecked::new(what, why).see_by(how));
+    out.clock_in_doubt = true;
+    let options = Options { trust_ages: false, ..*options };
+    for scanned in &mut out.targets {
+        let updated_ns = scanned.target.updated_ns;
+        for (index, root) in scanned.target.roots.iter().enumerate() {
+            let stale = |s: &&mut Store| s.root == index && !s.stale.is_empty();
+            let dir = root.open();
+            for store in scanned.stores.iter_mut().filter(stale) {
+                match &dir {
+                    Ok(dir) => stale::judge(dir, store, updated_ns, &options, control)?,
+                    Err(_) => store.stale.clear(),
+                }
+                store.judge();
+            }
+        }
+    }
+    Ok(())
 }
 
 struct Scanner<'a> {

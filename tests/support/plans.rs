@@ -43,6 +43,7 @@ fn action(root: &Path, path: impl AsRef<Path>, kind: StoreKind, class: Class, op
         path,
         why: "for the test".into(),
         condition: None,
+        allocated_bytes: 0,
         op,
     }
 }
