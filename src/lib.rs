@@ -33,6 +33,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod control;
+pub mod engine;
 pub mod error;
 pub mod exit;
 pub mod fsys;

@@ -37,9 +37,13 @@ mod browsers;
 #[cfg(unix)]
 mod crash;
 #[cfg(unix)]
+mod end_state;
+#[cfg(unix)]
 mod faults;
 #[cfg(unix)]
 mod incidents;
+#[cfg(unix)]
+mod not_checked;
 
 // links, pipes, sockets and names that only unix has; of Windows' own is windows::*
 #[cfg(unix)]

@@ -1,12 +1,20 @@
 //! This machine, for the person who runs the program.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::look::Look;
 use super::scope::{Scope, from_env};
-use super::{Note, Place, android};
+use super::{Affected, Note, Place, PlaceReport, Target, android};
+use crate::control::Control;
 use crate::error::{Error, Kind, Result};
+use crate::fsys::Disk;
 use crate::model::Platform;
+use crate::process::{Processes, Running, open_elsewhere, stop};
+
+/// How long an app is given to end by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where Waydroid's whole-system installation keeps Android's `/data`.
 const WAYDROID_SYSTEM: &str = "/var/lib/waydroid/data";
@@ -61,6 +69,15 @@ impl LocalPlace {
     }
 }
 
+impl LocalPlace {
+    /// This machine for work that its records describe: what is worked on is
+    /// named by them, so nobody's base folders are looked up.
+    #[must_use]
+    pub fn by_records() -> Self {
+        Self { scopes: Vec::new(), notes: Vec::new() }
+    }
+}
+
 impl Place for LocalPlace {
     fn live(&self) -> bool {
         true
@@ -70,6 +87,62 @@ impl Place for LocalPlace {
         "this machine".to_owned()
     }
 
+    fn options(&self) -> String {
+        String::new()
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::here()
+    }
+
+    fn records(&self, all: &Path) -> PathBuf {
+        all.to_path_buf()
+    }
+
+    fn begin(&self, _control: &Control) -> Result<()> {
+        Ok(())
+    }
+
+    fn load(&self, _targets: &[Target], _caches: bool, _control: &Control) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn processes(&self, targets: &[Target]) -> Result<Vec<Vec<Running>>> {
+        let processes = Processes::look()?;
+        Ok(targets.iter().map(|target| processes.holding(&target.files())).collect())
+    }
+
+    fn in_use(&self, store: &Affected<'_>) -> Result<()> {
+        in_use(store)
+    }
+
+    fn stop(&self, target: &Target, ask: bool, say: &dyn Fn(&str)) -> Result<()> {
+        let running = Processes::look()?.holding(&target.files());
+        let Some(first) = running.first() else { return Ok(()) };
+        if !ask {
+            return Err(app_runs(&first.name, first.pid));
+        }
+        say(&format!("Asking {} to end", target.app.name));
+        let stopped = stop(&target.files(), running, PATIENCE)?;
+        if let Some(left) = stopped.remaining.first() {
+            return Err(app_runs(&left.name, left.pid));
+        }
+        say(&format!("{} has ended", target.app.name));
+        Ok(())
+    }
+
+    fn report(&self) -> PlaceReport {
+        PlaceReport::default()
+    }
+
+    fn lost(&self) -> Option<String> {
+        None
+    }
+
     fn scopes(&self) -> &[Scope] {
         &self.scopes
     }
@@ -77,6 +150,36 @@ impl Place for LocalPlace {
     fn notes(&self) -> &[Note] {
         &self.notes
     }
+}
+
+/// An error when a process of this machine has files of the store open.
+pub(super) fn in_use(store: &Affected<'_>) -> Result<()> {
+    if !store.live {
+        return Ok(());
+    }
+    let running = Processes::look()?.holding_below(&[store.root], &HashSet::new()).into_iter().next();
+    let running = match running {
+        Some(running) => Some(running),
+        None => open_elsewhere(store.root, store.path)?,
+    };
+    match running {
+        Some(Running { pid: 0, holds: Some(file), .. }) => Err(file_in_use(&file)),
+        Some(running) => Err(app_runs(&running.name, running.pid)),
+        None => Ok(()),
+    }
+}
+
+/// When the system does not tell who it is.
+fn file_in_use(file: &Path) -> Error {
+    Error::new(Kind::AppRunning, "a program has a file open; nothing was changed")
+        .on(file)
+        .hint("close the program that uses it and try again")
+}
+
+fn app_runs(name: &str, pid: u32) -> Error {
+    let name = crate::fsys::printable(name);
+    Error::new(Kind::AppRunning, format!("{name} (process {pid}) is using the files; nothing was changed"))
+        .hint("close it and try again")
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ pub(crate) use ending::{ask_child, will_be_asked};
 
 use crate::error::{Error, Kind, Result};
 use crate::fsys::{Dir, Kind as Entry, Meta, RelPath, tree};
-use crate::place::Target;
 
 /// A process that keeps a target from being repaired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +28,15 @@ pub struct Running {
     pub name: String,
     /// One of the files it holds; `None` when only its name tells.
     pub holds: Option<PathBuf>,
+}
+
+/// The files of an app, and what its processes are called.
+#[derive(Debug, Clone)]
+pub struct AppFiles<'a> {
+    /// Names of its programs.
+    pub names: &'a [String],
+    /// Its folders, absolute.
+    pub roots: Vec<&'a Path>,
 }
 
 /// The processes of this machine at one moment.
@@ -72,12 +80,11 @@ impl Processes {
         Ok(Self { list })
     }
 
-    /// Those that hold files of `target`, by process id.
+    /// Those that hold files of an app, by process id.
     #[must_use]
-    pub fn holding(&self, target: &Target) -> Vec<Running> {
-        let names = target.app.processes.iter().map(|n| n.to_lowercase()).collect();
-        let roots: Vec<&Path> = target.roots.iter().map(|r| r.path.as_path()).collect();
-        self.holding_below(&roots, &names)
+    pub fn holding(&self, app: &AppFiles<'_>) -> Vec<Running> {
+        let names = app.names.iter().map(|n| n.to_lowercase()).collect();
+        self.holding_below(&app.roots, &names)
     }
 
     /// Those that hold files below `roots`, or bear one of `names` (in lower
@@ -201,11 +208,11 @@ pub struct Stopped {
 }
 
 /// Asks every process in `running` to end (never forces it) and waits until
-/// none holds the target's files any more, at most `patience`.
+/// none holds the app's files any more, at most `patience`.
 ///
 /// # Errors
 /// When the system does not show its processes.
-pub fn stop(target: &Target, running: Vec<Running>, patience: Duration) -> Result<Stopped> {
+pub fn stop(app: &AppFiles<'_>, running: Vec<Running>, patience: Duration) -> Result<Stopped> {
     let mut system = System::new().map_err(|e| unseen(&e))?;
     let pids: Vec<Pid> = running.iter().map(|r| Pid::from_u32(r.pid)).collect();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, ProcessRefreshKind::nothing());
@@ -214,7 +221,7 @@ pub fn stop(target: &Target, running: Vec<Running>, patience: Duration) -> Resul
     }
     let deadline = Instant::now() + patience;
     loop {
-        let remaining = Processes::look()?.holding(target);
+        let remaining = Processes::look()?.holding(app);
         if remaining.is_empty() || Instant::now() >= deadline {
             return Ok(Stopped { asked: running, remaining });
         }

@@ -13,12 +13,12 @@ mod needs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use super::Running;
 use super::copies::verify;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
 use super::session::{CHUNK, Halt, Session, copied_of, failed, folders_of, hands, ident_of, steps_of};
 use super::steps::Hands;
 use super::temps::Temps;
-use super::{Affected, Running};
 use crate::control::Control;
 use crate::error::Result;
 use crate::fsys::{Attributes, RelPath};
@@ -46,8 +46,8 @@ pub(super) fn put_back(
     let chosen: Vec<&UnitState> = units.iter().filter_map(|n| of.units.get(*n as usize)).collect();
     state.check_roots(chosen.iter().map(|u| u.unit.root.as_path()))?;
     for unit in &chosen {
-        running(&Affected::by_unit(&unit.unit, live))?;
-        let root = super::open_root(&unit.unit.root, allow_root)?;
+        running(&super::store_of_unit(&unit.unit, live))?;
+        let root = super::open_root(state, &unit.unit.root, allow_root)?;
         // The new files stand beside the present ones for a while.
         let bytes = unit.copies.iter().map(|c| c.size).sum();
         super::space::check_put_back(&root, bytes)?;
@@ -192,7 +192,7 @@ impl Work<'_> {
     }
 
     fn still_down(&self) -> Result<(), Halt> {
-        let affected = Affected::by_unit(&self.old.unit, self.live);
+        let affected = super::store_of_unit(&self.old.unit, self.live);
         (self.running)(&affected).map_err(|e| Halt::AppRunning(e.to_string()))
     }
 

@@ -1,0 +1,41 @@
+//! Where a report goes: the terminal, or a file in the format asked for.
+
+use super::Session;
+use crate::cli;
+use crate::error::{Error, Kind, Result};
+use crate::report::{self, Document, Style};
+
+/// Writes the report where and how it was asked for; a text report that goes
+/// to a file is also shown on the terminal.
+pub(super) fn write(session: &Session, document: &Document, wanted: &cli::Report) -> Result<()> {
+    let style = session.console.style;
+    let Some(path) = &wanted.report else {
+        return session.console.print(&rendered(document, wanted.format, style)?);
+    };
+    let made = rendered(document, wanted.format, Style { color: false, ..style })?;
+    std::fs::write(path, made).map_err(|e| {
+        Error::io("the report cannot be written", path, e).hint("give a path in a folder that exists")
+    })?;
+    if document.command == report::Phase::Scan {
+        session.console.print(&report::text(document, style))?;
+    }
+    session.console.say(&format!("Report written to {}", crate::fsys::shown(path)))
+}
+
+/// Whether the terminal shows plan and outcome as they come; else only a
+/// report in another format is printed there.
+pub(super) fn talks(wanted: Option<&cli::Report>) -> bool {
+    wanted.is_none_or(|r| r.format == cli::Format::Text || r.report.is_some())
+}
+
+fn rendered(document: &Document, format: cli::Format, style: Style) -> Result<String> {
+    match format {
+        cli::Format::Text => Ok(report::text(document, style)),
+        cli::Format::Json => report::json(document).map_err(|e| failed(&e)),
+        cli::Format::Html => report::html(document).map_err(|e| failed(&e)),
+    }
+}
+
+fn failed(e: &dyn std::fmt::Display) -> Error {
+    Error::new(Kind::Io, "the report could not be created").because(e.to_string())
+}
