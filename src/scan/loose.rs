@@ -202,10 +202,22 @@ fn named(
     match candidate(dir, rel, kind) {
         Ok(Some(candidate)) => found.push(candidate),
         Ok(None) if kind == Kind::Dir => below(dir, rel, control, found, out)?,
-        Ok(None) => other("it is no kind of store that shopmend knows".to_owned(), None),
+        Ok(None) => other(unknown_content(dir, rel), None),
         Err(e) => out.unreadable(&path, &e),
     }
     Ok(())
+}
+
+/// Why a named file is not recognised.
+fn unknown_content(dir: &Dir, rel: &RelPath) -> String {
+    let subject = Subject { dir, path: rel };
+    match store::filled_with(subject) {
+        Ok(None) => "it is no kind of store that shopmend knows".to_owned(),
+        Ok(Some((0, _))) => "the file is empty, and its name and place do not say what it was".to_owned(),
+        Ok(Some((_, 0))) => "it holds zero bytes only, and its name and place do not say what it was".to_owned(),
+        Ok(Some((_, byte))) => format!("it holds nothing but the byte {byte:#04x}"),
+        Err(e) => format!("it cannot be read: {e}"),
+    }
 }
 
 /// The store that a path is, or belongs to.
@@ -453,6 +465,10 @@ fn next_step(kind: StoreKind, path: &Path, check: &Check) -> Option<String> {
             "restore a copy; what a -wal or -journal beside it holds comes back with `shopmend salvage {file} -o NEW.db`"
         ),
         StoreKind::Sqlite => format!("{salvage} {file} -o NEW.db`"),
+        StoreKind::SharedPrefs if check.findings.iter().any(|f| f.remedy == Remedy::RestoreBackup) => {
+            let backup = quoted(&path.with_added_extension("bak"));
+            format!("copy the backup over the preferences, as Android will: `cp {backup} {file}`")
+        }
         StoreKind::Leveldb | StoreKind::Mmkv | StoreKind::SharedPrefs => format!("{salvage} {file} -o NEW`"),
         StoreKind::Json | StoreKind::Plist => "restore a copy while the app is closed".to_owned(),
         _ => return None,

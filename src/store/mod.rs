@@ -25,6 +25,7 @@ mod pages;
 pub mod plist;
 mod read_at;
 pub mod registry;
+pub mod salvage;
 pub mod shared_prefs;
 pub mod simple_cache;
 mod source;
@@ -43,7 +44,7 @@ use std::path::Path;
 pub use entries::{CacheEntries, CacheEntry, Clearable};
 pub use foreign::{Family, Foreign, may_hold_store};
 pub use glimpse::Glimpse;
-pub use identify::{By, Identity, Part, identify, part_of};
+pub use identify::{By, Identity, Part, filled_with, identify, part_of};
 pub use lookup2::lookup2;
 pub use registry::{check, entries, rebuild, recognise};
 /// What the baseline remembers of a healthy database, so that a later salvage

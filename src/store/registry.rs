@@ -187,6 +187,7 @@ pub fn rebuild(kind: StoreKind, request: &RebuildRequest<'_>) -> Result<Rebuilt,
         StoreKind::Sqlite => sqlite::rebuild(request),
         StoreKind::Leveldb => leveldb::rebuild(request),
         StoreKind::Mmkv => mmkv::rebuild(request),
+        StoreKind::SharedPrefs => shared_prefs::rebuild(request),
         _ => Err(StoreError::CannotRebuild {
             path: crate::fsys::shown(request.copy),
             reason: format!("stores of kind {kind} are not rebuilt"),
