@@ -27,7 +27,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::guard::Guard;
 use crate::lines::shell_word;
-use crate::model::{Class, NotChecked, Platform};
+use crate::model::{Class, Platform};
 use crate::place::{Affected, Filter, Place, PlaceReport, Request, locate};
 use crate::plan::{self, Choice, Plan, Skipped};
 use crate::profile::Profiles;
@@ -211,9 +211,8 @@ impl<'a> Engine<'a> {
         }
         scan.volumes.extend(report.room.iter().map(|(path, space)| Volume::of(path, space)));
         scan.notes.extend(report.notes.iter().cloned());
-        scan.not_checked.extend(located.notes.iter().map(|note| {
-            NotChecked::new(crate::fsys::shown(&note.path), crate::fsys::printable(&note.reason))
-        }));
+        scan.notes.extend(located.notes.iter().map(ToString::to_string));
+        scan.not_checked.extend(located.not_checked);
         scan.not_checked.extend(report.not_checked.iter().cloned());
         scan.not_checked.extend(scan.content_left_unread());
         let scopes = place.scopes();

@@ -3,7 +3,7 @@
 use super::{Options, Scanner, Store, baseline, check, collect, hash, stale};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, Kind, RelPath};
-use crate::model::{Class, Severity, StoreKind};
+use crate::model::{Class, NotChecked, Severity, StoreKind};
 
 /// A store that was looked at again.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(crate) struct Again {
     /// The store as it is now; `None` when nothing of it is there.
     pub(crate) store: Option<Store>,
     /// What could not be looked at.
-    pub(crate) problems: Vec<String>,
+    pub(crate) problems: Vec<NotChecked>,
 }
 
 /// A store as it is known from elsewhere than a scan: by the record of a run.
@@ -48,7 +48,7 @@ pub(crate) fn again(
     baseline: Option<&mut super::Baseline>,
     control: &Control,
 ) -> Result<Again, Cancelled> {
-    let mut scanner = Scanner { options, baseline, control, effort: super::Effort::default() };
+    let mut scanner = Scanner { options, live: false, baseline, control, effort: super::Effort::default() };
     let blank = Store::new(was.id.clone(), was.root, was.path.clone(), was.rule.clone());
     let blank = Store { kind: was.kind, class: was.class, ..blank };
     let out = scanner.look_again(dir, blank, others, target.updated_ns)?;
@@ -70,7 +70,8 @@ pub(crate) fn recorded(
     options: &Options,
     control: &Control,
 ) -> Result<Again, Cancelled> {
-    let mut scanner = Scanner { options, baseline: None, control, effort: super::Effort::default() };
+    let mut scanner =
+        Scanner { options, live: false, baseline: None, control, effort: super::Effort::default() };
     scanner.look_again(dir, store.store(), &[], None)
 }
 
