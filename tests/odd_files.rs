@@ -152,8 +152,10 @@ fn database(page: u32) -> Vec<u8> {
     let path = tree.at("a.db");
     let db = rusqlite::Connection::open(&path).unwrap();
     db.pragma_update(None, "page_size", page).unwrap();
-    db.execute_batch("CREATE TABLE msg(id INTEGER PRIMARY KEY, body TEXT); CREATE INDEX i ON msg(body); BEGIN")
-        .unwrap();
+    db.execute_batch(
+        "CREATE TABLE msg(id INTEGER PRIMARY KEY, body TEXT); CREATE INDEX i ON msg(body); BEGIN",
+    )
+    .unwrap();
     for i in 0..600 {
         db.execute("INSERT INTO msg(body) VALUES(?1)", [format!("message number {i} of the test")]).unwrap();
     }
@@ -224,7 +226,11 @@ fn a_database_whose_first_bytes_are_lost_is_damaged_and_salvage_is_named() {
         for file in ["app.db", "app.db.corrupt", "app (1).sqlite"] {
             let path = tree.file(format!("{name}/{file}"), &bytes).at(format!("{name}/{file}"));
             let store = checked(&run, &path)["stores"][0].clone();
-            assert_eq!((&store["verdict"], &store["kind"]), (&"damaged".into(), &"sqlite".into()), "{name}: {store}");
+            assert_eq!(
+                (&store["verdict"], &store["kind"]),
+                (&"damaged".into(), &"sqlite".into()),
+                "{name}: {store}"
+            );
             assert!(store["next"].as_str().unwrap().contains("shopmend salvage"), "{name}: {store}");
         }
     }
@@ -303,7 +309,9 @@ fn other_engines_and_archives_are_named_and_neither_sound_nor_damaged() {
     // Much like LevelDB from outside, with tables and without.
     for table in [None, Some(&b"block\xf7\xcf\xf4\x85\xb7\x41\xe2\x88"[..])] {
         let tree = Tree::new();
-        tree.file("r/CURRENT", "MANIFEST-000005\n").file("r/MANIFEST-000005", "x").file("r/OPTIONS-000007", "[Version]");
+        tree.file("r/CURRENT", "MANIFEST-000005\n")
+            .file("r/MANIFEST-000005", "x")
+            .file("r/OPTIONS-000007", "[Version]");
         if let Some(table) = table {
             tree.file("r/000009.sst", table);
         }
@@ -315,11 +323,20 @@ fn other_engines_and_archives_are_named_and_neither_sound_nor_damaged() {
 #[test]
 fn what_was_named_is_judged_or_said_not_to_be_and_what_was_met_is_counted() {
     let tree = Tree::new();
-    tree.file("mixed/a.db", database(4096)).file("mixed/readme.txt", "tea").file("mixed/photo.raw", random(3000));
-    tree.file("texts/readme.txt", "tea").link("to-a.db", "mixed/a.db").link("mixed/outside", "../texts").fifo("fifo");
+    tree.file("mixed/a.db", database(4096))
+        .file("mixed/readme.txt", "tea")
+        .file("mixed/photo.raw", random(3000));
+    tree.file("texts/readme.txt", "tea")
+        .link("to-a.db", "mixed/a.db")
+        .link("mixed/outside", "../texts")
+        .fifo("fifo");
     let run = Run::new();
     let mixed = checked(&run, &tree.at("mixed"));
-    assert_eq!((&mixed["stores"][0]["verdict"], &mixed["other_files"]), (&"healthy".into(), &2.into()), "{mixed}");
+    assert_eq!(
+        (&mixed["stores"][0]["verdict"], &mixed["other_files"]),
+        (&"healthy".into(), &2.into()),
+        "{mixed}"
+    );
     // Not followed, and not passed over in silence.
     assert!(mixed["not_checked"][0]["what"].as_str().unwrap().ends_with("outside"), "{mixed}");
     for path in ["mixed/readme.txt", "texts", "to-a.db", "fifo"] {
@@ -341,12 +358,16 @@ fn a_folder_or_file_that_cannot_be_read_is_not_checked() {
     tree.mode("all/secret", 0o000).mode("all/c.db", 0o000);
     let run = Run::new();
     let call = |path: &str| {
-        let mut command = run.command(["check".as_ref(), "--format".as_ref(), "json".as_ref(), tree.at(path).as_os_str()]);
+        let mut command =
+            run.command(["check".as_ref(), "--format".as_ref(), "json".as_ref(), tree.at(path).as_os_str()]);
         if shopmend::fsys::effective_user() == Some(0) {
             // Without the right to pass over permissions.
             let mut less = std::process::Command::new("setpriv");
             less.args(["--bounding-set=-all", "--inh-caps=-all", "--reuid=0", "--regid=0", "--clear-groups"]);
-            less.arg("setpriv").arg("--ambient-caps=-all").arg(command.get_program()).args(command.get_args());
+            less.arg("setpriv")
+                .arg("--ambient-caps=-all")
+                .arg(command.get_program())
+                .args(command.get_args());
             run.at_home(&mut less);
             less.env("PATH", std::env::var_os("PATH").unwrap_or_default());
             less.stdout(std::process::Stdio::piped());
@@ -371,7 +392,9 @@ fn a_folder_or_file_that_cannot_be_read_is_not_checked() {
 fn a_backup_of_preferences_is_judged_with_its_pair_whichever_is_named() {
     let tree = Tree::new();
     let sound = "<?xml version='1.0' encoding='utf-8' standalone='yes' ?>\n<map>\n    <int name=\"n\" value=\"5\" />\n</map>\n";
-    tree.file("p.xml", &sound[..80]).file("p.xml.bak", sound).file("old.xml", format!("{sound}</map>\n\0\0\0"));
+    tree.file("p.xml", &sound[..80])
+        .file("p.xml.bak", sound)
+        .file("old.xml", format!("{sound}</map>\n\0\0\0"));
     let run = Run::new();
     for name in ["p.xml", "p.xml.bak"] {
         let seen = checked(&run, &tree.at(name));
@@ -428,5 +451,9 @@ fn an_apps_own_files_of_no_known_format_are_unknown_and_the_others_checked_by_co
     assert!(one["findings"][0]["message"].as_str().unwrap().contains("two.bin"), "{one}");
     shop.home.file(".cache/shop/drafts/one.json", "{\"cut\": ");
     let two = drafts(&shop);
-    assert_eq!((&two["verdict"], &two["findings"][0]["code"]), (&"damaged".into(), &"json.torn".into()), "{two}");
+    assert_eq!(
+        (&two["verdict"], &two["findings"][0]["code"]),
+        (&"damaged".into(), &"json.torn".into()),
+        "{two}"
+    );
 }

@@ -214,7 +214,9 @@ fn unknown_content(dir: &Dir, rel: &RelPath) -> String {
     match store::filled_with(subject) {
         Ok(None) => "it is no kind of store that shopmend knows".to_owned(),
         Ok(Some((0, _))) => "the file is empty, and its name and place do not say what it was".to_owned(),
-        Ok(Some((_, 0))) => "it holds zero bytes only, and its name and place do not say what it was".to_owned(),
+        Ok(Some((_, 0))) => {
+            "it holds zero bytes only, and its name and place do not say what it was".to_owned()
+        }
         Ok(Some((_, byte))) => format!("it holds nothing but the byte {byte:#04x}"),
         Err(e) => format!("it cannot be read: {e}"),
     }

@@ -7,7 +7,7 @@ use std::io::{self, Read as _};
 
 use super::foreign::{self, Family, Foreign};
 use super::read_at::{OpenFile, ReadAt as _};
-use super::{Glimpse, Subject, mmkv, pages, registry, shared_prefs};
+use super::{Glimpse, Subject, format, mmkv, pages, shared_prefs};
 use crate::fsys::{Kind, RelPath};
 use crate::model::{MMKV_META, PREFS_BACKUP, SQLITE_SIDECARS, StoreKind};
 
@@ -68,7 +68,7 @@ pub fn identify(subject: Subject<'_>) -> io::Result<Option<Identity>> {
         if let Some(found) = foreign::recognise(subject, &glimpse)? {
             return Ok(Some(Identity::Foreign(found)));
         }
-        if let Some(kind) = registry::recognise_glimpse(subject, &glimpse)? {
+        if let Some(kind) = format::recognise_glimpse(subject, &glimpse)? {
             return Ok(Some(Identity::Store { kind, by: By::Content }));
         }
         let kind = likely_folder(subject, &glimpse);
@@ -78,7 +78,7 @@ pub fn identify(subject: Subject<'_>) -> io::Result<Option<Identity>> {
         return Ok(None);
     }
     let name = name_of(subject);
-    let by_content = registry::recognise_glimpse(subject, &glimpse)?;
+    let by_content = format::recognise_glimpse(subject, &glimpse)?;
     let binary = foreign::recognise(subject, &glimpse)?;
     match (by_content, binary) {
         // An encrypted database can begin as a plain one does.

@@ -162,10 +162,11 @@ mod tests {
         let path = tmp.path().join("a.db");
         let db = rusqlite::Connection::open(&path).unwrap();
         db.pragma_update(None, "page_size", size).unwrap();
-        db.execute_batch("create table t(a, b)").unwrap();
+        db.execute_batch("create table t(a, b); begin").unwrap();
         for i in 0..pages * size / 60 {
             db.execute("insert into t values(?, ?)", (i, "x".repeat(40))).unwrap();
         }
+        db.execute_batch("commit").unwrap();
         drop(db);
         std::fs::read(path).unwrap()
     }

@@ -6,7 +6,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Identity, Part, RebuildRequest, Rebuilt, StoreError, Subject, identify, part_of, registry};
+use super::{Identity, Part, RebuildRequest, Rebuilt, StoreError, Subject, identify, part_of};
 use crate::control::Control;
 use crate::fsys::{Dir, Kind, RelPath, real_path, shown};
 use crate::model::{Remedy, StoreKind};
@@ -114,7 +114,7 @@ pub fn salvage(
             }
         }
     }
-    registry::rebuild(
+    super::rebuild(
         kind,
         &RebuildRequest { copy: &copy, out: output, how: Remedy::Rebuild, known: None, control },
     )

@@ -16,7 +16,9 @@ use quick_xml::events::{BytesStart, Event};
 
 use super::source::Source;
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
+use super::{
+    Check, Foreign, Format, Glimpse, Level, RebuildRequest, Rebuilt, Shape, StoreError, Subject, foreign,
+};
 use crate::control::Control;
 use crate::fsys::{RelPath, printable};
 use crate::model::{Finding, PREFS_BACKUP as BACKUP, Remedy, Severity, StoreKind};
@@ -380,7 +382,10 @@ fn whole_entries(bytes: &[u8], control: &Control) -> Result<(Vec<Range<usize>>, 
         };
         // In memory, so that reading cannot fail.
         let input = io::Read::chain(ROOT, rest);
-        let Ok(parsed) = parse_entries(io::BufReader::with_capacity(1024, input), &mut |_| {}, &mut take) else { break };
+        let Ok(parsed) = parse_entries(io::BufReader::with_capacity(1024, input), &mut |_| {}, &mut take)
+        else {
+            break;
+        };
         let end = found.last().map_or(at, |r| r.end);
         out.append(&mut found);
         if parsed.problem.is_none() {
@@ -399,7 +404,9 @@ fn whole_entries(bytes: &[u8], control: &Control) -> Result<(Vec<Range<usize>>, 
                 && rest.get(name..).is_some_and(|r| r.starts_with(b" name=\""))
         };
         let from = end + 1;
-        let next = memchr::memchr_iter(b'<', bytes.get(from..).unwrap_or_default()).map(|i| i + from).find(|i| tag(*i));
+        let next = memchr::memchr_iter(b'<', bytes.get(from..).unwrap_or_default())
+            .map(|i| i + from)
+            .find(|i| tag(*i));
         let Some(next) = next else { break };
         at = next;
     }
@@ -611,6 +618,35 @@ fn pin_tag(tag: &BytesStart<'_>, start: u64, end: u64, pin: &mut dyn FnMut(Range
     if quote.is_none() {
         // The closing `>` or `/>`.
         pin(from.min(end)..end);
+    }
+}
+
+/// The table's line for this kind.
+pub(super) struct SharedPrefs;
+
+impl Format for SharedPrefs {
+    fn kind(&self) -> StoreKind {
+        StoreKind::SharedPrefs
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn rebuild(&self, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+        rebuild(request)
+    }
+
+    fn other_engine(&self, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+        foreign::of(subject)
     }
 }
 
