@@ -16,6 +16,7 @@ mod format;
 pub mod fresco;
 mod glimpse;
 pub mod identify;
+pub mod inside;
 pub mod json;
 pub mod keva;
 pub mod leveldb;
