@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::Platform;
+pub use crate::place::{OnDevice, Request as Where};
 use crate::plan::Only;
 use crate::schedule::{At, Scheduler};
 
@@ -73,38 +74,6 @@ pub enum Format {
     Html,
 }
 
-/// Where to look.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Where")]
-pub struct Where {
-    /// Only this app; see `shopmend profile list` (may be repeated)
-    #[arg(long = "app", value_name = "ID")]
-    pub apps: Vec<String>,
-    /// The platform of the files in --image
-    #[arg(long, value_name = "PLATFORM", requires = "image")]
-    pub platform: Option<Platform>,
-    /// A mounted disk, a copied tree or an extracted backup instead of this machine
-    #[arg(long, value_name = "DIR", conflicts_with = "serial")]
-    pub image: Option<PathBuf>,
-    #[command(flatten)]
-    pub device: OnDevice,
-    /// A folder of profiles that add to or replace the built-in ones
-    #[arg(long, value_name = "DIR")]
-    pub profiles: Option<PathBuf>,
-}
-
-/// An Android device instead of this machine.
-#[derive(Debug, Clone, Default, Args)]
-pub struct OnDevice {
-    /// An attached Android device, by adb's or the hardware's serial number; the only one
-    /// (or ANDROID_SERIAL) if left out
-    #[arg(long = "device", value_name = "SERIAL", num_args = 0..=1, default_missing_value = "")]
-    pub serial: Option<String>,
-    /// Use root on the device, where it has it
-    #[arg(long, requires = "serial")]
-    pub root: bool,
-}
-
 /// How to report.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Report")]
@@ -120,9 +89,12 @@ pub struct Report {
 /// How closely to look.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Depth {
-    /// Verify every checksum and page, and have SQLite check its files as well
-    #[arg(long)]
+    /// Verify every checksum and page of caches as well, and have SQLite check its files
+    #[arg(long, conflicts_with = "fast")]
     pub deep: bool,
+    /// Check state and user data by structure alone, as caches are
+    #[arg(long)]
+    pub fast: bool,
     /// Read every file again, also those that have not changed since the last scan
     #[arg(long)]
     pub rehash: bool,

@@ -20,7 +20,7 @@
 //! | [`plan`], `guard` | what would be done; what may never be touched |
 //! | `scan` | walk, hash, compare with the baseline, judge |
 //! | [`store`] | one file per store kind: recognise and check |
-//! | [`sqlite`] | the SQLite file format: read, check, salvage, rebuild |
+//! | [`sqlite`] | the crate that knows the SQLite file format: read, check, salvage, rebuild |
 //! | `process` | is the app running, ask it to stop |
 //! | [`sample`] | healthy sample stores and ways to damage them, for the demo and the tests |
 //! | [`place`], [`profile`] | where files live, and what to look for |
@@ -34,6 +34,7 @@ pub mod cli;
 pub mod config;
 pub mod console;
 pub mod control;
+pub mod engine;
 pub mod error;
 pub mod exit;
 pub mod fsys;
@@ -52,9 +53,11 @@ pub mod run;
 pub mod sample;
 pub mod scan;
 pub mod schedule;
-pub mod sqlite;
 pub mod store;
 pub mod vault;
+
+/// The SQLite file format: a crate of its own, which knows nothing of the rooms here.
+pub use shopmend_sqlite as sqlite;
 
 /// The tests beside the code and those in `tests` leave out alike what cannot run.
 #[cfg(test)]

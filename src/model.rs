@@ -158,6 +158,31 @@ impl StoreKind {
         }
     }
 
+    /// What it is called in a sentence or a table for a person.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite database",
+            Self::Leveldb => "LevelDB store",
+            Self::SimpleCache => "Simple cache",
+            Self::BlockfileCache => "blockfile cache",
+            Self::SqlCache => "SQL cache",
+            Self::CacheStorage => "Cache Storage",
+            Self::FirefoxCache => "Firefox cache",
+            Self::SharedPrefs => "preferences",
+            Self::Json => "JSON",
+            Self::Plist => "property list",
+            Self::Mmkv => "MMKV store",
+            Self::Keva => "Keva repository",
+            Self::DiskLruCache => "DiskLruCache",
+            Self::Fresco => "Fresco cache",
+            Self::ExoCache => "ExoPlayer cache",
+            Self::MediaLoader => "media-loader cache",
+            Self::Media => "media file",
+            Self::Files => "plain files",
+        }
+    }
+
     /// What the names of files that belong to a store of this kind, beside its
     /// own file, add to that file's name. A file without a format of its own
     /// may turn out to be a database.

@@ -31,15 +31,21 @@ mod android_faults;
 #[cfg(unix)]
 mod browser_stores;
 #[cfg(unix)]
+mod browser_versions;
+#[cfg(unix)]
 mod browsers;
 
 // system calls are made to fail, and power cut, by strace, signals and mounts
 #[cfg(unix)]
 mod crash;
 #[cfg(unix)]
+mod end_state;
+#[cfg(unix)]
 mod faults;
 #[cfg(unix)]
 mod incidents;
+#[cfg(unix)]
+mod not_checked;
 
 // links, pipes, sockets and names that only unix has; of Windows' own is windows::*
 #[cfg(unix)]

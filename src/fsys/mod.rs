@@ -35,9 +35,7 @@ pub(crate) use fault::{WrongOrder, wrong_order};
 pub use listing::{Brief, Listings, Named};
 pub use owner::effective_user;
 pub use rel::{BadPath, RelPath, by_names, path_from_text, path_text, path_to_text};
-pub use remote::{
-    Doomed, Listed, Mounted, NewFile, REMOTE, Remote, is_remote, mount, split as split_remote, users_of,
-};
+pub use remote::{Disk, Doomed, Listed, NewFile, REMOTE, Remote, is_remote, split as split_remote};
 pub use tree::{remove_tree, tree};
 pub use walk::{MAX_DEPTH, Step, Unreadable, Walk, Walked};
 pub use write::{Ident, Space, forget_cached, is_link_refusal, sync_file};

@@ -89,10 +89,15 @@ pub fn explain(profiles: &Profiles, located: &Located, path: &Path) -> Result<Ex
         Explained { path: given, exists: meta.is_ok(), root: None, done: Vec::new(), why: String::new() };
     let Some((path, target, root, below)) = hit else {
         out.done.push("nothing: never touched".to_owned());
-        out.why = located.notes.iter().find(|n| out.path.starts_with(&n.path)).map_or_else(
-            || "it lies in no folder of an app that was found here".to_owned(),
-            |n| format!("{} is left out: {}", shown(&n.path), n.reason),
-        );
+        out.why = located
+            .left_out
+            .iter()
+            .chain(&located.notes)
+            .find(|n| out.path.starts_with(&n.path))
+            .map_or_else(
+                || "it lies in no folder of an app that was found here".to_owned(),
+                |n| format!("{} is left out: {}", shown(&n.path), n.reason),
+            );
         return Ok(out);
     };
     out.path = path;

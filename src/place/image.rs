@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::look::Look;
 use super::scope::{BaseFolder, Scope};
-use super::{Note, Place, android};
+use super::{Affected, Note, Place, PlaceReport, Target, android};
+use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::fsys::{real_path, shown};
+use crate::fsys::{Disk, real_path, shown};
 use crate::model::Platform;
+use crate::process::Running;
 
 /// What tells a person's home folder on Linux from other folders.
 const LINUX_HOME: &[&str] = &[".config", ".cache", ".mozilla", ".var/app", ".local/share", "snap"];
@@ -85,6 +87,53 @@ impl Place for ImagePlace {
 
     fn name(&self) -> String {
         format!("the image {}", shown(&self.dir))
+    }
+
+    fn options(&self) -> String {
+        let platform = self.scopes.first().map(|s| format!(" --platform {}", s.platform));
+        let dir = self.dir.to_string_lossy();
+        format!(" --image {}{}", crate::lines::shell_word(&dir), platform.unwrap_or_default())
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::here()
+    }
+
+    fn records(&self, all: &Path) -> PathBuf {
+        all.to_path_buf()
+    }
+
+    fn begin(&self, _control: &Control) -> Result<()> {
+        Ok(())
+    }
+
+    fn load(&self, _targets: &[Target], _caches: bool, _control: &Control) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn processes(&self, targets: &[Target]) -> Result<Vec<Vec<Running>>> {
+        Ok(vec![Vec::new(); targets.len()])
+    }
+
+    fn in_use(&self, store: &Affected<'_>) -> Result<()> {
+        super::local::store_in_use(store)
+    }
+
+    fn stop(&self, target: &Target, ask: bool, say: &dyn Fn(&str)) -> Result<()> {
+        // A tree on a disk of this machine may be open here like any other.
+        super::local::stop_on(target, false, ask, say)
+    }
+
+    fn report(&self) -> PlaceReport {
+        PlaceReport { image: Some(self.dir.clone()), ..PlaceReport::default() }
+    }
+
+    fn lost(&self) -> Option<String> {
+        None
     }
 
     fn scopes(&self) -> &[Scope] {

@@ -1,12 +1,21 @@
 //! This machine, for the person who runs the program.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::look::Look;
 use super::scope::{Scope, from_env};
-use super::{Note, Place, android};
+use super::{Affected, Note, Place, PlaceReport, Target, android};
+use crate::control::Control;
 use crate::error::{Error, Kind, Result};
+use crate::fsys::{Disk, RelPath};
 use crate::model::Platform;
+use crate::process::in_use::{self, InUse, Question};
+use crate::process::{Processes, Running, stop};
+
+/// How long an app is given to end by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where Waydroid's whole-system installation keeps Android's `/data`.
 const WAYDROID_SYSTEM: &str = "/var/lib/waydroid/data";
@@ -61,6 +70,15 @@ impl LocalPlace {
     }
 }
 
+impl LocalPlace {
+    /// This machine for work that its records describe: what is worked on is
+    /// named by them, so nobody's base folders are looked up.
+    #[must_use]
+    pub fn by_records() -> Self {
+        Self { scopes: Vec::new(), notes: Vec::new() }
+    }
+}
+
 impl Place for LocalPlace {
     fn live(&self) -> bool {
         true
@@ -70,6 +88,58 @@ impl Place for LocalPlace {
         "this machine".to_owned()
     }
 
+    fn options(&self) -> String {
+        String::new()
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::here()
+    }
+
+    fn records(&self, all: &Path) -> PathBuf {
+        all.to_path_buf()
+    }
+
+    fn begin(&self, _control: &Control) -> Result<()> {
+        Ok(())
+    }
+
+    fn load(&self, _targets: &[Target], _caches: bool, _control: &Control) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn processes(&self, targets: &[Target]) -> Result<Vec<Vec<Running>>> {
+        let processes = Processes::look()?;
+        let of = |target: &Target| {
+            let mut running = processes.holding(&target.files());
+            let names = names_of(target);
+            let marked = in_use::marked(&target.running_markers(), Some(&names));
+            running.extend(marked.into_iter().filter(|m| running.iter().all(|r| r.pid != m.pid)).collect::<Vec<_>>());
+            running
+        };
+        Ok(targets.iter().map(of).collect())
+    }
+
+    fn in_use(&self, store: &Affected<'_>) -> Result<()> {
+        store_in_use(store)
+    }
+
+    fn stop(&self, target: &Target, ask: bool, say: &dyn Fn(&str)) -> Result<()> {
+        stop_on(target, true, ask, say)
+    }
+
+    fn report(&self) -> PlaceReport {
+        PlaceReport::default()
+    }
+
+    fn lost(&self) -> Option<String> {
+        None
+    }
+
     fn scopes(&self) -> &[Scope] {
         &self.scopes
     }
@@ -77,6 +147,98 @@ impl Place for LocalPlace {
     fn notes(&self) -> &[Note] {
         &self.notes
     }
+}
+
+/// Sees to it that nothing of this machine uses a target; `live` says whether
+/// the target belongs to its running system, so that its app may be asked to
+/// end.
+pub(super) fn stop_on(target: &Target, live: bool, ask: bool, say: &dyn Fn(&str)) -> Result<()> {
+    let running = match of_target(target, live)? {
+        InUse::By(running) => running,
+        other => return judge(other),
+    };
+    if !ask || !live || running.iter().any(|r| r.pid == 0) {
+        return judge(InUse::By(running));
+    }
+    say(&format!("Asking {} to end", target.app.name));
+    let left = || match of_target(target, live)? {
+        InUse::By(running) => Ok(running),
+        _ => Ok(Vec::new()),
+    };
+    let stopped = stop(running, PATIENCE, left)?;
+    if !stopped.remaining.is_empty() {
+        return judge(InUse::By(stopped.remaining));
+    }
+    say(&format!("{} has ended", target.app.name));
+    // What asked nobody may still be unknown.
+    judge(of_target(target, live)?)
+}
+
+fn names_of(target: &Target) -> HashSet<String> {
+    target.app.processes.iter().map(|n| n.to_lowercase()).collect()
+}
+
+/// Whether anything of a target is in use.
+fn of_target(target: &Target, live: bool) -> Result<InUse> {
+    let whole = RelPath::root();
+    let roots: Vec<&Path> = target.roots.iter().map(|r| r.path.as_path()).collect();
+    let stores: Vec<(&Path, &RelPath)> = roots.iter().map(|root| (*root, &whole)).collect();
+    let (names, markers) = (names_of(target), target.running_markers());
+    in_use::ask(&Question {
+        live,
+        roots: &roots,
+        stores: &stores,
+        moved: None,
+        names: Some(&names),
+        markers: &markers,
+    })
+}
+
+/// An error when a process of this machine has the store open or, of what was
+/// moved already, a part of it; and when that cannot be told.
+pub(super) fn store_in_use(store: &Affected<'_>) -> Result<()> {
+    let markers: Vec<PathBuf> =
+        if store.live { in_use::markers_beside(store.root, store.path) } else { Vec::new() };
+    judge(in_use::ask(&Question {
+        live: store.live,
+        roots: &[store.root],
+        stores: &[(store.root, store.path)],
+        moved: (!store.moved.is_empty()).then_some((store.root, store.moved)),
+        names: None,
+        markers: &markers,
+    })?)
+}
+
+/// What an answer means for the work.
+fn judge(answer: InUse) -> Result<()> {
+    match answer {
+        InUse::No => Ok(()),
+        InUse::CannotTell { .. } if in_use::vouched() => Ok(()),
+        InUse::CannotTell { file, why } => Err(Error::new(
+            Kind::AppRunning,
+            format!("it cannot be told whether an app has the files open: {why}; nothing was changed"),
+        )
+        .on(&file)
+        .hint("make sure that no app uses it, here or elsewhere, and give --not-in-use")),
+        InUse::By(running) => Err(match running.first() {
+            Some(Running { pid: 0, holds: Some(file), .. }) => file_in_use(file),
+            Some(running) => app_runs(&running.name, running.pid),
+            None => file_in_use(Path::new("")),
+        }),
+    }
+}
+
+/// When the system does not tell who it is.
+fn file_in_use(file: &Path) -> Error {
+    Error::new(Kind::AppRunning, "a program has a file open; nothing was changed")
+        .on(file)
+        .hint("close the program that uses it and try again")
+}
+
+fn app_runs(name: &str, pid: u32) -> Error {
+    let name = crate::fsys::printable(name);
+    Error::new(Kind::AppRunning, format!("{name} (process {pid}) is using the files; nothing was changed"))
+        .hint("close it and try again")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::resolve::{Closed, Found, absent, folders, newest};
 use super::{Note, NoteKind, Place, Root, Scope, Target};
 use crate::error::{Error, Kind, Result};
 use crate::fsys::{RelPath, is_link_refusal, printable};
-use crate::model::Platform;
+use crate::model::{NotChecked, Platform};
 use crate::profile::{App, Identify, Install, Profiles};
 
 /// Largest property list that is read to recognise an app.
@@ -26,8 +26,12 @@ pub struct Filter {
 pub struct Located {
     /// By app id, then user, then packaging.
     pub targets: Vec<Target>,
-    /// Folders that were refused or could not be read.
+    /// Remarks: nothing is missing because of them.
     pub notes: Vec<Note>,
+    /// Folders that were refused or could not be read, one by one.
+    pub left_out: Vec<Note>,
+    /// The same as what a result says was not looked at.
+    pub not_checked: Vec<NotChecked>,
 }
 
 /// Finds the apps of the profiles at a place.
@@ -38,7 +42,7 @@ pub struct Located {
 pub fn locate(profiles: &Profiles, place: &dyn Place, filter: &Filter) -> Result<Located> {
     let platforms: BTreeSet<Platform> = place.scopes().iter().map(|s| s.platform).collect();
     check_filter(profiles, &platforms, filter)?;
-    let mut out = Located { targets: Vec::new(), notes: place.notes().to_vec() };
+    let mut out = Located { notes: place.notes().to_vec(), ..Located::default() };
     for scope in place.scopes() {
         for app in profiles.of(scope.platform) {
             if !filter.apps.is_empty() && !filter.apps.contains(&app.id) {
@@ -51,16 +55,20 @@ pub fn locate(profiles: &Profiles, place: &dyn Place, filter: &Filter) -> Result
     }
     drop_nested(&mut out);
     out.targets.sort_by(|a, b| a.id.cmp(&b.id));
-    // Two roots of one app can run into the same link.
-    let mut seen = Vec::new();
-    out.notes.retain(|n| {
-        if seen.contains(n) {
-            false
-        } else {
-            seen.push(n.clone());
-            true
+    // Two roots of one app, or two apps, can run into the same link.
+    let mut seen = BTreeSet::new();
+    for note in std::mem::take(&mut out.notes) {
+        if !seen.insert((note.path.clone(), note.reason.clone())) {
+            continue;
         }
-    });
+        match note.not_checked() {
+            None => out.notes.push(note),
+            Some(what) => {
+                out.not_checked.push(what);
+                out.left_out.push(note);
+            }
+        }
+    }
     Ok(out)
 }
 
@@ -108,17 +116,13 @@ fn target(app: &Arc<App>, install: &Install, scope: &Scope, notes: &mut Vec<Note
                 id,
                 path: found.path(),
                 rules: app.rules_of(&root.id),
+                disk: scope.disk.clone(),
                 base: found.base,
                 below: found.below,
             });
         }
         refused.extend(closed.note());
-        notes.extend(refused.into_iter().map(|(kind, path, reason)| Note {
-            kind,
-            app: Some(app.id.clone()),
-            path,
-            reason,
-        }));
+        notes.extend(refused.into_iter().map(|note| Note { app: Some(app.id.clone()), ..note }));
     }
     if roots.is_empty() {
         return None;
@@ -178,12 +182,9 @@ fn drop_nested(located: &mut Located) {
         if let Some(outer) = kept.iter().find(|k| path.starts_with(k)) {
             drop.insert((*t, *r));
             if let Some(target) = located.targets.get(*t) {
-                located.notes.push(Note {
-                    kind: NoteKind::Refused,
-                    app: Some(target.app.id.clone()),
-                    path: path.clone(),
-                    reason: format!("it lies in the folder {}, which is already a root", outer.display()),
-                });
+                let reason = format!("it lies in the folder {}, which is already a root", outer.display());
+                let note = Note::new(NoteKind::Remark, path, reason);
+                located.notes.push(Note { app: Some(target.app.id.clone()), ..note });
             }
         } else {
             kept.push(path);

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::privacy::reason;
-use super::{BaseFolder, NoteKind, Scope};
-use crate::fsys::{Dir, Kind, RelPath, real_path};
+use super::{BaseFolder, Note, NoteKind, Scope, check_it, how_to_read};
+use crate::fsys::{Dir, Disk, Kind, RelPath, real_path};
 use crate::model::Platform;
 use crate::profile::{
     Base, NameGlob, Template, name_glob, prepared, protected_below_home, protected_below_top,
@@ -31,9 +31,6 @@ impl Found {
     }
 }
 
-/// A path that was not taken, and why.
-pub(crate) type Refusal = (NoteKind, PathBuf, String);
-
 /// The base folders that a template may start from in this scope.
 pub(crate) fn bases(template: &Template, scope: &Scope) -> Vec<BaseFolder> {
     match template.base() {
@@ -50,18 +47,13 @@ pub(crate) fn bases(template: &Template, scope: &Scope) -> Vec<BaseFolder> {
 
 /// The existing folders that the template stands for. The first base folder
 /// that has any decides.
-pub(crate) fn folders(
-    template: &Template,
-    scope: &Scope,
-    fold: bool,
-    notes: &mut Vec<Refusal>,
-) -> Vec<Found> {
+pub(crate) fn folders(template: &Template, scope: &Scope, fold: bool, notes: &mut Vec<Note>) -> Vec<Found> {
     for base in bases(template, scope) {
-        let mut found = below(template.names(), &template.written(), &base, fold, notes);
+        let mut found = below(template.names(), &template.written(), &base, &scope.disk, fold, notes);
         found.retain(|f| match guard(f, template, scope) {
             Ok(()) => true,
             Err(reason) => {
-                notes.push((NoteKind::Refused, f.path(), reason));
+                notes.push(Note::new(NoteKind::Refused, f.path(), reason));
                 false
             }
         });
@@ -77,8 +69,9 @@ fn below(
     names: &[NameGlob],
     written: &[&str],
     base: &BaseFolder,
+    disk: &Disk,
     fold: bool,
-    notes: &mut Vec<Refusal>,
+    notes: &mut Vec<Note>,
 ) -> Vec<Found> {
     // A base folder that a person named may be reached through links, so its
     // real path is taken once, here.
@@ -87,22 +80,20 @@ fn below(
     let real = match real {
         Ok(real) if base.links || real == base.path => real,
         Ok(_) => {
-            let reason = "it is reached through a link, and links in an image are never followed";
-            notes.push((NoteKind::Refused, base.path.clone(), reason.to_owned()));
+            notes.push(Note::link_in_image(&base.path));
             return Vec::new();
         }
         Err(e) if absent(&e) => return Vec::new(),
         Err(e) => {
-            notes.push((NoteKind::Unreadable, base.path.clone(), reason(&base.path, &e)));
+            notes.push(Note::unreadable(&base.path, &e));
             return Vec::new();
         }
     };
-    let dir = match Dir::open(&real) {
+    let dir = match disk.open(&real) {
         Ok(dir) => dir,
         Err(e) if absent(&e) => return Vec::new(),
         Err(e) => {
-            let reason = reason(&real, &e);
-            notes.push((NoteKind::Unreadable, real, reason));
+            notes.push(Note::unreadable(real, &e));
             return Vec::new();
         }
     };
@@ -114,7 +105,12 @@ fn below(
             step(&parent, name, written, depth, base, fold, notes, &mut next);
         }
         now = next;
-        now.truncate(MAX_FOUND);
+        if now.len() > MAX_FOUND {
+            let why =
+                format!("more than {MAX_FOUND} folders have such a name; the others were not looked at");
+            notes.extend(now.get(MAX_FOUND).map(|first| Note::new(NoteKind::Refused, first.path(), why)));
+            now.truncate(MAX_FOUND);
+        }
     }
     now
 }
@@ -127,7 +123,7 @@ fn step(
     depth: usize,
     base: &BaseFolder,
     fold: bool,
-    notes: &mut Vec<Refusal>,
+    notes: &mut Vec<Note>,
     out: &mut Vec<Found>,
 ) {
     let plain = name.literal();
@@ -139,9 +135,7 @@ fn step(
             Ok(meta) => candidates.push((exact, meta.kind)),
             Err(e) if absent(&e) => {}
             Err(e) => {
-                let path = parent.path().join(exact.as_path());
-                let reason = reason(&path, &e);
-                notes.push((NoteKind::Unreadable, path, reason));
+                notes.push(Note::unreadable(parent.path().join(exact.as_path()), &e));
             }
         }
     } else {
@@ -153,7 +147,7 @@ fn step(
                     }
                 }
             }
-            Err(e) => notes.push((NoteKind::Unreadable, parent.path(), reason(&parent.path(), &e))),
+            Err(e) => notes.push(Note::unreadable(parent.path(), &e)),
         }
         if plain.is_some() {
             only_one(&mut candidates, written, parent, notes);
@@ -183,16 +177,16 @@ fn step(
                 Err(e) if absent(&e) => {}
                 Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
                     let reason = "it is a mount point, and no root may lie on another file system than its base folder";
-                    notes.push((NoteKind::Refused, path, reason.to_owned()));
+                    let how = check_it(&path);
+                    notes.push(Note::new(NoteKind::Refused, path, reason).see_by(how));
                 }
                 Err(e) if plain.is_none() => closed.add(path, e),
-                Err(e) => notes.push((NoteKind::Unreadable, path.clone(), reason(&path, &e))),
+                Err(e) => notes.push(Note::unreadable(path, &e)),
             },
             // A link that only a wildcard found is not what the template names,
             // for example `current` beside a snap's revisions.
             Kind::Link if plain.is_some() => {
-                let reason = "it is a link, and links below the base folder are never followed";
-                notes.push((NoteKind::Refused, path, reason.to_owned()));
+                notes.push(if base.links { Note::link(path) } else { Note::link_in_image(path) });
             }
             Kind::Link | Kind::File | Kind::Other => {}
         }
@@ -202,7 +196,7 @@ fn step(
 
 /// Of several folders whose names differ only in case, on a disk that tells
 /// case apart, the one whose name is written as in the template; else the first.
-fn only_one(candidates: &mut Vec<(RelPath, Kind)>, written: &str, parent: &Found, notes: &mut Vec<Refusal>) {
+fn only_one(candidates: &mut Vec<(RelPath, Kind)>, written: &str, parent: &Found, notes: &mut Vec<Note>) {
     candidates.retain(|(_, kind)| matches!(kind, Kind::Dir | Kind::Link));
     let exact = candidates.iter().position(|(rel, _)| rel.to_text() == written);
     if candidates.len() < 2 {
@@ -213,7 +207,9 @@ fn only_one(candidates: &mut Vec<(RelPath, Kind)>, written: &str, parent: &Found
     for (rel, _) in candidates.drain(1..) {
         let reason =
             format!("its name differs from `{kept}` beside it only in case, and that one is looked at");
-        notes.push((NoteKind::Refused, parent.path().join(rel.as_path()), reason));
+        let path = parent.path().join(rel.as_path());
+        let how = check_it(&path);
+        notes.push(Note::new(NoteKind::Refused, path, reason).see_by(how));
     }
 }
 
@@ -232,16 +228,17 @@ impl Closed {
     }
 
     /// On the folder that they lie in; none when there were none.
-    pub(crate) fn note(self) -> Option<Refusal> {
+    pub(crate) fn note(self) -> Option<Note> {
         let (path, e) = self.first?;
-        let why = reason(&path, &e);
         if self.count == 1 {
-            return Some((NoteKind::Unreadable, path, why));
+            return Some(Note::unreadable(path, &e));
         }
+        let why = reason(&path, &e);
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let above = path.parent().map(Path::to_path_buf).unwrap_or(path);
         let what = format!("{} folders in it could not be looked into, `{name}` for one: {why}", self.count);
-        Some((NoteKind::Unreadable, above, what))
+        let note = Note::new(NoteKind::Unreadable, above, what);
+        Some(Note { how: how_to_read(&e), ..note })
     }
 }
 
@@ -310,7 +307,7 @@ pub(crate) fn newest(programs: &[Template], scope: &Scope, fold: bool) -> Option
     for program in programs {
         let Some((last, folders)) = program.names().split_last() else { continue };
         for base in bases(program, scope) {
-            for parent in below(folders, &program.written(), &base, fold, &mut Vec::new()) {
+            for parent in below(folders, &program.written(), &base, &scope.disk, fold, &mut Vec::new()) {
                 let times = if let Some(name) =
                     last.literal().filter(|_| !fold).and_then(|n| RelPath::root().join(n).ok())
                 {
@@ -341,7 +338,8 @@ mod tests {
         assert_eq!(Closed::default().note(), None);
         closed.add(PathBuf::from("/Users/ann/Library/Containers/a"), refused());
         closed.add(PathBuf::from("/Users/ann/Library/Containers/b"), refused());
-        let (kind, path, why) = closed.note().unwrap();
+        let Note { kind, path, reason: why, how, .. } = closed.note().unwrap();
+        assert!(how.is_some_and(|how| how.contains("as its owner")));
         assert_eq!(
             (kind, path.as_path()),
             (NoteKind::Unreadable, Path::new("/Users/ann/Library/Containers"))
@@ -352,6 +350,6 @@ mod tests {
         );
         let mut closed = Closed::default();
         closed.add(PathBuf::from("/c/a"), refused());
-        assert_eq!(closed.note().unwrap().1, Path::new("/c/a"));
+        assert_eq!(closed.note().unwrap().path, Path::new("/c/a"));
     }
 }

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
+use crate::fsys::Disk;
 use crate::model::Platform;
 
 /// A folder that a variable stands for.
@@ -50,6 +51,8 @@ pub struct Scope {
     pub top: Option<PathBuf>,
     /// When each Android app was last updated, in nanoseconds since 1970.
     pub updates: BTreeMap<String, i128>,
+    /// What its folders are opened on.
+    pub disk: Disk,
 }
 
 impl Scope {
@@ -61,6 +64,7 @@ impl Scope {
             bases: BTreeMap::new(),
             top: None,
             updates: BTreeMap::new(),
+            disk: Disk::here(),
         }
     }
 

@@ -20,7 +20,6 @@ pub(crate) use ending::{ask_child, will_be_asked};
 
 use crate::error::{Error, Kind, Result};
 use crate::fsys::{Dir, Kind as Entry, Meta, RelPath, tree};
-use crate::place::Target;
 
 /// A process that keeps a target from being repaired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +28,15 @@ pub struct Running {
     pub name: String,
     /// One of the files it holds; `None` when only its name tells.
     pub holds: Option<PathBuf>,
+}
+
+/// The files of an app, and what its processes are called.
+#[derive(Debug, Clone)]
+pub struct AppFiles<'a> {
+    /// Names of its programs.
+    pub names: &'a [String],
+    /// Its folders, absolute.
+    pub roots: Vec<&'a Path>,
 }
 
 /// The processes of this machine at one moment.
@@ -75,12 +83,11 @@ impl Processes {
         Ok(Self { list })
     }
 
-    /// Those that hold files of `target`, by process id.
+    /// Those that hold files of an app, by process id.
     #[must_use]
-    pub fn holding(&self, target: &Target) -> Vec<Running> {
-        let names = target.app.processes.iter().map(|n| n.to_lowercase()).collect();
-        let roots: Vec<&Path> = target.roots.iter().map(|r| r.path.as_path()).collect();
-        self.holding_below(&roots, &names)
+    pub fn holding(&self, app: &AppFiles<'_>) -> Vec<Running> {
+        let names = app.names.iter().map(|n| n.to_lowercase()).collect();
+        self.holding_below(&app.roots, &names)
     }
 
     /// Those that hold files below `roots`, or bear one of `names` (in lower

@@ -38,6 +38,7 @@ mod undo;
 
 use std::path::Path;
 
+pub use crate::place::Affected;
 pub use backup::{BackupOptions, BackupStore, backup};
 pub use outcome::{ActionOutcome, Done, Outcome, SkippedItem};
 pub use prune::{Pruned, Retention, prune};
@@ -46,7 +47,7 @@ pub use undo::{UndoOptions, restore, undo};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::fsys::{Ident, RelPath};
+use crate::fsys::Ident;
 use crate::model::StoreKind;
 use crate::plan::{Action, Item, Op, Plan};
 use crate::store::{RebuildRequest, Rebuilt, StoreError};
@@ -54,34 +55,14 @@ use crate::vault::{LockedState, RunKind, Unit};
 use outcome::Timer;
 use session::Session;
 
-/// What is about to be touched, for the question whether its app is running.
-#[derive(Debug, Clone, Copy)]
-pub struct Affected<'a> {
-    /// The app's id.
-    pub app: &'a str,
-    /// The target's id.
-    pub target: &'a str,
-    /// Whether the files belong to this machine's running system; else no
-    /// process can have them open.
-    pub live: bool,
-    /// The target's root folder.
-    pub root: &'a Path,
-    /// The store's path below it.
-    pub path: &'a RelPath,
-    /// What was moved from its place just now, before the commit: when there
-    /// is any, the question is whether a process still has one of these open,
-    /// by what they are, and not who opened what took their places.
-    pub moved: &'a [Ident],
+/// The store that an action is about, for the question whether it is in use.
+fn store_of_action(action: &Action, live: bool) -> Affected<'_> {
+    Affected { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path, moved: &[] }
 }
 
-impl<'a> Affected<'a> {
-    fn by_action(action: &'a Action, live: bool) -> Self {
-        Self { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path, moved: &[] }
-    }
-
-    fn by_unit(unit: &'a Unit, live: bool) -> Self {
-        Self { app: &unit.app, target: &unit.target, live, root: &unit.root, path: &unit.path, moved: &[] }
-    }
+/// The same of a unit of a run.
+fn store_of_unit(unit: &Unit, live: bool) -> Affected<'_> {
+    Affected { app: &unit.app, target: &unit.target, live, root: &unit.root, path: &unit.path, moved: &[] }
 }
 
 /// Answers whether a store may be touched now: an error of kind `AppRunning`
@@ -136,7 +117,7 @@ pub fn execute(
     let mut asked: Vec<&str> = Vec::new();
     for action in &plan.actions {
         if !asked.contains(&action.target.as_str()) {
-            (hooks.running)(&Affected::by_action(action, plan.live))?;
+            (hooks.running)(&store_of_action(action, plan.live))?;
             asked.push(&action.target);
         }
     }
@@ -193,7 +174,7 @@ impl Job<'_> {
 
     /// Asks again whether the app is down.
     pub(crate) fn still_down(&self) -> Result<(), session::Halt> {
-        let affected = Affected::by_action(self.action, self.live);
+        let affected = store_of_action(self.action, self.live);
         (self.hooks.running)(&affected).map_err(|e| session::Halt::AppRunning(e.to_string()))
     }
 
@@ -201,7 +182,7 @@ impl Job<'_> {
     /// whether a process opened one of the old files meanwhile: what it writes
     /// would be lost with them.
     pub(crate) fn nobody_came(&self, moved: &[Ident]) -> Result<(), session::Halt> {
-        let affected = Affected { moved, ..Affected::by_action(self.action, self.live) };
+        let affected = Affected { moved, ..store_of_action(self.action, self.live) };
         nobody_came(self.hooks.running, &affected)
     }
 }
@@ -222,11 +203,11 @@ pub(crate) fn nobody_came(running: &Running, affected: &Affected) -> Result<(), 
 ///
 /// # Errors
 /// `Refused` or `Io`.
-pub(crate) fn open_root(path: &Path, allow_root: bool) -> Result<crate::fsys::Dir> {
+pub(crate) fn open_root(state: &LockedState, path: &Path, allow_root: bool) -> Result<crate::fsys::Dir> {
     use crate::fsys::{Dir, effective_user};
     let cannot = |e| Error::io("cannot open the folder", path, e);
     if crate::fsys::is_remote(path) {
-        let dir = Dir::open(path).map_err(cannot)?;
+        let dir = state.disk().open(path).map_err(cannot)?;
         dir.forget();
         return Ok(dir);
     }

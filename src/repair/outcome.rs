@@ -26,6 +26,20 @@ pub enum Done {
     NotDone,
 }
 
+impl Done {
+    /// The word for a report.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Skipped => "skipped",
+            Self::RolledBack => "rolled back",
+            Self::Failed => "failed",
+            Self::NotDone => "not done",
+        }
+    }
+}
+
 /// Something of an action that was left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SkippedItem {

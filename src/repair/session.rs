@@ -402,7 +402,7 @@ pub(crate) fn hands<'a>(
     unit_root: &std::path::Path,
     allow_root: bool,
 ) -> Result<Hands<'a>> {
-    Ok(Hands::new(state, super::open_root(unit_root, allow_root)?))
+    Ok(Hands::new(state, super::open_root(state, unit_root, allow_root)?))
 }
 
 /// The folders that hold `paths`, and those above them below the root, as

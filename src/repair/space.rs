@@ -47,7 +47,7 @@ pub(super) fn check(plan: &Plan, state: &LockedState, allow_root: bool) -> Resul
     };
     let home = add(state.dir(), MARGIN, 0, 16)?;
     for action in &plan.actions {
-        let root = open_root(&action.root, allow_root)?;
+        let root = open_root(state, &action.root, allow_root)?;
         let (bytes, files) = (action.bytes(), action.items().count() as u64);
         let device = add(&root, 0, 0, 0)?;
         add(state.dir(), files.saturating_mul(PER_FILE), 0, 4)?;

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::fsys::{Fault, Meta, fault_count, tree, with_faults};
+use crate::fsys::{Fault, Meta, RelPath, fault_count, tree, with_faults};
 use crate::model::{Class, Platform, Remedy, StoreKind};
 use crate::vault::{RunId, StateDir};
 

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::Session;
+use crate::control::Cancelled;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::sqlite::recover::{SalvageError, SalvageOptions, salvage as bring_back};
+use crate::store::sqlite::{exit, watched};
 
 pub(super) fn salvage(
     session: &Session,
@@ -23,11 +25,11 @@ pub(super) fn salvage(
         crate::output::Place::of(output, crate::output::What::New, &[])?;
     }
     let options = SalvageOptions { schema_from, no_doubtful, ..SalvageOptions::default() };
-    let outcome = bring_back(damaged, output, &options, &session.control);
+    let outcome = bring_back(damaged, output, &options, &watched(&session.control));
     session.quiet_bars();
     let report = match outcome {
         Ok(report) => report,
-        Err(SalvageError::Cancelled(e)) => return Err(e.into()),
+        Err(SalvageError::Cancelled(_)) => return Err(Cancelled.into()),
         Err(e @ SalvageError::Exists { .. }) => return Err(Error::new(Kind::Usage, e.to_string())),
         Err(e @ (SalvageError::Read { .. } | SalvageError::Write { .. } | SalvageError::Sqlite(_))) => {
             return Err(Error::new(Kind::Io, e.to_string()));
@@ -41,5 +43,5 @@ pub(super) fn salvage(
     } else {
         session.console.print(&report.text())?;
     }
-    Ok(report.exit())
+    Ok(exit(report.outcome()))
 }

@@ -243,7 +243,7 @@ impl Baseline {
                 target,
                 store.id,
                 fingerprint,
-                i64::from(options.level == Level::Deep),
+                i64::from(options.depth.level(store.class, store.kind) == Level::Deep),
                 result,
                 now,
                 facts,

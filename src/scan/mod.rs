@@ -1,6 +1,7 @@
 //! Looks at targets without changing them: walk, hash, check, compare with the
 //! baseline, judge. What it returns is all that planning and reporting use.
 
+mod again;
 mod baseline;
 mod check;
 mod collect;
@@ -15,6 +16,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub(crate) use again::{Recorded, again, recorded};
 pub use baseline::{Baseline, Remembered};
 pub use collect::Folder;
 pub use device::{Volume, volumes};
@@ -23,17 +25,43 @@ pub use stale::{DAY_NS, StaleEntry, Why};
 
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, RelPath};
-use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
-use crate::place::{Root, Target};
-use crate::process::{Processes, Running};
+use crate::model::{Class, Finding, NotChecked, Remedy, Severity, StoreKind, Verdict};
+use crate::place::{Place, Root, Target};
+use crate::process::Running;
 use crate::profile::Rule;
 use crate::store::{Coverage, Level, Proof};
+
+/// How closely a scan looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// Every store by its structure alone.
+    Fast,
+    /// State and user data whole, caches by their structure. SQLite databases
+    /// are read whole at every depth.
+    #[default]
+    Standard,
+    /// Every checksum of every store, and SQLite's own check of databases.
+    Deep,
+}
+
+impl Depth {
+    /// The level at which a store of that class and kind is checked.
+    #[must_use]
+    pub fn level(self, class: Class, kind: StoreKind) -> Level {
+        match self {
+            Self::Fast => Level::Fast,
+            // One pass over all pages proves a database; a second opinion is for `Deep`.
+            Self::Standard if class == Class::Cache || kind == StoreKind::Sqlite => Level::Fast,
+            Self::Standard | Self::Deep => Level::Deep,
+        }
+    }
+}
 
 /// What a scan is asked to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// How much a check looks at.
-    pub level: Level,
+    /// How closely it looks.
+    pub depth: Depth,
     /// Read every file again, also those that the baseline knows unchanged.
     pub rehash: bool,
     /// Look up what the files of an unchanged store hash to, when something may
@@ -62,6 +90,9 @@ pub struct FileRecord {
 const UNREADABLE: &str = "store.unreadable";
 /// The store is no kind that can be checked, though its rule says it is one.
 const UNKNOWN: &str = "store.unknown";
+/// The store is a cache of another device, of which only the list of files
+/// was looked at.
+pub(crate) const LISTED: &str = "store.listed";
 /// Another program kept changing the store.
 const BUSY: &str = "store.busy";
 
@@ -163,6 +194,8 @@ impl Store {
             Verdict::Unknown
         } else if worst == Some(Severity::Warning) || !self.stale.is_empty() {
             Verdict::Stale
+        } else if self.has(LISTED) {
+            Verdict::Unknown
         } else {
             Verdict::Healthy
         };
@@ -176,7 +209,9 @@ pub struct ScannedTarget {
     /// Processes that have its files open.
     pub running: Vec<Running>,
     pub stores: Vec<Store>,
-    /// What could not be looked at, and other remarks.
+    /// What of it was not looked at.
+    pub not_checked: Vec<NotChecked>,
+    /// Other remarks.
     pub notes: Vec<String>,
 }
 
@@ -201,6 +236,8 @@ pub struct Effort {
 pub struct Scan {
     pub targets: Vec<ScannedTarget>,
     pub volumes: Vec<Volume>,
+    /// What of the place was not looked at, whatever the target.
+    pub not_checked: Vec<NotChecked>,
     pub notes: Vec<String>,
     pub effort: Effort,
 }
@@ -211,11 +248,27 @@ impl Scan {
         self.targets.iter().flat_map(|t| t.stores.iter().map(move |s| (t, s)))
     }
 
-    /// Whether anything was found that a person should know as a problem.
-    #[must_use]
-    pub fn has_findings(&self) -> bool {
-        self.stores()
-            .any(|(_, s)| matches!(s.verdict, Verdict::Damaged | Verdict::Stale | Verdict::Unreadable))
+    /// Everything that was not looked at: of the place, and of each target.
+    pub fn coverage(&self) -> impl Iterator<Item = &NotChecked> {
+        self.not_checked.iter().chain(self.targets.iter().flat_map(|t| &t.not_checked))
+    }
+
+    /// Caches of another device whose files were listed and not read.
+    pub(crate) fn content_left_unread(&self) -> Option<NotChecked> {
+        let (mut stores, mut bytes) = (0u64, 0u64);
+        for (_, store) in self.stores().filter(|(_, s)| s.has(LISTED)) {
+            stores += 1;
+            bytes += store.bytes();
+        }
+        let caches = if stores == 1 { "cache" } else { "caches" };
+        let size = bytesize::ByteSize::b(bytes).display().iec();
+        (stores > 0).then(|| {
+            NotChecked::new(
+                format!("the content of {stores} {caches} ({size})"),
+                "it was left on the device; names, sizes and times were looked at",
+            )
+            .see_by("--deep reads it")
+        })
     }
 
     /// Number of stores by verdict.
@@ -229,34 +282,34 @@ impl Scan {
     }
 }
 
-/// Scans targets, one after the other; the work inside one is parallel.
-///
-/// `live` says that they belong to this machine's running system.
+/// Scans targets of a place, one after the other; the work inside one is
+/// parallel.
 ///
 /// # Errors
 /// Only [`Cancelled`]: whatever cannot be read is part of the outcome.
 pub fn scan(
     targets: Vec<Target>,
-    live: bool,
+    place: &dyn Place,
     options: &Options,
     baseline: Option<&mut Baseline>,
     control: &Control,
 ) -> Result<Scan, Cancelled> {
-    let mut scanner = Scanner { options, baseline, control, effort: Effort::default() };
+    let asked = targets.clone();
+    let mut scanner = Scanner { options, live: place.live(), baseline, control, effort: Effort::default() };
     let mut out = Scan::default();
     // The list of processes takes a while of its own, so it is made meanwhile.
     let processes = std::thread::scope(|scope| {
-        let looking = live.then(|| scope.spawn(Processes::look));
+        let looking = scope.spawn(|| place.processes(&asked));
         for target in targets {
             control.safe_point()?;
             out.targets.push(scanner.target(target)?);
         }
-        Ok(looking.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+        Ok(looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
-    match processes.unwrap_or_else(|| Ok(Processes::default())) {
+    match processes {
         Ok(processes) => {
-            for scanned in &mut out.targets {
-                scanned.running = processes.holding(&scanned.target);
+            for (scanned, running) in out.targets.iter_mut().zip(processes) {
+                scanned.running = running;
             }
         }
         Err(e) => out.notes.push(e.to_string()),
@@ -269,6 +322,8 @@ pub fn scan(
 
 struct Scanner<'a> {
     options: &'a Options,
+    /// Whether the files are this machine's own.
+    live: bool,
     baseline: Option<&'a mut Baseline>,
     control: &'a Control,
     effort: Effort,
@@ -276,18 +331,29 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn target(&mut self, target: Target) -> Result<ScannedTarget, Cancelled> {
-        let mut out = ScannedTarget { target, running: Vec::new(), stores: Vec::new(), notes: Vec::new() };
+        let mut out = ScannedTarget {
+            target,
+            running: Vec::new(),
+            stores: Vec::new(),
+            not_checked: Vec::new(),
+            notes: Vec::new(),
+        };
         for index in 0..out.target.roots.len() {
             let root = &out.target.roots[index];
             self.control.progress().item(&format!("{} ({})", out.target.app.name, root.id));
             match root.open() {
                 Ok(dir) => {
-                    let stores = self.root(&dir, &out.target, index, root, &mut out.notes)?;
+                    let stores =
+                        self.root(&dir, &out.target, index, root, &mut out.notes, &mut out.not_checked)?;
                     out.stores.extend(stores);
                 }
                 Err(e) => {
                     let why = crate::place::privacy::reason(&root.path, &e);
-                    out.notes.push(format!("{} could not be opened: {why}", crate::fsys::shown(&root.path)));
+                    let what = NotChecked::new(
+                        crate::fsys::shown(&root.path),
+                        format!("it could not be opened: {why}"),
+                    );
+                    out.not_checked.push(NotChecked { how_to_see: crate::place::how_to_read(&e), ..what });
                 }
             }
         }
@@ -301,10 +367,11 @@ impl Scanner<'_> {
         index: usize,
         root: &Root,
         notes: &mut Vec<String>,
+        not_checked: &mut Vec<NotChecked>,
     ) -> Result<Vec<Store>, Cancelled> {
         let clock = Instant::now();
-        let collected = collect::collect(dir, root, target, index, self.control)?;
-        notes.extend(collected.notes);
+        let collected = collect::collect(dir, root, target, index, self.live, self.control)?;
+        not_checked.extend(collected.not_checked);
         let dir = &dir.with_listings(collected.listings);
         let mut stores = collected.stores;
         self.effort.walk_ms += millis(clock);
@@ -315,7 +382,8 @@ impl Scanner<'_> {
         for (store, print) in stores.iter_mut().zip(&fingerprints) {
             let Some(baseline) = &self.baseline else { break };
             let Some(known) = baseline.recall(&target.id, &store.id) else { continue };
-            if known.fingerprint == *print && known.level >= self.options.level && !self.options.rehash {
+            let level = self.options.depth.level(store.class, known.check.kind);
+            if known.fingerprint == *print && known.level >= level && !self.options.rehash {
                 check::adopt(store, known.check);
                 store.unchanged = true;
                 self.effort.unchanged_stores += 1;
@@ -326,7 +394,7 @@ impl Scanner<'_> {
 
         let clock = Instant::now();
         if dir.is_remote() {
-            self.fetch(dir, &stores, notes);
+            self.fetch(dir, &stores, not_checked);
         }
         let hashed = hash::hash(dir, &mut stores, self.options.rehash, self.control)?;
         self.effort.hashed_files += hashed.files;
@@ -334,7 +402,7 @@ impl Scanner<'_> {
         self.effort.hash_ms += millis(clock);
 
         let clock = Instant::now();
-        check::check(dir, &mut stores, self.options.level, self.control)?;
+        check::check(dir, &mut stores, self.options.depth, self.control)?;
         self.effort.check_ms += millis(clock);
 
         for store in &mut stores {
@@ -368,14 +436,18 @@ impl Scanner<'_> {
     }
 
     /// From another device: brings here at once what the checks will read.
-    fn fetch(&self, dir: &Dir, stores: &[Store], notes: &mut Vec<String>) {
+    fn fetch(&self, dir: &Dir, stores: &[Store], not_checked: &mut Vec<NotChecked>) {
         let wanted = stores
             .iter()
-            .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.level == Level::Deep))
+            .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.depth == Depth::Deep))
             .flat_map(|s| &s.files)
             .filter(|f| self.options.rehash || f.hash.is_none());
         if let Err(e) = dir.fetch(wanted.map(|f| &f.path)) {
-            notes.push(format!("not everything could be read from the device: {e}"));
+            let why = format!("not everything in it could be read from the device: {e}");
+            not_checked.push(
+                NotChecked::new(crate::fsys::shown(dir.path()), why)
+                    .see_by("check the cable and run the same command again"),
+            );
         }
     }
 }

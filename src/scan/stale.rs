@@ -279,8 +279,8 @@ mod tests {
     use super::*;
     use crate::model::{StoreKind, Verdict};
     use crate::profile::{Confidence, Rule};
+    use crate::scan::Depth;
     use crate::scan::FileRecord;
-    use crate::store::Level;
     use proptest::prelude::*;
     use std::sync::Arc;
 
@@ -325,7 +325,7 @@ mod tests {
     }
 
     const OPTIONS: Options =
-        Options { level: Level::Fast, rehash: false, recall_hashes: false, older_than_ns: None, now_ns: 0 };
+        Options { depth: Depth::Fast, rehash: false, recall_hashes: false, older_than_ns: None, now_ns: 0 };
 
     fn judged(store: &mut Store, updated_ns: Option<i128>) -> Vec<(String, Why)> {
         let tmp = tempfile::tempdir().unwrap();

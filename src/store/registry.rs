@@ -2,13 +2,15 @@
 
 use std::io;
 
+use super::foreign::{Family, Foreign};
 use super::{Check, Clearable, Glimpse, Level, RebuildRequest, Rebuilt, StoreError, Subject};
 use super::{
-    blockfile, cache_storage, disk_lru, exo, firefox_cache, fresco, json, keva, leveldb, media, media_loader,
-    mmkv, plist, shared_prefs, simple_cache, sql_cache,
+    blockfile, cache_storage, disk_lru, exo, firefox_cache, foreign, fresco, json, keva, leveldb, media,
+    media_loader, mmkv, plist, shared_prefs, simple_cache, sql_cache, sqlite,
 };
 use crate::control::Control;
-use crate::model::StoreKind;
+use crate::fsys::RelPath;
+use crate::model::{Severity, StoreKind};
 
 /// Says what kind of store `subject` is, by its content and never by its name
 /// alone. `None` is what no kind claims: plain files, mixed folders.
@@ -16,11 +18,15 @@ use crate::model::StoreKind;
 /// # Errors
 /// The system's error when it cannot be looked at.
 pub fn recognise(subject: Subject<'_>) -> io::Result<Option<StoreKind>> {
-    let glimpse = Glimpse::of(subject)?;
+    recognise_glimpse(subject, &Glimpse::of(subject)?)
+}
+
+/// The same for what was looked at already.
+pub(super) fn recognise_glimpse(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
     Ok(if glimpse.is_dir() {
-        recognise_folder(subject, &glimpse)?
+        recognise_folder(subject, glimpse)?
     } else if glimpse.is_file() {
-        recognise_file(subject, &glimpse)?
+        recognise_file(subject, glimpse)?
     } else {
         None
     })
@@ -28,6 +34,10 @@ pub fn recognise(subject: Subject<'_>) -> io::Result<Option<StoreKind>> {
 
 /// Folder kinds, the most specific signature first.
 fn recognise_folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<StoreKind>> {
+    // Begun as a copy of LevelDB, and much like it from outside.
+    if foreign::is_rocksdb(subject, glimpse)? {
+        return Ok(None);
+    }
     if leveldb::recognise(subject, glimpse)? {
         return Ok(Some(StoreKind::Leveldb));
     }
@@ -81,19 +91,54 @@ fn recognise_file(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<
     })
 }
 
-/// Checks the store at `subject` as `kind`.
+/// Checks the store at `subject` as `kind`. Damage is believed only of what is
+/// no other format: a RocksDB database is no damaged LevelDB.
 ///
 /// # Errors
-/// When the store cannot be read, is being changed, is beyond a bound, or when
-/// no check exists for the kind. Damage is a finding, not an error.
+/// When the store cannot be read, is being changed, is beyond a bound, is of
+/// another format than `kind`, or when no check exists for the kind. Damage is
+/// a finding, not an error.
 pub fn check(
     kind: StoreKind,
     subject: Subject<'_>,
     level: Level,
     control: &Control,
 ) -> Result<Check, StoreError> {
+    let check = check_as(kind, subject, level, control)?;
+    if check.findings.iter().any(|f| f.severity == Severity::Error)
+        && let Some(foreign) =
+            other_engine(kind, subject).map_err(|e| subject.read_error(&RelPath::root(), e))?
+    {
+        return Err(StoreError::Foreign { path: subject.shown(), foreign });
+    }
+    Ok(check)
+}
+
+/// The other engine's format that the store at `subject` has.
+fn other_engine(kind: StoreKind, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+    let found = match kind {
+        StoreKind::Json => json::dialect(subject)?,
+        StoreKind::Sqlite | StoreKind::Leveldb | StoreKind::SharedPrefs | StoreKind::Mmkv => {
+            match Glimpse::of(subject) {
+                Ok(glimpse) => foreign::recognise(subject, &glimpse)?,
+                // Preferences of which only the backup is there.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+                Err(e) => return Err(e),
+            }
+        }
+        _ => None,
+    };
+    Ok(found.filter(|f| f.family == Family::Database))
+}
+
+fn check_as(
+    kind: StoreKind,
+    subject: Subject<'_>,
+    level: Level,
+    control: &Control,
+) -> Result<Check, StoreError> {
     match kind {
-        StoreKind::Sqlite => crate::sqlite::check::check(subject, level, control),
+        StoreKind::Sqlite => sqlite::check(subject, level, control),
         StoreKind::SharedPrefs => shared_prefs::check(subject, level, control),
         StoreKind::Leveldb => leveldb::check(subject, level, control),
         StoreKind::BlockfileCache => blockfile::check(subject, level, control),
@@ -139,7 +184,7 @@ pub fn entries(kind: StoreKind, subject: Subject<'_>, control: &Control) -> Resu
 /// or the kind cannot be rebuilt.
 pub fn rebuild(kind: StoreKind, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     match kind {
-        StoreKind::Sqlite => crate::sqlite::mend::rebuild(request),
+        StoreKind::Sqlite => sqlite::rebuild(request),
         StoreKind::Leveldb => leveldb::rebuild(request),
         StoreKind::Mmkv => mmkv::rebuild(request),
         _ => Err(StoreError::CannotRebuild {

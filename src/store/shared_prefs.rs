@@ -4,7 +4,9 @@
 //! backup last; when it loads and a backup is there, it deletes the file and
 //! takes the backup (AOSP `SharedPreferencesImpl`). A file that it cannot
 //! parse counts as an empty map, without a word. So a backup beside the file
-//! is what the app will read, and a damaged one is the greater danger.
+//! is what the app will read, and a damaged one is the greater danger. Its
+//! reader stops at `</map>` (`XmlUtils.readMapXml`), so that whatever lies
+//! behind that is no loss.
 
 use std::io::{self, BufRead};
 use std::ops::Range;
@@ -35,6 +37,17 @@ pub(super) fn recognise(glimpse: &Glimpse) -> bool {
     rest.strip_prefix("<map").is_some_and(|tail| tail.starts_with(['>', ' ', '/', '\n']))
 }
 
+/// Whether a file's first bytes are those of a preferences file of which the
+/// beginning is damaged or the rest is gone: Android's own prolog, or its tags
+/// without what should stand before them.
+pub(super) fn is_torn(head: &[u8]) -> bool {
+    const PROLOG: &[u8] = b"<?xml version='1.0' encoding='utf-8' standalone='yes' ?>";
+    let has = |what: &str| memchr::memmem::find(head, what.as_bytes()).is_some();
+    let entry =
+        ["string", "boolean", "int", "long", "float", "set"].iter().any(|t| has(&format!("<{t} name=\"")));
+    head.trim_ascii_start().starts_with(PROLOG) || (entry && (has("</map>") || has("<map>")))
+}
+
 /// What makes a file unreadable for Android.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Problem {
@@ -49,6 +62,8 @@ struct Problem {
 struct Parsed {
     entries: u64,
     problem: Option<Problem>,
+    /// Bytes behind the end of the map that are no white space.
+    behind: u64,
 }
 
 /// Checks the file at `subject.path` together with its backup.
@@ -86,7 +101,7 @@ pub(super) fn tally(subject: Subject<'_>, control: &Control) -> Result<Tally, St
                  none at all; restore an older copy before it starts",
             ));
         }
-        (main, Some(Parsed { problem: None, entries })) => {
+        (main, Some(Parsed { problem: None, entries, .. })) => {
             let (severity, what) = match &main {
                 None => (Severity::Error, "the preferences file is gone".to_owned()),
                 Some(Parsed { problem: Some(p), .. }) => {
@@ -109,7 +124,7 @@ pub(super) fn tally(subject: Subject<'_>, control: &Control) -> Result<Tally, St
         }
         (main, Some(Parsed { problem: Some(p), .. })) => {
             let message = match main {
-                Some(Parsed { problem: None, entries }) => format!(
+                Some(Parsed { problem: None, entries, .. }) => format!(
                     "the backup beside the preferences is damaged, yet Android will prefer it and lose {entries} sound \
                      entries: copy the .xml file away before the app starts"
                 ),
@@ -143,6 +158,12 @@ fn judge(
     let parsed =
         parse(source.reader(), &mut |range| tally.vouch(name, range)).map_err(|e| source.error(e))?;
     source.unchanged()?;
+    if parsed.behind > 0 {
+        let bytes = parsed.behind;
+        tally.not_checked(format!(
+            "{bytes} bytes behind </map>: Android's reader stops there, so nothing is lost"
+        ));
+    }
     if source.len() > 0 {
         tally.not_checked("the values themselves: the format has no checksum");
     }
@@ -251,7 +272,7 @@ fn parse(input: impl BufRead, pin: &mut dyn FnMut(Range<u64>)) -> io::Result<Par
                 let code = if torn { "prefs.torn" } else { "prefs.malformed" };
                 let problem =
                     problem(code, reader.error_position(), "well-formed XML in UTF-8", &e.to_string());
-                return Ok(Parsed { entries, problem: Some(problem) });
+                return Ok(Parsed { entries, problem: Some(problem), behind: 0 });
             }
         };
         let end = reader.buffer_position();
@@ -302,7 +323,7 @@ fn parse(input: impl BufRead, pin: &mut dyn FnMut(Range<u64>)) -> io::Result<Par
                 } else {
                     None
                 };
-                return Ok(Parsed { entries, problem });
+                return Ok(Parsed { entries, problem, behind: 0 });
             }
             Event::DocType(_) => {
                 Err(problem("prefs.malformed", start, "no document type", "a document type declaration"))
@@ -311,9 +332,27 @@ fn parse(input: impl BufRead, pin: &mut dyn FnMut(Range<u64>)) -> io::Result<Par
                 Err(problem("prefs.malformed", start, "elements of a preferences map", "other markup"))
             }
         };
-        if let Err(problem) = step {
-            return Ok(Parsed { entries, problem: Some(problem) });
+        if rooted && open.is_empty() && step.is_ok() && matches!(event, Event::End(_) | Event::Empty(_)) {
+            drop(event);
+            return Ok(Parsed { entries, problem: None, behind: behind(reader.into_inner())? });
         }
+        if let Err(problem) = step {
+            return Ok(Parsed { entries, problem: Some(problem), behind: 0 });
+        }
+    }
+}
+
+/// Counts what is no white space to the end of the file.
+fn behind(mut rest: impl BufRead) -> io::Result<u64> {
+    let mut count = 0;
+    loop {
+        let part = rest.fill_buf()?;
+        if part.is_empty() {
+            return Ok(count);
+        }
+        count += part.iter().filter(|b| !b.is_ascii_whitespace()).count() as u64;
+        let n = part.len();
+        rest.consume(n);
     }
 }
 
@@ -483,7 +522,7 @@ mod tests {
             let bench = bench(Some(sound), None);
             assert_eq!(bench.codes(&check), [""; 0]);
         }
-        assert_eq!(parsed(SOUND.as_bytes()), Parsed { entries: 8, problem: None });
+        assert_eq!(parsed(SOUND.as_bytes()), Parsed { entries: 8, problem: None, behind: 0 });
     }
 
     #[test]
@@ -524,8 +563,6 @@ mod tests {
             ("<map><string name=\"a\">&nosuch;</string></map>", "prefs.malformed"),
             ("<!DOCTYPE map [<!ENTITY a \"b\">]><map></map>", "prefs.malformed"),
             ("<set></set>", "prefs.malformed"),
-            ("<map></map><map></map>", "prefs.malformed"),
-            ("<map></map>\0\0\0\0", "prefs.malformed"),
             ("\0\0\0\0\0\0\0\0", "prefs.malformed"),
             ("<map>", "prefs.torn"),
             ("   \n", "prefs.torn"),
@@ -536,6 +573,25 @@ mod tests {
         let deep = format!("<map>{}", "<set>".repeat(100_000));
         assert_eq!(parsed(deep.as_bytes()).problem.map(|p| p.found), Some("elements nested too deep".into()));
         assert!(parsed(b"<map><string name=\"a\">\xff\xfe</string></map>").problem.is_some());
+    }
+
+    #[test]
+    fn what_lies_behind_the_map_is_no_loss() {
+        for (tail, behind) in [("\0\0\0\0", 4), ("tring>\n</map>\n", 12), ("<map></map>", 11), (" \n", 0)] {
+            let bench = bench(Some(&format!("{SOUND}{tail}")), None);
+            assert_eq!(bench.codes(&check), [""; 0]);
+            assert_eq!(parsed(format!("<map/>{tail}").as_bytes()).behind, behind, "{tail:?}");
+            let said = bench.run(&check).unwrap().done().not_checked;
+            assert_eq!(said.iter().any(|s| s.contains("behind </map>")), behind > 0, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn torn_preferences_are_told_from_other_markup() {
+        let prolog = SOUND.lines().next().unwrap();
+        assert!(is_torn(prolog.as_bytes()));
+        assert!(is_torn(format!("\0\0{}", &SOUND[60..]).as_bytes()));
+        assert!(!is_torn(b"<?xml version=\"1.0\"?><html>") && !is_torn(b"") && !is_torn(b"<map>"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::RunId;
 use crate::error::{Error, Kind, Result};
-use crate::fsys::{Dir, Ident, RelPath, write_all};
+use crate::fsys::{Dir, Disk, Ident, RelPath, write_all};
 use crate::model::Platform;
 
 /// Its presence says that the folder is ours to keep things in.
@@ -32,6 +32,8 @@ pub struct StateDir {
 #[derive(Debug)]
 pub struct LockedState {
     state: StateDir,
+    /// What the paths in its journals are opened on.
+    disk: Disk,
     /// The system lets go of it when the process ends.
     lock: File,
 }
@@ -49,6 +51,48 @@ impl Deref for LockedState {
 
     fn deref(&self) -> &StateDir {
         &self.state
+    }
+}
+
+impl LockedState {
+    /// The same, whose journals' paths are on another disk than this
+    /// machine's: that of the device that it keeps the records of.
+    #[must_use]
+    pub fn on(self, disk: Disk) -> Self {
+        let mut out = self;
+        out.disk = disk;
+        out
+    }
+
+    /// What the paths in its journals are opened on.
+    #[must_use]
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Refuses roots that hold the state folder or lie inside it: a repair
+    /// could then clear its own backups.
+    ///
+    /// # Errors
+    /// `Refused`, naming both; `Io` when a folder on the way cannot be looked at.
+    pub fn check_roots<'a>(&self, roots: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+        let io = |path: &Path, e| Error::io("cannot look at the folders above", path, e);
+        let mine = self.dir().ancestry().map_err(|e| io(self.path(), e))?;
+        for root in roots {
+            let dir = self.disk.open(root).map_err(|e| Error::io("cannot open", root, e))?;
+            let theirs = dir.ancestry().map_err(|e| io(root, e))?;
+            let inside = |of: &[Ident], whom: &[Ident]| whom.first().is_some_and(|w| of.contains(w));
+            if inside(&mine, &theirs) || inside(&theirs, &mine) {
+                let state = crate::fsys::shown(self.path());
+                return Err(Error::new(
+                    Kind::Refused,
+                    format!("the state folder {state} and a folder to be repaired lie in each other"),
+                )
+                .on(root)
+                .hint("name another place with --state-dir DIR"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -243,32 +287,7 @@ impl StateDir {
         }
         file.set_len(0).map_err(io)?;
         write_all(&mut file, format!("process {}\n", std::process::id()).as_bytes()).map_err(io)?;
-        Ok(LockedState { state: self, lock: file })
-    }
-
-    /// Refuses roots that hold the state folder or lie inside it: a repair
-    /// could then clear its own backups.
-    ///
-    /// # Errors
-    /// `Refused`, naming both; `Io` when a folder on the way cannot be looked at.
-    pub fn check_roots<'a>(&self, roots: impl IntoIterator<Item = &'a Path>) -> Result<()> {
-        let io = |path: &Path, e| Error::io("cannot look at the folders above", path, e);
-        let mine = self.dir.ancestry().map_err(|e| io(self.path(), e))?;
-        for root in roots {
-            let dir = Dir::open(root).map_err(|e| Error::io("cannot open", root, e))?;
-            let theirs = dir.ancestry().map_err(|e| io(root, e))?;
-            let inside = |of: &[Ident], whom: &[Ident]| whom.first().is_some_and(|w| of.contains(w));
-            if inside(&mine, &theirs) || inside(&theirs, &mine) {
-                let state = crate::fsys::shown(self.path());
-                return Err(Error::new(
-                    Kind::Refused,
-                    format!("the state folder {state} and a folder to be repaired lie in each other"),
-                )
-                .on(root)
-                .hint("name another place with --state-dir DIR"));
-            }
-        }
-        Ok(())
+        Ok(LockedState { state: self, disk: Disk::here(), lock: file })
     }
 
     /// The folder itself.
@@ -474,7 +493,7 @@ mod tests {
         let base = tmp.path().canonicalize().unwrap();
         std::fs::create_dir_all(base.join("app/cache")).unwrap();
         std::fs::create_dir_all(base.join("other")).unwrap();
-        let state = StateDir::open(&base.join("app/state")).unwrap();
+        let state = StateDir::open(&base.join("app/state")).unwrap().lock().unwrap();
         let check = |root: &str| state.check_roots([base.join(root).as_path()]).map_err(|e| e.kind());
         assert_eq!(check("app"), Err(Kind::Refused));
         assert_eq!(check("app/state"), Err(Kind::Refused));

@@ -16,6 +16,7 @@ mod proc;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use markers::beside as markers_beside;
 
@@ -64,6 +65,31 @@ pub enum InUse {
         /// For a person, as the end of a sentence: `it lies on …`.
         why: String,
     },
+}
+
+/// Set when the user vouches for it; see [`vouch`].
+static VOUCHED: AtomicBool = AtomicBool::new(false);
+
+/// The user says that no app has any of the files open where that cannot be
+/// told: for the whole process, as it was started with `--not-in-use`.
+pub fn vouch(not_in_use: bool) {
+    VOUCHED.store(not_in_use, Ordering::Relaxed);
+}
+
+/// Whether [`InUse::CannotTell`] may be taken for [`InUse::No`].
+#[must_use]
+pub fn vouched() -> bool {
+    VOUCHED.load(Ordering::Relaxed)
+}
+
+/// The processes that the app's own markers name, for showing.
+#[must_use]
+pub fn marked(markers: &[PathBuf], names: Option<&HashSet<String>>) -> Vec<Running> {
+    let of = |marker: &PathBuf| match markers::read(marker, names) {
+        InUse::By(running) => running,
+        _ => Vec::new(),
+    };
+    markers.iter().flat_map(of).collect()
 }
 
 /// Asks now.

@@ -13,17 +13,18 @@ mod needs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use super::Running;
 use super::copies::verify;
 use super::fence::Fence;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
 use super::session::{CHUNK, Halt, Session, copied_of, failed, folders_of, hands, ident_of, steps_of};
 use super::steps::Hands;
 use super::temps::Temps;
-use super::{Affected, Running};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fsys::{Attributes, Ident, RelPath};
 use crate::model::StoreKind;
+use crate::place::Affected;
 use crate::plan::Item;
 use crate::vault::{Base, Folder, LockedState, Objects, Record, Run, RunKind, Step, Unit, UnitOp, UnitState};
 use build::{Builder, Made, Names};
@@ -47,7 +48,7 @@ pub(super) fn put_back(
     let chosen: Vec<&UnitState> = units.iter().filter_map(|n| of.units.get(*n as usize)).collect();
     let mut barred: BTreeMap<u32, Error> = BTreeMap::new();
     for unit in &chosen {
-        running(&Affected::by_unit(&unit.unit, live))?;
+        running(&super::store_of_unit(&unit.unit, live))?;
         if let Err(e) = can_be_put_back(state, unit, allow_root) {
             barred.insert(unit.unit.number, e);
         }
@@ -100,7 +101,7 @@ fn can_be_put_back(state: &LockedState, unit: &UnitState, allow_root: bool) -> R
         if e.hint_text().is_some() { e } else { e.hint(hint) }
     };
     state.check_roots([path.as_path()]).map_err(away)?;
-    let root = super::open_root(path, allow_root).map_err(away)?;
+    let root = super::open_root(state, path, allow_root).map_err(away)?;
     // The new files stand beside the present ones for a while.
     super::space::check_put_back(&root, unit.copies.iter().map(|c| c.size).sum())?;
     let above = unit.unit.path.above().map(|p| root.dir(&p)).find_map(std::result::Result::ok);
@@ -219,7 +220,7 @@ impl Work<'_> {
             return Err(Halt::Failed(format!("cannot put back {}: {}", s.path, s.reason)));
         }
         hands.sync().map_err(failed("cannot make it durable"))?;
-        let affected = Affected { moved: &moved, ..Affected::by_unit(unit, self.live) };
+        let affected = Affected { moved: &moved, ..super::store_of_unit(unit, self.live) };
         super::nobody_came(self.running, &affected)?;
         look_again(hands, &needs, &ready)?;
         let left = skipped.iter().chain(&needs.skipped).map(|s| s.path.clone()).collect();
@@ -238,7 +239,7 @@ impl Work<'_> {
     }
 
     fn still_down(&self) -> Result<(), Halt> {
-        let affected = Affected::by_unit(&self.old.unit, self.live);
+        let affected = super::store_of_unit(&self.old.unit, self.live);
         (self.running)(&affected).map_err(|e| Halt::AppRunning(e.to_string()))
     }
 
