@@ -35,6 +35,13 @@ impl LocalPlace {
     /// Kind `Usage` for another platform; `Refused` when the home folder cannot
     /// be told for sure.
     pub fn open(platform: Option<Platform>) -> Result<Self> {
+        // Nothing found in a home that does not exist says nothing.
+        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|h| cfg!(unix) && h.is_absolute());
+        if let Some(home) = home.filter(|home| !home.is_dir()) {
+            return Err(Error::new(Kind::Usage, "there is no home folder there, though HOME names it")
+                .on(&home)
+                .hint("set HOME to a folder that exists, or name a copied tree with --image DIR"));
+        }
         Self::with_env(Platform::host(), platform, &|name| std::env::var_os(name))
     }
 

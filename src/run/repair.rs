@@ -25,6 +25,8 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     session.quiet_bars();
     found.has_all(&wanted.stores)?;
     keeps_what_was_meant(session, &found, &choice.keep, wanted)?;
+    // Before anything is done, not after it.
+    output::may_write(&Document::of_scan(&found), &wanted.report)?;
     let ways = Ways {
         ask: !wanted.yes,
         dry_run: wanted.dry_run,
