@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
-use super::{Action, Item, Op, Plan};
+use super::{Action, Guard, Item, Op, Plan};
 use crate::fsys::{RelPath, RoomCount};
-use crate::guard::Guard;
 use crate::keep::Keep;
 use crate::model::{Class, Condition, Platform, Remedy, Severity, StoreKind, day_and_time};
 use crate::profile::May;

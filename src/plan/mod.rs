@@ -1,6 +1,7 @@
 //! What would be done: one immutable, hashed list that preview, confirmation,
 //! execution and report all use.
 
+mod guard;
 mod make;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::fsys::{Kind, Meta, RelPath};
 use crate::model::{Class, Condition, Platform, Remedy, StoreKind};
 
+pub use guard::Guard;
 pub use make::{Choice, Only, SavedCopy, Skipped, item, make};
 
 /// A file or folder as it was when the plan was made; what differs at the act
