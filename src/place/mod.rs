@@ -224,9 +224,14 @@ impl Note {
     /// A link in an image. Where it leads is the image's own word, so it is no
     /// part of the advice.
     pub(crate) fn link_in_image(path: impl Into<PathBuf>) -> Self {
-        let reason = "it is a link, or reached through one, and links in an image are never followed";
-        Self::new(NoteKind::Refused, path, reason)
-            .see_by("name the folder that it leads to with --image, if the image has it")
+        let path = path.into();
+        let (whose, how) = if crate::fsys::is_remote(&path) {
+            ("on a device", "copy what it leads to from the device, and name the copy with --image")
+        } else {
+            ("in an image", "name the folder that it leads to with --image, if the image has it")
+        };
+        let reason = format!("it is a link, or reached through one, and links {whose} are never followed");
+        Self::new(NoteKind::Refused, path, reason).see_by(how)
     }
 
     /// Something that could not be read.
