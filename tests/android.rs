@@ -515,7 +515,7 @@ fn what_lies_beside_the_phones_own_storage_is_named() {
     fs::create_dir_all(on_card.join("cache")).unwrap();
     fs::create_dir_all(device.root().join("storage/1A2B-3C4D/Android/data/org.example.other")).unwrap();
     fs::write(device.root().join("etc/users"), "\tUserInfo{10:Work profile:1030}\n").unwrap();
-    let cache = device.tiktok().data.join("cache/picture/fresco_cache");
+    let cache = device.tiktok().external.join("cache/picture/fresco_cache");
     fs::remove_dir_all(&cache).unwrap();
     std::os::unix::fs::symlink(format!("{card}/cache"), &cache).unwrap();
     // A phone in Persian writes its own digits.

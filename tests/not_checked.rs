@@ -338,6 +338,8 @@ fn base_folders_that_only_the_session_or_only_the_timer_has_are_named() {
     assert!(why.contains(&format!("run shopmend with XDG_CACHE_HOME={}", fast.display())), "{why}");
     assert_eq!(told_by_timer.len(), 1, "{told_by_timer:#?}");
     drop(session);
+    // Nothing runs, and no scan has seen it: nobody can know.
+    assert_eq!(told(&scan(&run, &[])), [""; 0]);
     // As in the session: the folder that is used without the variable is there too.
     let run = run.env("XDG_CACHE_HOME", &fast);
     let told_by_session = told(&scan(&run, &[]));
@@ -346,6 +348,12 @@ fn base_folders_that_only_the_session_or_only_the_timer_has_are_named() {
     assert_eq!(told_by_session.len(), 1, "{told_by_session:#?}");
     // An empty folder is no gap.
     std::fs::remove_dir_all(run.home_path().join(".cache/chromium/Default")).unwrap();
+    assert_eq!(told(&scan(&run, &[])), [""; 0]);
+    // The timer's next scan knows from the one before.
+    let run = run.env("XDG_CACHE_HOME", "");
+    let why = about(&told(&scan(&run, &[])), &fast.join("chromium"));
+    assert!(why.contains("an earlier scan looked at it"), "{why}");
+    std::fs::remove_dir_all(fast.join("chromium")).unwrap();
     assert_eq!(told(&scan(&run, &[])), [""; 0]);
 }
 
