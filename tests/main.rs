@@ -5,6 +5,7 @@
 mod support;
 
 mod cli;
+mod remember;
 mod repair;
 mod salvage_repair;
 mod schedule;
@@ -31,11 +32,15 @@ mod android_faults;
 #[cfg(unix)]
 mod browser_stores;
 #[cfg(unix)]
+mod browser_versions;
+#[cfg(unix)]
 mod browsers;
 
 // system calls are made to fail, and power cut, by strace, signals and mounts
 #[cfg(unix)]
 mod crash;
+#[cfg(unix)]
+mod end_state;
 #[cfg(unix)]
 mod faults;
 #[cfg(unix)]

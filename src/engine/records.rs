@@ -82,6 +82,7 @@ fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Contro
         recall_hashes: false,
         older_than_ns: None,
         now_ns: jiff::Timestamp::now().as_nanosecond(),
+        trust_ages: true,
     };
     for of in run.iter().flat_map(|r| &r.units).filter(|u| u.stage == Stage::Committed) {
         let unit = &of.unit;
@@ -112,7 +113,7 @@ fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Contro
             let looked = recorded(&dir, &known, &options, control);
             let looked = looked.map_err(|_| "the run was stopped".to_owned())?;
             match looked.problems.into_iter().next() {
-                Some(problem) => Err(problem),
+                Some(problem) => Err(problem.to_string()),
                 None => Ok(looked.store),
             }
         };

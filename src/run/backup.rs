@@ -21,7 +21,9 @@ pub(super) fn backup(session: &Session, wanted: &cli::Backup) -> Result<Exit> {
         let _ = session.console.say(line);
     };
     let how = How { stop_app: wanted.stop_app, allow_root: wanted.allow_root, say: &say, ..How::default() };
-    let outcome = engine.backup(&found, &wanted.stores, wanted.caches, &how, &state)?;
+    let outcome = engine
+        .backup(&found, &wanted.stores, wanted.caches, &how, &state)
+        .map_err(super::repair::with_options)?;
     session.quiet_bars();
     if outcome.done.is_none() {
         session.console.say("There is nothing to back up.")?;

@@ -3,13 +3,14 @@
 use super::{Session, open, output, prompt};
 use crate::cli;
 use crate::engine::{Engine, How, Inspection, Outcome, Proposal};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::keep::Keep;
-use crate::plan::Choice;
+use crate::plan::{Choice, SavedCopy};
+use crate::repair;
 use crate::report::{self, Document};
 use crate::scan::Baseline;
-use crate::vault::{LockedState, RunId};
+use crate::vault::{self, LockedState, RunId};
 
 pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     let place = open::place(session, &wanted.place, true)?;
@@ -20,9 +21,15 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         only: wanted.only,
         stores: wanted.stores.clone(),
         keep: Keep::new(session.config.keep.iter().chain(&wanted.keep).cloned())?,
+        put_back: match &wanted.from_vault {
+            Some(run) => saved_copies(&state, run, &wanted.stores)?,
+            None => Vec::new(),
+        },
     };
-    let found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
+    let mut found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
+    repair::name_healthy_copies(&mut found.scan, &state)?;
     session.quiet_bars();
+    keeps_what_was_meant(session, &choice.keep, &found, wanted)?;
     found.has_all(&wanted.stores)?;
     let ways = Ways {
         ask: !wanted.yes,
@@ -33,6 +40,56 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         report: Some(&wanted.report),
     };
     Ok(carry_out(session, &mut engine, &found, &choice, &ways, &state)?.0)
+}
+
+/// Says which keep patterns match nothing that was found: likely slips.
+fn keeps_what_was_meant(
+    session: &Session,
+    keep: &Keep,
+    found: &Inspection,
+    wanted: &cli::Repair,
+) -> Result<()> {
+    for (scanned, store) in found.scan.stores() {
+        let Some(root) = scanned.target.roots.get(store.root) else { continue };
+        for file in &store.files {
+            if keep.unused().next().is_none() {
+                return Ok(());
+            }
+            let _marks_it_as_used =
+                keep.covers(&root.path, &file.path, scanned.target.platform.ignores_case());
+        }
+    }
+    for pattern in keep.unused() {
+        let said = format!("the keep pattern {pattern:?} matches nothing that was found");
+        if wanted.yes && wanted.reclaim && wanted.keep.iter().any(|k| k == pattern) {
+            return Err(Error::new(Kind::Usage, said)
+                .hint("correct or leave out the pattern; what --reclaim frees cannot be brought back"));
+        }
+        session.console.say(&format!("Note: {said}"))?;
+    }
+    Ok(())
+}
+
+/// What a run holds of these stores.
+fn saved_copies(state: &LockedState, run: &str, stores: &[String]) -> Result<Vec<SavedCopy>> {
+    let id: RunId = run.parse().map_err(|_| {
+        Error::new(Kind::Usage, format!("{run:?} is no run")).hint("`shopmend vault list` shows the runs")
+    })?;
+    let one = |store: &String| {
+        let copy = vault::copy_of(state, &id, store)?.ok_or_else(|| {
+            Error::new(Kind::Usage, format!("run {id} holds no copy of the store {store}"))
+                .hint("`shopmend vault list` shows what each run holds")
+        })?;
+        Ok(SavedCopy {
+            store: copy.store,
+            run: copy.run.to_string(),
+            unit: copy.unit,
+            copied_ns: copy.copied_ns,
+            condition: copy.condition,
+            files: copy.files,
+        })
+    };
+    stores.iter().map(one).collect()
 }
 
 /// How a repair is to be carried out.
@@ -101,7 +158,19 @@ fn execute(
         let _ = session.console.say(line);
     };
     let how = How { reclaim: ways.reclaim, stop_app: ways.stop_app, allow_root: ways.allow_root, say: &say };
-    engine.execute(found, proposal, &how, state)
+    let outcome = engine.execute(found, proposal, &how, state);
+    // Plain `shopmend` has none of these options.
+    if ways.report.is_some() { outcome.map_err(with_options) } else { outcome }
+}
+
+/// Names the options of this command that help when an app runs.
+pub(super) fn with_options(e: Error) -> Error {
+    match e.kind() {
+        Kind::AppRunning => e.hint(
+            "close it and try again, add --stop-app to have it asked to end, or leave it out with --app",
+        ),
+        _ => e,
+    }
 }
 
 /// Writes the report file, or the report in another format.
