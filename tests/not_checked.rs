@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use shopmend::exit::Exit;
 
 use crate::support::run::Run;
 use crate::support::tree::Snapshot;
@@ -430,4 +431,45 @@ fn storage_that_a_phone_adopted_and_cards_in_it_are_part_of_its_copy() {
         report["targets"].as_array().unwrap().iter().map(|t| t["roots"].to_string()).collect();
     assert!(roots.iter().any(|r| r.contains("storage/1A2B-3C4D")), "{roots:?}");
     assert_eq!(told(&report), [""; 0]);
+}
+
+/// A path is written alike by every command, whatever is in it.
+#[test]
+fn a_path_has_one_spelling_in_every_command() {
+    let run = Run::new();
+    let home = run.home_path().join("hom e/Zo\u{eb} 100%20 [x]{y},*");
+    std::fs::create_dir_all(&home).unwrap();
+    let run = run.home(&home);
+    home_with_chromium(&run);
+    let cache = home.join(".cache/chromium");
+    let path = cache.join("Default/Cache/Cache_Data/index");
+    let spelled = cache.display().to_string();
+    for said in [
+        run.call(["scan"]),
+        run.call(["scan", "-v"]),
+        run.call(["profile", "explain", path.to_str().unwrap()]),
+        run.call(["scan", "--format", "html"]),
+    ] {
+        let text = said.stdout.replace('\n', " ");
+        assert!(text.contains(&spelled), "{spelled}: {said}");
+        assert!(!text.contains("%2520"), "{said}");
+    }
+}
+
+#[test]
+fn what_lies_under_no_rule_is_listed_by_size() {
+    let run = Run::new();
+    home_with_chromium(&run);
+    let home = run.home_path();
+    put(home, ".config/chromium/Default/a new store/deep/one", vec![0; 5000]);
+    put(home, ".config/chromium/Default/a new store/two", vec![0; 3000]);
+    put(home, ".config/chromium/Default/odd.bin", vec![0; 300]);
+    let said = run.call(["profile", "check-coverage"]).expect(Exit::Ok);
+    let lines: Vec<&str> = said.stdout.lines().map(str::trim).collect();
+    let at =
+        |end: &str| lines.iter().position(|l| l.ends_with(end)).unwrap_or_else(|| panic!("{end}: {said}"));
+    assert!(at("2 files      data:Default/a new store/") < at("data:Default/odd.bin"), "{said}");
+    assert!(lines[at("a new store/")].starts_with("7.8 KiB"), "{said}");
+    assert!(!said.stdout.contains("Preferences") && !said.stdout.contains("Cache_Data"), "{said}");
+    assert!(said.stdout.contains("under no rule: 8.1 KiB (3 files)"), "{said}");
 }
