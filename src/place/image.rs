@@ -259,8 +259,9 @@ fn linux(dir: &Path, sure: bool, look: &mut Look) -> Vec<Scope> {
     // Domain accounts have theirs a folder deeper: /home/DOMAIN/USER.
     let mut deeper = Vec::new();
     homes.retain(|(home, _)| {
-        let inside: Vec<PathBuf> =
-            if look.has_any(home, LINUX_HOME) { Vec::new() } else { quiet_folders(home) };
+        // One whose folders are links is a home all the same.
+        let is_home = LINUX_HOME.iter().any(|name| std::fs::symlink_metadata(home.join(name)).is_ok());
+        let inside = if is_home { Vec::new() } else { quiet_folders(home) };
         let people: Vec<PathBuf> = inside.into_iter().filter(|h| look.has_any(h, LINUX_HOME)).collect();
         let is_one = people.is_empty();
         deeper.extend(people.into_iter().map(|h| (h, false)));

@@ -54,7 +54,7 @@ struct Level<'a> {
 }
 
 fn look(index: usize, root: &Root, out: &mut Coverage, control: &Control) -> Result<(), Cancelled> {
-    let mut unread = |path: &RelPath, e: &std::io::Error, out: &mut Coverage| {
+    let unread = |path: &RelPath, e: &std::io::Error, out: &mut Coverage| {
         let full = root.path.join(path.as_path());
         let why = format!("it could not be read: {}", privacy::reason(&full, e));
         let not = NotChecked::new(shown(&full), why);

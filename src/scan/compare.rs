@@ -14,7 +14,7 @@ use crate::control::Control;
 use crate::fsys::{Dir, Kind, RelPath};
 use crate::model::{Class, Condition, Finding, Remedy, Severity, StoreKind, Verdict, day_and_time};
 use crate::place::Root;
-use crate::store::{Level, SqliteFacts, Subject};
+use crate::store::{self, Level, SqliteFacts, Subject};
 
 /// It held something and holds nothing any more.
 pub const EMPTIED: &str = "store.emptied";
@@ -214,8 +214,7 @@ pub(super) fn second_copy(dir: &Dir, store: &Store, control: &Control) -> Option
         .chain(firefox_logins(&store.path))
         .find_map(|path| {
             let meta = dir.stat(&path).ok().filter(|m| m.kind == Kind::File && m.size > 0)?;
-            let check =
-                crate::store::check(store.kind, Subject { dir, path: &path }, Level::Fast, control).ok()?;
+            let check = store::check(store.kind, Subject { dir, path: &path }, Level::Fast, control).ok()?;
             if check.findings.iter().any(|f| f.severity == Severity::Error) {
                 return None;
             }

@@ -347,12 +347,16 @@ pub fn scan(
     let mut out = Scan::default();
     // The list of processes takes a while of its own, so it is made meanwhile.
     let processes = std::thread::scope(|scope| {
-        let looking = scope.spawn(|| place.processes(&asked));
+        // Without another thread it is made afterwards.
+        let looking = std::thread::Builder::new().spawn_scoped(scope, || place.processes(&asked));
         for target in targets {
             control.safe_point()?;
             out.targets.push(scanner.target(target)?);
         }
-        Ok(looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        Ok(match looking {
+            Ok(looking) => looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => place.processes(&asked),
+        })
     })?;
     match processes {
         Ok(processes) => {
