@@ -402,6 +402,11 @@ pub(crate) enum Profile {
         /// The file
         file: PathBuf,
     },
+    /// What lies in the apps' folders under no rule, by size
+    CheckCoverage {
+        #[command(flatten)]
+        place: Where,
+    },
     /// Which rule covers a path, and what would be done to it
     Explain {
         /// The path

@@ -12,6 +12,7 @@ mod loose;
 mod stale;
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -365,6 +366,7 @@ pub fn scan(
         }
         Err(e) => out.notes.push(e.to_string()),
     }
+    scanner.roots_of_before(place, &mut out);
     doubt_the_clock(&mut out, options, control)?;
     out.effort = scanner.effort;
     let roots = out.targets.iter().flat_map(|t| t.target.roots.iter().map(|r| r.path.as_path()));
@@ -435,6 +437,44 @@ impl<'a> Scanner<'a> {
 }
 
 impl Scanner<'_> {
+    /// Names the folders that an earlier scan looked at for a target and that
+    /// nothing leads to now: the app may have been started on another folder
+    /// then, or the scan with other variables.
+    fn roots_of_before(&mut self, place: &dyn Place, out: &mut Scan) {
+        let Some(baseline) = self.baseline.as_deref_mut() else { return };
+        let looked_at = out.targets.iter().flat_map(|t| &t.target.roots).map(|r| r.path.clone());
+        // What the place names itself is not said twice.
+        let named = place.scopes().iter().flat_map(|s| &s.elsewhere).map(|e| e.path.clone());
+        let all: Vec<PathBuf> = looked_at.chain(named).collect();
+        for scanned in &mut out.targets {
+            let now: Vec<&Path> = scanned.target.roots.iter().map(|r| r.path.as_path()).collect();
+            if now.iter().any(|path| crate::fsys::is_remote(path)) {
+                continue;
+            }
+            let mut gone = Vec::new();
+            for path in baseline.roots(&scanned.target.id) {
+                if all.iter().any(|root| path.starts_with(root)) {
+                    continue;
+                }
+                match std::fs::read_dir(&path).map(|mut entries| entries.next().is_some()) {
+                    Ok(true) => {
+                        let why = "an earlier scan looked at it for this app; nothing leads there now";
+                        scanned.not_checked.push(
+                            NotChecked::new(crate::fsys::shown(&path), why)
+                                .see_by("run shopmend with the variables, or while the app runs, as then"),
+                        );
+                    }
+                    Ok(false) => {}
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => gone.push(path),
+                    Err(_) => {}
+                }
+            }
+            if let Err(e) = baseline.remember_roots(&scanned.target.id, &now, &gone) {
+                scanned.notes.push(format!("the baseline could not be saved: {e}"));
+            }
+        }
+    }
+
     fn target(&mut self, target: Target) -> Result<ScannedTarget, Cancelled> {
         let mut out = ScannedTarget {
             target,

@@ -224,6 +224,16 @@ pub(super) fn mmkv() -> Seeds {
     pairs.iter().map(|name| [&sample(&format!("{name}.crc"))[..112], sample(name)].concat()).collect()
 }
 
+pub(super) fn app_list() -> Seeds {
+    let all: [&[u8]; 4] = [
+        br#"{"profile":{"info_cache":{"Default":{"name":"x"},"Work":{}},"last_used":"Work"},"a":["b"]}"#,
+        b"[General]\nVersion=2\n\n[Profile1]\nIsRelative=0\nPath=/home/ann/ff\nDefault=1\n",
+        b"[4F96D1932A9F858E]\r\nDefault=Profiles/abc.default\r\nLocked=1\r\n",
+        b"\xef\xbb\xbf{}",
+    ];
+    all.map(<[u8]>::to_vec).to_vec()
+}
+
 pub(super) fn plist() -> Seeds {
     files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/plist"))
         .into_iter()
