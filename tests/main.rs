@@ -32,6 +32,8 @@ mod android_faults;
 #[cfg(unix)]
 mod browser_stores;
 #[cfg(unix)]
+mod browser_versions;
+#[cfg(unix)]
 mod browsers;
 
 // system calls are made to fail, and power cut, by strace, signals and mounts
@@ -43,6 +45,8 @@ mod end_state;
 mod faults;
 #[cfg(unix)]
 mod incidents;
+#[cfg(unix)]
+mod not_checked;
 
 // links, pipes, sockets and names that only unix has; of Windows' own is windows::*
 #[cfg(unix)]

@@ -198,7 +198,7 @@ fn look(
     let looked = again(dir, was, others, &scanned.target, &found.options, memory, control);
     let looked = looked.map_err(|_| "the run was stopped".to_owned())?;
     match looked.problems.into_iter().next() {
-        Some(problem) => Err(problem),
+        Some(problem) => Err(problem.to_string()),
         None => Ok(looked.store),
     }
 }

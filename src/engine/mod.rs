@@ -19,7 +19,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 pub use end_state::{EndState, StoreState};
-pub use exit::{Losses, of_end, of_scan};
+pub use exit::{Losses, of_backup, of_end, of_scan};
 pub use records::{recover, restore, undo};
 
 use crate::control::Control;
@@ -27,7 +27,7 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::guard::Guard;
 use crate::lines::shell_word;
-use crate::model::{Class, NotChecked, Platform};
+use crate::model::{Class, Platform};
 use crate::place::{Affected, Filter, Place, PlaceReport, Request, locate};
 use crate::plan::{self, Choice, Plan, Skipped};
 use crate::profile::Profiles;
@@ -218,9 +218,8 @@ impl<'a> Engine<'a> {
         }
         scan.volumes.extend(report.room.iter().map(|(path, space)| Volume::of(path, space)));
         scan.notes.extend(report.notes.iter().cloned());
-        scan.not_checked.extend(located.notes.iter().map(|note| {
-            NotChecked::new(crate::fsys::shown(&note.path), crate::fsys::printable(&note.reason))
-        }));
+        scan.notes.extend(located.notes.iter().map(ToString::to_string));
+        scan.not_checked.extend(located.not_checked);
         scan.not_checked.extend(report.not_checked.iter().cloned());
         scan.not_checked.extend(scan.content_left_unread());
         let scopes = place.scopes();
@@ -387,9 +386,6 @@ impl<'a> Engine<'a> {
 
     /// Sees to it that no app whose target is affected runs.
     fn stop_apps(&self, found: &Inspection, affected: &dyn Fn(&str) -> bool, how: &How<'_>) -> Result<()> {
-        if !found.about.live {
-            return Ok(());
-        }
         let targets = found.scan.targets.iter().map(|t| &t.target).filter(|t| affected(&t.id));
         targets.into_iter().try_for_each(|target| self.place.stop(target, how.stop_app, how.say))
     }

@@ -113,7 +113,7 @@ fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Contro
             let looked = recorded(&dir, &known, &options, control);
             let looked = looked.map_err(|_| "the run was stopped".to_owned())?;
             match looked.problems.into_iter().next() {
-                Some(problem) => Err(problem),
+                Some(problem) => Err(problem.to_string()),
                 None => Ok(looked.store),
             }
         };

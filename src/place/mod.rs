@@ -9,6 +9,8 @@ pub mod adb;
 mod android;
 mod explain;
 mod image;
+mod in_use;
+mod listed;
 mod local;
 mod locate;
 mod look;
@@ -16,6 +18,7 @@ pub(crate) mod privacy;
 mod request;
 mod resolve;
 mod scope;
+mod session;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,10 +31,11 @@ pub use local::LocalPlace;
 pub use locate::{Filter, Located, locate};
 pub use request::{OnDevice, Request};
 pub use scope::{BaseFolder, Scope};
+pub use session::{Elsewhere, Program};
 
 use crate::control::Control;
 use crate::error::Result;
-use crate::fsys::{Dir, Disk, RelPath, Space};
+use crate::fsys::{Dir, Disk, Ident, RelPath, Space};
 use crate::model::{NotChecked, Platform};
 use crate::process::{AppFiles, Running};
 pub use crate::profile::RuleMatch;
@@ -130,6 +134,10 @@ pub struct Affected<'a> {
     pub root: &'a Path,
     /// The store's path below it.
     pub path: &'a RelPath,
+    /// What was moved from its place just now, before the commit: when there
+    /// is any, the question is whether a process still has one of these open,
+    /// by what they are, and not who opened what took their places.
+    pub moved: &'a [Ident],
 }
 
 /// What a place says of itself in a report.
@@ -159,8 +167,8 @@ pub struct PlaceReport {
 pub fn open(wanted: &Request, context: &Context<'_>) -> Result<Box<dyn Place>> {
     Ok(match (&wanted.device.serial, &wanted.image) {
         (Some(serial), _) => Box::new(adb::open(serial, wanted.device.root, context)?),
-        (None, Some(dir)) => Box::new(ImagePlace::open(dir, wanted.platform)?),
-        (None, None) => Box::new(LocalPlace::open(wanted.platform)?),
+        (None, Some(dir)) => Box::new(ImagePlace::open(dir, wanted.platform)?.trusting(context.not_in_use)),
+        (None, None) => Box::new(LocalPlace::open(wanted.platform)?.trusting(context.not_in_use)),
     })
 }
 
@@ -173,6 +181,9 @@ pub struct Context<'a> {
     pub records: &'a dyn Fn(&Path) -> Result<PathBuf>,
     /// Whether the files are to be looked at, so that a listing is needed.
     pub look: bool,
+    /// Whether the user vouches for what cannot be told: that no app has the
+    /// files open.
+    pub not_in_use: bool,
     /// Cancellation and progress.
     pub control: &'a Control,
 }
@@ -185,6 +196,10 @@ pub enum NoteKind {
     Refused,
     /// It, or a folder above it, could not be read: what is there is unknown.
     Unreadable,
+    /// The app uses it, but no rule leads there from where this scan looked.
+    Elsewhere,
+    /// It is looked at all the same, as a part of something else.
+    Remark,
 }
 
 /// A folder that was left out, and why.
@@ -196,6 +211,75 @@ pub struct Note {
     pub path: PathBuf,
     /// For a person.
     pub reason: String,
+    /// What would make it visible.
+    pub how: Option<String>,
+}
+
+impl Note {
+    pub(crate) fn new(kind: NoteKind, path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self { kind, app: None, path: path.into(), reason: reason.into(), how: None }
+    }
+
+    /// A link below a base folder of this machine.
+    pub(crate) fn link(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let reason = "it is a link, and links below the base folder are never followed";
+        let to = crate::fsys::real_path(&path).ok().filter(|_| !crate::fsys::is_remote(&path));
+        let how = to.map(|to| format!("what it leads to is looked at by {}", check_it(&to)));
+        Self { how, ..Self::new(NoteKind::Refused, path, reason) }
+    }
+
+    /// A link in an image. Where it leads is the image's own word, so it is no
+    /// part of the advice.
+    pub(crate) fn link_in_image(path: impl Into<PathBuf>) -> Self {
+        let reason = "it is a link, or reached through one, and links in an image are never followed";
+        Self::new(NoteKind::Refused, path, reason)
+            .see_by("name the folder that it leads to with --image, if the image has it")
+    }
+
+    /// Something that could not be read.
+    pub(crate) fn unreadable(path: impl Into<PathBuf>, e: &io::Error) -> Self {
+        let path = path.into();
+        let reason = privacy::reason(&path, e);
+        Self { how: how_to_read(e), ..Self::new(NoteKind::Unreadable, path, reason) }
+    }
+
+    #[must_use]
+    pub(crate) fn see_by(mut self, how: impl Into<String>) -> Self {
+        self.how = Some(how.into());
+        self
+    }
+
+    /// As what was not looked at; a remark is none.
+    #[must_use]
+    pub fn not_checked(&self) -> Option<NotChecked> {
+        if self.kind == NoteKind::Remark {
+            return None;
+        }
+        let out = NotChecked::new(crate::fsys::shown(&self.path), crate::fsys::printable(&self.reason));
+        Some(match &self.how {
+            Some(how) => out.see_by(crate::fsys::printable(how)),
+            None => out,
+        })
+    }
+}
+
+/// The command that looks at a folder which is part of no target.
+pub(crate) fn check_it(path: &Path) -> String {
+    let text = crate::fsys::shown(path);
+    let plain = text.chars().all(|c| c.is_alphanumeric() || r"/\._-:+@".contains(c));
+    let word = match (plain, cfg!(windows)) {
+        (true, _) => text,
+        (false, true) => format!("\"{text}\""),
+        (false, false) => format!("'{}'", text.replace('\'', r"'\''")),
+    };
+    format!("`shopmend check {word}`")
+}
+
+/// What helps against an error of reading.
+pub(crate) fn how_to_read(e: &io::Error) -> Option<String> {
+    (e.kind() == io::ErrorKind::PermissionDenied)
+        .then(|| "run shopmend as its owner, or give yourself the right to read it".to_owned())
 }
 
 impl std::fmt::Display for Note {

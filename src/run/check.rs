@@ -20,6 +20,9 @@ pub(super) fn check(session: &Session, paths: &[PathBuf], deep: bool, format: &s
             return Err(Error::new(Kind::Usage, "there is no such file or folder").on(path));
         }
     }
+    // For the private copies alone: without a state folder they are made
+    // where the system has its temporary files.
+    drop(session.state());
     let level = if deep { Level::Deep } else { Level::Fast };
     let report = check_paths(paths, level, &session.control)?;
     session.quiet_bars();

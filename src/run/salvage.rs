@@ -20,6 +20,10 @@ pub(super) fn salvage(
     if damaged.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
         return Err(Error::new(Kind::Usage, "there is no such file").on(damaged));
     }
+    // What is there already is refused by the salvage itself.
+    if output.symlink_metadata().is_err() {
+        crate::output::Place::of(output, crate::output::What::New, &[])?;
+    }
     let options = SalvageOptions { schema_from, no_doubtful, ..SalvageOptions::default() };
     let outcome = bring_back(damaged, output, &options, &watched(&session.control));
     session.quiet_bars();

@@ -3,7 +3,7 @@
 use super::{Options, Scanner, Store, baseline, check, collect, compare, hash};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, Kind, RelPath};
-use crate::model::{Class, Severity, StoreKind};
+use crate::model::{Class, NotChecked, Severity, StoreKind};
 
 /// A store that was looked at again.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(crate) struct Again {
     /// The store as it is now; `None` when nothing of it is there.
     pub(crate) store: Option<Store>,
     /// What could not be looked at.
-    pub(crate) problems: Vec<String>,
+    pub(crate) problems: Vec<NotChecked>,
 }
 
 /// A store as it is known from elsewhere than a scan: by the record of a run.
@@ -48,7 +48,7 @@ pub(crate) fn again(
     baseline: Option<&mut super::Baseline>,
     control: &Control,
 ) -> Result<Again, Cancelled> {
-    let mut scanner = Scanner { options, baseline, control, effort: super::Effort::default() };
+    let mut scanner = Scanner::new(options, baseline, control);
     let blank = Store::new(was.id.clone(), was.root, was.path.clone(), was.rule.clone());
     let blank = Store { kind: was.kind, class: was.class, ..blank };
     let last = scanner.baseline.as_deref().and_then(|b| b.last_healthy_of(&target.id, &was.id));
@@ -72,7 +72,7 @@ pub(crate) fn recorded(
     options: &Options,
     control: &Control,
 ) -> Result<Again, Cancelled> {
-    let mut scanner = Scanner { options, baseline: None, control, effort: super::Effort::default() };
+    let mut scanner = Scanner::new(options, None, control);
     scanner.look_again(dir, store.store(), &[], None, None)
 }
 
@@ -102,7 +102,7 @@ impl Scanner<'_> {
         }
         let mut one = [store];
         if dir.is_remote() {
-            self.fetch(dir, &one, &mut problems);
+            problems.extend(self.fetch(dir, &one));
         }
         hash::hash(dir, &mut one, true, self.control)?;
         check::check(dir, &mut one, self.options.depth, self.control)?;
@@ -148,7 +148,9 @@ fn gather(dir: &Dir, store: &mut Store, others: &[RelPath], control: &Control) -
             if let Some(parent) = path.parent() {
                 *children.entry(parent).or_default() += 1;
             }
-            if foreign(&path) {
+            // What a cloud drive keeps is not fetched for a look.
+            let elsewhere = dir.is_placeholder(&path, &found.meta);
+            if foreign(&path) || elsewhere.map_err(unreadable(&path))? {
                 continue;
             }
             match found.meta.kind {
@@ -165,7 +167,11 @@ fn gather(dir: &Dir, store: &mut Store, others: &[RelPath], control: &Control) -
         let beside = store.kind.sidecars().iter().map(|end| own.with_suffix(end));
         for path in std::iter::once(own.clone()).chain(beside) {
             match dir.stat(&path) {
-                Ok(meta) if meta.kind == Kind::File => store.files.push(collect::record(path, &meta)),
+                Ok(meta) if meta.kind == Kind::File => {
+                    if !dir.is_placeholder(&path, &meta).map_err(unreadable(&path))? {
+                        store.files.push(collect::record(path, &meta));
+                    }
+                }
                 Ok(_) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Stop::Unreadable(path, e)),

@@ -342,7 +342,7 @@ pub fn scan(
     control: &Control,
 ) -> Result<Scan, Cancelled> {
     let asked = targets.clone();
-    let mut scanner = Scanner { options, baseline, control, effort: Effort::default() };
+    let mut scanner = Scanner { live: place.live(), ..Scanner::new(options, baseline, control) };
     let mut out = Scan::default();
     // The list of processes takes a while of its own, so it is made meanwhile.
     let processes = std::thread::scope(|scope| {
@@ -417,9 +417,17 @@ fn doubt_the_clock(out: &mut Scan, options: &Options, control: &Control) -> Resu
 
 struct Scanner<'a> {
     options: &'a Options,
+    /// Whether the files are this machine's own.
+    live: bool,
     baseline: Option<&'a mut Baseline>,
     control: &'a Control,
     effort: Effort,
+}
+
+impl<'a> Scanner<'a> {
+    fn new(options: &'a Options, baseline: Option<&'a mut Baseline>, control: &'a Control) -> Self {
+        Self { options, live: false, baseline, control, effort: Effort::default() }
+    }
 }
 
 impl Scanner<'_> {
@@ -436,12 +444,17 @@ impl Scanner<'_> {
             self.control.progress().item(&format!("{} ({})", out.target.app.name, root.id));
             match root.open() {
                 Ok(dir) => {
-                    let stores = self.root(&dir, &out.target, index, root, &mut out.notes)?;
+                    let stores =
+                        self.root(&dir, &out.target, index, root, &mut out.notes, &mut out.not_checked)?;
                     out.stores.extend(stores);
                 }
                 Err(e) => {
                     let why = crate::place::privacy::reason(&root.path, &e);
-                    out.not_checked.push(NotChecked::new(crate::fsys::shown(&root.path), why));
+                    let what = NotChecked::new(
+                        crate::fsys::shown(&root.path),
+                        format!("it could not be opened: {why}"),
+                    );
+                    out.not_checked.push(NotChecked { how_to_see: crate::place::how_to_read(&e), ..what });
                 }
             }
         }
@@ -455,10 +468,11 @@ impl Scanner<'_> {
         index: usize,
         root: &Root,
         notes: &mut Vec<String>,
+        not_checked: &mut Vec<NotChecked>,
     ) -> Result<Vec<Store>, Cancelled> {
         let clock = Instant::now();
-        let collected = collect::collect(dir, root, target, index, self.control)?;
-        notes.extend(collected.notes);
+        let collected = collect::collect(dir, root, target, index, self.live, self.control)?;
+        not_checked.extend(collected.not_checked);
         let dir = &dir.with_listings(collected.listings);
         let mut stores = collected.stores;
         self.effort.walk_ms += millis(clock);
@@ -491,7 +505,7 @@ impl Scanner<'_> {
 
         let clock = Instant::now();
         if dir.is_remote() {
-            self.fetch(dir, &stores, notes);
+            not_checked.extend(self.fetch(dir, &stores));
         }
         let hashed = hash::hash(dir, &mut stores, self.options.rehash, self.control)?;
         self.effort.hashed_files += hashed.files;
@@ -600,15 +614,16 @@ impl Scanner<'_> {
     }
 
     /// From another device: brings here at once what the checks will read.
-    fn fetch(&self, dir: &Dir, stores: &[Store], notes: &mut Vec<String>) {
+    fn fetch(&self, dir: &Dir, stores: &[Store]) -> Option<NotChecked> {
         let wanted = stores
             .iter()
             .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.depth == Depth::Deep))
             .flat_map(|s| &s.files)
             .filter(|f| self.options.rehash || f.hash.is_none());
-        if let Err(e) = dir.fetch(wanted.map(|f| &f.path)) {
-            notes.push(format!("not everything could be read from the device: {e}"));
-        }
+        let e = dir.fetch(wanted.map(|f| &f.path)).err()?;
+        let why = format!("not everything in it could be read from the device: {e}");
+        let how = "check the cable and run the same command again";
+        Some(NotChecked::new(crate::fsys::shown(dir.path()), why).see_by(how))
     }
 }
 

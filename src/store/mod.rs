@@ -233,6 +233,15 @@ pub enum StoreError {
         /// What it is.
         foreign: Foreign,
     },
+    /// The store, or the greater part of it, has a version or a form that this
+    /// program does not know: it can be called neither sound nor damaged.
+    #[error("cannot judge {path}: {what}")]
+    UnknownForm {
+        /// The store, for the message.
+        path: String,
+        /// What is not known, with what was found.
+        what: String,
+    },
     /// Nothing could be brought back, or this kind cannot be rebuilt.
     #[error("cannot rebuild {path}: {reason}")]
     CannotRebuild {

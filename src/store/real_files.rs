@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::damage::{Bench, Checked};
 use super::{Level, Subject, blockfile, cache_storage, firefox_cache, leveldb, simple_cache, sql_cache};
 use crate::control::Control;
-use crate::skip::skipped;
+use crate::skip::{beyond, skipped};
 
 /// A folder of that name and kind below the filled home; `None`, and said so,
 /// where there is no such home.
@@ -106,12 +106,21 @@ fn a_real_blockfile_cache() {
 fn a_real_sql_cache() {
     let is_it = |p: &Path| p.ends_with("Cache/Cache_Data");
     let Some(store) = find("a_real_sql_cache", "-sql", &is_it) else { return };
+    let index = fs::read_to_string(store.join("index")).unwrap_or_default();
+    // How many databases there are stands in it, whatever else a version writes there.
+    let Some(number) = index.strip_prefix("SQLCache").and_then(|_| index.find(|c: char| c.is_ascii_digit()))
+    else {
+        return beyond("a_real_sql_cache", "the installed Chromium keeps no SQL cache of several databases");
+    };
     let bench = Bench::copy_of(&store);
     // One of the databases, and of that a few rows as Chromium wrote them.
-    for name in ["sqldb1", "sqldb1-journal", "sqldb2", "sqldb2-journal"] {
-        fs::remove_file(bench.path().join("store").join(name)).unwrap();
+    for entry in fs::read_dir(bench.path().join("store")).unwrap() {
+        let entry = entry.unwrap();
+        if !["index", "sqldb0", "sqldb0-journal"].map(Some).contains(&entry.file_name().to_str()) {
+            fs::remove_file(entry.path()).unwrap();
+        }
     }
-    bench.write("store/index", "SQLCacheTruncate1");
+    bench.write("store/index", format!("{}1{}", &index[..number], &index[number + 1..]));
     let db = rusqlite::Connection::open(bench.path().join("store/sqldb0")).unwrap();
     db.execute_batch(
         "DELETE FROM resources WHERE res_id % 20 <> 3; DELETE FROM blobs WHERE res_id % 20 <> 3; VACUUM",

@@ -16,7 +16,7 @@ use super::tier::{Reach, Tier, output};
 use crate::control::Control;
 use crate::error::{self, Error, Result};
 use crate::fsys::{Disk, Kind, split_remote};
-use crate::model::{Class, NotChecked, Platform};
+use crate::model::{Class, Platform};
 use crate::place::{Affected, BaseFolder, Context, Note, Place, PlaceReport, Scope, Target};
 use crate::process::Running;
 
@@ -340,14 +340,7 @@ impl Place for DevicePlace {
         let apps = report.apps.iter().filter_map(|(id, app)| Some((id.clone(), vec![app.sentence()?])));
         PlaceReport {
             device: Some(report.clone()),
-            not_checked: report
-                .not_checked
-                .iter()
-                .map(|text| match text.split_once(": ") {
-                    Some((what, why)) => NotChecked::new(what, why),
-                    None => NotChecked::new(text, "it is out of reach"),
-                })
-                .collect(),
+            not_checked: report.not_checked.clone(),
             by_hand: report.by_hand.clone(),
             notes: self.device.hints(),
             app_notes: apps.collect(),

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
 
-use self::journal::{Journal, Line, MAGIC, MAX_VALUES, Malformed, parse};
+use self::journal::{Journal, Line, MAGIC, MAX_VALUES, Malformed, NEWER, parse};
 use super::source::Source;
 use super::tally::Tally;
 use super::{CacheEntries, CacheEntry, Check, Clearable, Glimpse, Level, StoreError, Subject};
@@ -72,6 +72,10 @@ pub(super) fn tally(subject: Subject<'_>, level: Level, control: &Control) -> Re
     source.unchanged()?;
     let journal = match parsed {
         Ok(journal) => journal,
+        Err(Malformed(code, _, _, found)) if code == NEWER => {
+            let what = format!("its journal has a version of the format that is not known: {found}");
+            return Err(StoreError::UnknownForm { path: subject.shown(), what });
+        }
         Err(Malformed(code, at, expected, found)) => {
             let message =
                 "the journal is malformed: the library will drop the whole cache when the app starts";
@@ -385,6 +389,18 @@ mod tests {
 
     fn journal_text(bench: &Bench) -> String {
         std::fs::read_to_string(bench.path().join("c/journal")).unwrap()
+    }
+
+    #[test]
+    fn a_version_of_a_newer_library_is_neither_sound_nor_damaged() {
+        let bench = glide();
+        let text = journal_text(&bench);
+        bench.write("c/journal", text.replacen("\n1\n", "\n2\n", 1));
+        assert!(matches!(bench.run(&check), Err(StoreError::UnknownForm { .. })));
+        for odd in ["0", "-1", "700", "02", "two"] {
+            bench.write("c/journal", text.replacen("\n1\n", &format!("\n{odd}\n"), 1));
+            assert_eq!(bench.codes(&check)[0], "disklru.header", "{odd}");
+        }
     }
 
     #[test]
