@@ -11,7 +11,7 @@ mod hash;
 mod loose;
 mod stale;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -378,8 +378,12 @@ fn doubt_the_clock(out: &mut Scan, options: &Options, control: &Control) -> Resu
         crate::fsys::shown(&root.unwrap_or_default())
     };
     let doubt = clock::doubt(options.now_ns, newest.map(|(_, _, f)| f.mtime_ns));
-    let early: Vec<_> =
-        files().filter(|(_, s, f)| s.class == Class::Cache && !clock::is_possible(f.mtime_ns)).collect();
+    // Only where an age is asked for is one missing.
+    let by_age = |store: &Store| {
+        let rule = store.rule.as_ref().filter(|r| store.class == Class::Cache && r.may_clear());
+        rule.is_some_and(|r| options.older_than_ns.is_some() || r.max_age_days.is_some())
+    };
+    let early: Vec<_> = files().filter(|(_, s, f)| !clock::is_possible(f.mtime_ns) && by_age(s)).collect();
     let early = early.first().map(|first| {
         let what = match early.len() {
             1 => format!("the age of {}", shown(first)),
@@ -394,8 +398,8 @@ fn doubt_the_clock(out: &mut Scan, options: &Options, control: &Control) -> Resu
     let Some(why) = doubt else { return Ok(()) };
     let how =
         format!("set the clock, or give the files of the future a right time{example}, then scan again");
-    let what = "the age of anything: nothing is cleared because it is old";
-    out.not_checked.push(NotChecked::new(what, why).see_by(how));
+    let why = format!("{why}; nothing is cleared because it is old");
+    out.not_checked.push(NotChecked::new("the age of anything", why).see_by(how));
     out.clock_in_doubt = true;
     let options = Options { trust_ages: false, ..*options };
     for scanned in &mut out.targets {
@@ -546,7 +550,8 @@ impl Scanner<'_> {
         }
         self.effort.save_ms += millis(clock);
         let mut missing = Vec::new();
-        for last in known.iter().filter(|k| !stores.iter().any(|s| s.id == k.store)) {
+        let met: HashSet<&str> = stores.iter().map(|s| s.id.as_str()).collect();
+        for last in known.iter().filter(|k| !met.contains(k.store.as_str())) {
             self.control.safe_point()?;
             let Some(mut store) = compare::missing(dir, (index, root), last, &stores, &known) else {
                 continue;
