@@ -170,6 +170,9 @@ pub enum Command {
         /// Verify every checksum and page, and have SQLite check its files as well
         #[arg(long)]
         deep: bool,
+        /// Look into archives as well: gzip, zip, tar, zstd, Android backups (.ab)
+        #[arg(long)]
+        inside: bool,
         /// Format of the report
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,

@@ -134,6 +134,28 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
+    /// Every kind.
+    pub const ALL: [Self; 18] = [
+        Self::Sqlite,
+        Self::Leveldb,
+        Self::SimpleCache,
+        Self::BlockfileCache,
+        Self::SqlCache,
+        Self::CacheStorage,
+        Self::FirefoxCache,
+        Self::SharedPrefs,
+        Self::Json,
+        Self::Plist,
+        Self::Mmkv,
+        Self::Keva,
+        Self::DiskLruCache,
+        Self::Fresco,
+        Self::ExoCache,
+        Self::MediaLoader,
+        Self::Media,
+        Self::Files,
+    ];
+
     /// The word used in profiles and in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {

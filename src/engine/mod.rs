@@ -33,7 +33,7 @@ use crate::plan::{self, Choice, Plan, Skipped};
 use crate::profile::Profiles;
 use crate::repair;
 use crate::scan::{Baseline, Depth, Options, Scan, Volume};
-use crate::store::{RebuildRequest, registry};
+use crate::store::{self, RebuildRequest};
 use crate::vault::LockedState;
 
 /// A place and all that is needed to work on it safely.
@@ -306,7 +306,7 @@ impl<'a> Engine<'a> {
         let memory = self.memory.as_ref();
         let rebuild = |action: &plan::Action, request: &RebuildRequest<'_>| {
             let known = memory.and_then(|m| m.facts(&action.target, &action.store));
-            registry::rebuild(action.kind, &RebuildRequest { known: known.as_ref(), ..*request })
+            store::rebuild(action.kind, &RebuildRequest { known: known.as_ref(), ..*request })
         };
         let control = self.control.clone();
         let sound = |kind, path: &Path| verify::is_sound(kind, path, &control);

@@ -179,7 +179,9 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
         Some(Command::Salvage { damaged, output, schema_from, no_doubtful, format }) => {
             salvage::salvage(session, &damaged, &output, schema_from.as_deref(), no_doubtful, &format)
         }
-        Some(Command::Check { paths, deep, format }) => check::check(session, &paths, deep, &format),
+        Some(Command::Check { paths, deep, inside, format }) => {
+            check::check(session, &paths, deep, inside, &format)
+        }
         Some(Command::Schedule(Schedule::Print(wanted))) => schedule::print(session, &wanted),
         Some(Command::Completions { shell }) => completions::completions(session, shell),
         Some(Command::Man) => man::man(session),

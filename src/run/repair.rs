@@ -30,8 +30,10 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     let mut found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
     repair::name_healthy_copies(&mut found.scan, &state)?;
     session.quiet_bars();
-    keeps_what_was_meant(session, &choice.keep, &found, wanted)?;
     found.has_all(&wanted.stores)?;
+    keeps_what_was_meant(session, &found, &choice.keep, wanted)?;
+    // Before anything is done, not after it.
+    output::may_write(&Document::of_scan(&found), &wanted.report)?;
     let ways = Ways {
         ask: !wanted.yes,
         dry_run: wanted.dry_run,
@@ -43,10 +45,39 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     Ok(carry_out(session, &mut engine, &found, &choice, &ways, &state)?.0)
 }
 
+/// Says which keep patterns match nothing that was found: likely slips.
+fn keeps_what_was_meant(
+    session: &Session,
+    found: &Inspection,
+    keep: &Keep,
+    wanted: &cli::Repair,
+) -> Result<()> {
+    for (scanned, store) in found.scan.stores() {
+        let Some(root) = scanned.target.roots.get(store.root) else { continue };
+        let fold = scanned.target.platform.ignores_case();
+        for file in &store.files {
+            if keep.unused().next().is_none() {
+                return Ok(());
+            }
+            let _marks_it_as_used = keep.covers(&root.path, &file.path, fold);
+        }
+    }
+    for pattern in keep.unused() {
+        let said = format!("the keep pattern {pattern:?} matches nothing that was found");
+        if wanted.yes && wanted.reclaim && wanted.keep.iter().any(|k| k == pattern) {
+            return Err(Error::new(Kind::Usage, said)
+                .hint("correct or leave out the pattern; what --reclaim frees cannot be brought back"));
+        }
+        session.console.say(&format!("Note: {said}"))?;
+    }
+    Ok(())
+}
+
 /// What a run holds of these stores.
 fn saved_copies(state: &LockedState, run: &str, stores: &[String]) -> Result<Vec<SavedCopy>> {
     let id: RunId = run.parse().map_err(|_| {
-        Error::new(Kind::Usage, format!("{run:?} is no run")).hint("`shopmend vault list` shows the runs")
+        Error::new(Kind::Usage, format!("{run:?} is not a run id"))
+            .hint("`shopmend vault list` shows the runs")
     })?;
     let one = |store: &String| {
         let copy = vault::copy_of(state, &id, store)?.ok_or_else(|| {
@@ -63,34 +94,6 @@ fn saved_copies(state: &LockedState, run: &str, stores: &[String]) -> Result<Vec
         })
     };
     stores.iter().map(one).collect()
-}
-
-/// Says which keep patterns match nothing that was found: likely slips.
-fn keeps_what_was_meant(
-    session: &Session,
-    keep: &Keep,
-    found: &Inspection,
-    wanted: &cli::Repair,
-) -> Result<()> {
-    for (scanned, store) in found.scan.stores() {
-        let Some(root) = scanned.target.roots.get(store.root) else { continue };
-        for file in &store.files {
-            if keep.unused().next().is_none() {
-                return Ok(());
-            }
-            let _marks_it_as_used =
-                keep.covers(&root.path, &file.path, scanned.target.platform.ignores_case());
-        }
-    }
-    for pattern in keep.unused() {
-        let said = format!("the keep pattern {pattern:?} matches nothing that was found");
-        if wanted.yes && wanted.reclaim && wanted.keep.iter().any(|k| k == pattern) {
-            return Err(Error::new(Kind::Usage, said)
-                .hint("correct or leave out the pattern; what --reclaim frees cannot be brought back"));
-        }
-        session.console.say(&format!("Note: {said}"))?;
-    }
-    Ok(())
 }
 
 /// How a repair is to be carried out.
@@ -167,6 +170,8 @@ fn execute(
 /// Names the options of this command that help when an app runs.
 pub(super) fn with_options(e: Error) -> Error {
     match e.kind() {
+        // Where it cannot be told, none of these options helps.
+        Kind::AppRunning if e.hint_text().is_some_and(|h| h.contains("--not-in-use")) => e,
         Kind::AppRunning => e.hint(
             "close it and try again, add --stop-app to have it asked to end, or leave it out with --app",
         ),

@@ -12,7 +12,7 @@ use crate::model::{Class, Finding, NotChecked, Remedy, SQLITE_SIDECARS, Severity
 use crate::place::{Root, Target, privacy};
 use crate::profile::{Below, Position, Rule};
 use crate::sqlite::format::MAGIC;
-use crate::store::{Subject, registry};
+use crate::store::{self, Subject};
 
 /// A folder of a store as the walk met it.
 #[derive(Debug, Clone)]
@@ -410,7 +410,7 @@ impl Gather<'_> {
                 control.safe_point()?;
                 let inside = folder.path == own || found.iter().any(|(f, _)| folder.path.starts_with(f));
                 let subject = Subject { dir: self.dir, path: &folder.path };
-                if !inside && let Ok(Some(kind)) = registry::recognise(subject) {
+                if !inside && let Ok(Some(kind)) = store::recognise(subject) {
                     found.push((folder.path.clone(), kind));
                 }
             }

@@ -14,7 +14,7 @@ use crate::control::Control;
 use crate::fsys::{Dir, Kind, RelPath};
 use crate::model::{Class, Condition, Finding, Remedy, Severity, StoreKind, Verdict, day_and_time};
 use crate::place::Root;
-use crate::store::{Level, SqliteFacts, Subject, registry};
+use crate::store::{self, Level, SqliteFacts, Subject};
 
 /// It held something and holds nothing any more.
 pub const EMPTIED: &str = "store.emptied";
@@ -221,8 +221,7 @@ pub(super) fn second_copy(dir: &Dir, store: &Store, control: &Control) -> Option
         .chain(firefox_logins(&store.path))
         .find_map(|path| {
             let meta = dir.stat(&path).ok().filter(|m| m.kind == Kind::File && m.size > 0)?;
-            let check =
-                registry::check(store.kind, Subject { dir, path: &path }, Level::Fast, control).ok()?;
+            let check = store::check(store.kind, Subject { dir, path: &path }, Level::Fast, control).ok()?;
             if check.findings.iter().any(|f| f.severity == Severity::Error) {
                 return None;
             }
@@ -336,7 +335,13 @@ fn has_no_entries(dir: &Dir, store: &Store, last: &LastHealthy) -> bool {
         }
         StoreKind::SharedPrefs => has(b"<map") && !has(b"name="),
         // A binary list of no entries is its head, one object, and its end.
-        _ => if bytes.starts_with(b"bplist") { bytes.len() <= 42 } else { has(b"<plist") && !has(b"<key>") },
+        _ => {
+            if bytes.starts_with(b"bplist") {
+                bytes.len() <= 42
+            } else {
+                has(b"<plist") && !has(b"<key>")
+            }
+        }
     }
 }
 
@@ -435,7 +440,8 @@ mod tests {
     #[test]
     fn settings_that_are_whole_and_empty_are_a_finding_when_they_had_entries() {
         let no_map = "<?xml version='1.0' encoding='utf-8' standalone='yes' ?>\n<map />\n";
-        let map = "<?xml version='1.0' encoding='utf-8' standalone='yes' ?>\n<map><int name='a' value='1' /></map>";
+        let map =
+            "<?xml version='1.0' encoding='utf-8' standalone='yes' ?>\n<map><int name='a' value='1' /></map>";
         use StoreKind::{Json, Plist, SharedPrefs};
         for (kind, now, lost) in [
             (SharedPrefs, no_map, true),

@@ -346,12 +346,16 @@ pub fn scan(
     let mut out = Scan::default();
     // The list of processes takes a while of its own, so it is made meanwhile.
     let processes = std::thread::scope(|scope| {
-        let looking = scope.spawn(|| place.processes(&asked));
+        // Without another thread it is made afterwards.
+        let looking = std::thread::Builder::new().spawn_scoped(scope, || place.processes(&asked));
         for target in targets {
             control.safe_point()?;
             out.targets.push(scanner.target(target)?);
         }
-        Ok(looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        Ok(match looking {
+            Ok(looking) => looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => place.processes(&asked),
+        })
     })?;
     match processes {
         Ok(processes) => {
@@ -483,7 +487,9 @@ impl Scanner<'_> {
         self.effort.files += stores.iter().map(|s| s.files.len() as u64).sum::<u64>();
         self.effort.bytes += stores.iter().map(Store::bytes).sum::<u64>();
 
-        stores.iter_mut().for_each(|s| s.scanned_ns = self.options.now_ns);
+        for store in &mut stores {
+            store.scanned_ns = self.options.now_ns;
+        }
         let fingerprints: Vec<[u8; 32]> = stores.iter().map(baseline::fingerprint).collect();
         let known = self.baseline.as_ref().map(|b| b.last_healthy(&target.id, &root.id)).unwrap_or_default();
         let mut accepted: Vec<String> = Vec::new();
@@ -567,7 +573,9 @@ impl Scanner<'_> {
         stores.extend(missing);
         stores.sort_by(|a, b| a.path.cmp(&b.path));
         if let Some(baseline) = self.baseline.as_deref_mut() {
-            accepted.iter().for_each(|store| baseline.has_accepted(store));
+            for store in &accepted {
+                baseline.has_accepted(store);
+            }
         }
         Ok(stores)
     }

@@ -13,7 +13,7 @@ use crate::fsys::{Dir, RelPath};
 use crate::model::{Class, Remedy, SQLITE_SIDECARS};
 use crate::profile::May;
 use crate::store::entries::{CacheEntries, CacheEntry, Clearable};
-use crate::store::{StoreError, Subject, registry};
+use crate::store::{self, StoreError, Subject};
 
 /// A day in nanoseconds.
 pub const DAY_NS: i128 = 24 * 60 * 60 * 1_000_000_000;
@@ -79,7 +79,7 @@ pub(super) fn judge(
         // What could not be listed might be needed by what could.
         return Ok(());
     }
-    let clearable = match registry::entries(store.kind, Subject { dir, path: &store.path }, control) {
+    let clearable = match store::entries(store.kind, Subject { dir, path: &store.path }, control) {
         Ok(clearable) => clearable,
         Err(StoreError::Cancelled(e)) => return Err(e),
         Err(_) => Clearable::ByEntry(plain_files(store)),

@@ -14,17 +14,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::Job;
+use super::Running;
 use super::copies::verify;
 use super::fence::Fence;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
 use super::session::{CHUNK, Halt, Session, copied_of, failed, folders_of, hands, ident_of, steps_of};
 use super::steps::Hands;
 use super::temps::Temps;
-use super::{Affected, Running};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fsys::{Attributes, Dir, Ident, Kind, RelPath, tree};
 use crate::model::StoreKind;
+use crate::place::Affected;
 use crate::plan::Item;
 use crate::vault::{
     Base, Folder, LockedState, Objects, Record, Run, RunKind, Step, Unit, UnitOp, UnitState, is_sound,
