@@ -255,6 +255,10 @@ pub(crate) struct Repair {
     /// Put the copy that this run holds of the stores in their place instead of repairing them
     #[arg(long, value_name = "RUN", requires = "stores")]
     pub(crate) from_vault: Option<String>,
+    /// Put a salvaged database in place though the names of its tables are lost: they are
+    /// called table_2, table_4 then, and the app finds none of its own
+    #[arg(long)]
+    pub(crate) accept_unnamed_tables: bool,
     /// Clear cache entries unused for longer than this, such as 14d, 12h or 2w
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
     pub(crate) older_than: Option<Age>,

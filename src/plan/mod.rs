@@ -81,6 +81,10 @@ pub enum Op {
         /// a store that is a folder.
         members: Vec<Item>,
         how: Remedy,
+        /// Whether a database of which all names of tables are lost may be put
+        /// in place with names such as `table_4`, which no app knows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unnamed_tables: bool,
     },
     /// Put `backup` in place of the store's file, as the app itself would
     /// (`SharedPreferences` `.bak`).

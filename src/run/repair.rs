@@ -21,6 +21,7 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         only: wanted.only,
         stores: wanted.stores.clone(),
         keep: Keep::new(session.config.keep.iter().chain(&wanted.keep).cloned())?,
+        unnamed_tables: wanted.accept_unnamed_tables,
         put_back: match &wanted.from_vault {
             Some(run) => wishes::saved_copies(&state, run, &wanted.stores)?,
             None => Vec::new(),
