@@ -280,8 +280,8 @@ impl Desk<'_> {
             if let Some(why) = unvouched.filter(|_| hides) {
                 doubts.push(whole(why.into()));
             }
-            let last = reader.slots.len().checked_sub(1);
-            if last.is_some_and(|field| self.map.place(field).is_none()) {
+            let surplus = self.map.surplus(&reader.payload, &reader.slots);
+            if !surplus.is_empty() {
                 let reason = "its record has more values than the statement of its table has columns";
                 doubts.push(whole(reason.into()));
             }
@@ -298,6 +298,7 @@ impl Desk<'_> {
                     object: self.tree.object,
                     rowid: self.rowid(found.cell.rowid),
                     values,
+                    surplus,
                     doubts,
                     placed_by,
                     page: leaf.page,
@@ -510,7 +511,8 @@ impl Desk<'_> {
             }
             let object = self.tree.object;
             let placed_by = PlacedBy::Index;
-            self.hand_on(Row { object, rowid, values, doubts, placed_by, page, offset }, sink)?;
+            let surplus = Vec::new();
+            self.hand_on(Row { object, rowid, values, surplus, doubts, placed_by, page, offset }, sink)?;
         }
         Ok(())
     }
