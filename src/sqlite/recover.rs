@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use super::check;
 use super::connect::{self, Access};
+use super::journal;
 use super::pipe;
 use super::rebuild::{Writer, WriterOptions, sync_parent};
 use super::report::{SalvageReport, is_damaged};
 use super::salvage::{Input, Options, ReadError, Salvager};
 use super::salvaged::{Orphan, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError};
-use super::source::ReadAt;
+use super::source::{ReadAt, read_full};
 use crate::control::{Cancelled, Control};
 use crate::finding::Severity;
 use crate::text::shown;
@@ -159,7 +160,27 @@ fn open_input(input: &Path) -> Result<Input, SalvageError> {
         path: input.to_path_buf(),
         source: io::Error::from(io::ErrorKind::NotFound),
     })?;
-    Ok(Input { main, wal: open(&beside(input, "-wal"))?, journal: open(&beside(input, "-journal"))? })
+    // A log that is all that is left is given as the database itself.
+    let mut head = [0; 8];
+    let read = read_full(main.as_ref(), &mut head, 0);
+    let read = read.map_err(|source| SalvageError::Read { path: input.to_path_buf(), source })?;
+    let nothing: Arc<dyn ReadAt> = Arc::new(Vec::new());
+    if read == head.len() && head == journal::MAGIC {
+        return Ok(Input { main: nothing, wal: None, journal: Some(main) });
+    }
+    if head.starts_with(&[0x37, 0x7f, 0x06]) && matches!(head[3], 0x82 | 0x83) {
+        return Ok(Input { main: nothing, wal: Some(main), journal: None });
+    }
+    let mut name = input.to_path_buf();
+    let (mut wal, mut journal) = (open(&beside(&name, "-wal"))?, open(&beside(&name, "-journal"))?);
+    // What is moved out of the way, as `app.db.corrupt`, often leaves its log behind.
+    if wal.is_none() && journal.is_none() && name.extension().is_some() {
+        name.set_extension("");
+        if std::fs::metadata(&name).map_or(true, |m| m.len() == 0) {
+            (wal, journal) = (open(&beside(&name, "-wal"))?, open(&beside(&name, "-journal"))?);
+        }
+    }
+    Ok(Input { main, wal, journal })
 }
 
 /// The path of a sidecar.

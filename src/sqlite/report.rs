@@ -92,6 +92,10 @@ pub struct SalvageReport {
     /// Whether a log was left out that may yet be this database's.
     #[serde(default)]
     pub doubtful_log: bool,
+    /// Whether a log ended before what it speaks of, so that a part of a
+    /// transaction stays that was never finished.
+    #[serde(default)]
+    pub cut_log: bool,
     /// Whether nothing says what `user_version` and `application_id` were; they are 0 now.
     #[serde(default)]
     pub versions_lost: bool,
@@ -143,6 +147,7 @@ impl SalvageReport {
             schema_incomplete: read.schema_incomplete,
             doubtful_log: read.doubtful_log,
             versions_lost: read.versions_lost,
+            cut_log: read.cut_log,
             damaged,
             dropped: written.dropped.into_iter().map(|(name, reason)| Dropped { name, reason }).collect(),
             stand_ins: written.stand_ins,
@@ -185,6 +190,7 @@ impl SalvageReport {
             || self.schema_incomplete
             || self.doubtful_log
             || self.versions_lost
+            || self.cut_log
             || self.tables.iter().any(|t| t.untold_pages > 0)
             || self.integrity_failed()
         {

@@ -223,8 +223,9 @@ impl Model {
         if let Some(column) = rowid_alias.and_then(|i| columns.get_mut(i)) {
             column.not_null = false;
         }
+        // The schema table would be searched as a whole for each table.
         let mut auto = self.db.prepare(
-            "SELECT name FROM sqlite_schema WHERE type='index' AND sql IS NULL AND tbl_name=?1 COLLATE NOCASE ORDER BY rowid",
+            "SELECT name FROM pragma_index_list(?1) WHERE origin='u' OR origin='pk' AND ?2 ORDER BY seq DESC",
         )?;
         let upper = sql.to_ascii_uppercase();
         Ok(Some(Table {
@@ -235,7 +236,9 @@ impl Model {
             strict,
             autoincrement: !without_rowid && upper.contains("AUTOINCREMENT"),
             has_check: upper.contains("CHECK"),
-            auto_indexes: auto.query_map([name], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?,
+            auto_indexes: auto
+                .query_map((name, !without_rowid), |r| r.get(0))?
+                .collect::<rusqlite::Result<_>>()?,
             rowid_name: ["rowid", "_rowid_", "oid"].into_iter().find(|n| !names.contains(*n)),
         }))
     }

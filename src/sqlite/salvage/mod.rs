@@ -84,6 +84,7 @@ use std::sync::Arc;
 
 use super::check;
 use super::format::{DbHeader, Encoding};
+use super::journal;
 use super::record;
 use super::salvaged::{SchemaObject, Settings, Sink, SinkError};
 use super::source::ReadAt;
@@ -224,6 +225,8 @@ pub struct ReadReport {
     pub schema_incomplete: bool,
     /// Whether a log was left out that may yet be this database's.
     pub doubtful_log: bool,
+    /// Whether a log ended before what it speaks of, so that a part of a transaction stays.
+    pub cut_log: bool,
     /// Whether nothing says what `user_version` and `application_id` were.
     pub versions_lost: bool,
     /// What was overlooked, mended or guessed, in plain words.
@@ -281,7 +284,21 @@ impl Salvager {
                 notes: vec!["the database file itself is lost; the write-ahead log is read alone".into()],
                 proven: 0,
             },
-            (Err(why), None) => return Err(why.into()),
+            (Err(why), None) => {
+                let journal = input.journal.as_ref();
+                let saved = journal.and_then(|j| journal::structural(j.as_ref(), None, u32::MAX - 1).ok()?);
+                let Some(saved) = saved.filter(|j| !j.saved.is_empty()) else { return Err(why.into()) };
+                Probe {
+                    base: 0,
+                    page_size: saved.page_size,
+                    reserved: 0,
+                    header: None,
+                    notes: vec![
+                        "the database file itself is lost; the rollback journal is read alone".into(),
+                    ],
+                    proven: 0,
+                }
+            }
         };
         let pages = Pages::new(input.main.clone(), len, probe.base, probe.page_size, probe.reserved);
         let report = ReadReport { notes: probe.notes.clone(), ..ReadReport::default() };

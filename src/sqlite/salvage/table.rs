@@ -280,6 +280,9 @@ impl Desk<'_> {
             if let Some(why) = unvouched.filter(|_| hides) {
                 doubts.push(whole(why.into()));
             }
+            if pages.is_torn(leaf.page, u32::from(found.cell.at as u16), found.cell.end() as u32) {
+                doubts.push(whole("bytes are missing or too many within it or right beside it".into()));
+            }
             let surplus = self.map.surplus(&reader.payload, &reader.slots);
             if !surplus.is_empty() {
                 let reason = "its record has more values than the statement of its table has columns";
