@@ -48,6 +48,10 @@ pub struct Global {
     /// Append what happens to a file, one JSON object a line
     #[arg(long, value_name = "FILE", global = true)]
     pub log: Option<PathBuf>,
+    /// Work also where it cannot be told whether an app has the files open (network disks,
+    /// containers, a lock of another computer): you know that none has
+    #[arg(long, global = true)]
+    pub not_in_use: bool,
     /// Configuration file instead of the one in the configuration folder
     #[arg(long, value_name = "FILE", global = true, env = "SHOPMEND_CONFIG")]
     pub config: Option<PathBuf>,

@@ -27,6 +27,7 @@
 //! | [`control`] | cancellation and progress |
 //! | [`lines`] | text for people in lines of 80 columns |
 //! | [`fsys`] | the only code that touches a target's disk |
+//! | [`output`] | files that are written for the person |
 //! | [`model`] | the words that every room shares |
 
 pub mod cli;
@@ -41,6 +42,7 @@ pub mod guard;
 pub mod keep;
 pub mod lines;
 pub mod model;
+pub mod output;
 pub mod place;
 pub mod plan;
 pub mod process;

@@ -19,7 +19,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 pub use end_state::{EndState, StoreState};
-pub use exit::{Losses, of_end, of_scan};
+pub use exit::{Losses, of_backup, of_end, of_scan};
 pub use records::{recover, restore, undo};
 
 use crate::control::Control;
@@ -376,9 +376,6 @@ impl<'a> Engine<'a> {
 
     /// Sees to it that no app whose target is affected runs.
     fn stop_apps(&self, found: &Inspection, affected: &dyn Fn(&str) -> bool, how: &How<'_>) -> Result<()> {
-        if !found.about.live {
-            return Ok(());
-        }
         let targets = found.scan.targets.iter().map(|t| &t.target).filter(|t| affected(&t.id));
         targets.into_iter().try_for_each(|target| self.place.stop(target, how.stop_app, how.say))
     }

@@ -61,6 +61,14 @@ pub fn without_ending(name: &OsStr, ending: &str) -> Option<OsString> {
     sys::os_string(rest.to_vec())
 }
 
+/// Text from the system without its beginning, whatever its bytes; `None` when
+/// it begins otherwise.
+#[must_use]
+pub fn without_beginning(text: &OsStr, beginning: &str) -> Option<OsString> {
+    let rest = text.as_encoded_bytes().strip_prefix(beginning.as_bytes())?;
+    sys::os_string(rest.to_vec())
+}
+
 /// A path made safe to print: control, bidirectional and zero-width
 /// characters and bytes that are not UTF-8 are shown as escapes.
 #[must_use]

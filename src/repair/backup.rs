@@ -95,6 +95,7 @@ fn one(
         live: options.live,
         root: &store.root,
         path: &store.path,
+        moved: &[],
     };
     let down = running(&affected).map_err(|e| Halt::AppRunning(e.to_string()));
     let result = down.and_then(|()| {

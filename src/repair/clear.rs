@@ -13,7 +13,7 @@ use super::outcome::{ActionOutcome, Done, SkippedItem};
 use super::session::{CHUNK, Halt, Session, copied_of, failed, folders_of, hands, steps_of};
 use super::steps::{Hands, absent, refusal, still};
 use super::{Job, refuse};
-use crate::fsys::{Attributes, Dir, Kind, Meta, RelPath, tree};
+use crate::fsys::{Attributes, Dir, Ident, Kind, Meta, RelPath, tree};
 use crate::plan::Item;
 use crate::vault::{Base, Folder, Objects, Record, Step, UnitOp};
 
@@ -40,6 +40,12 @@ pub(super) fn clear(session: &mut Session, job: &Job, files: &[Item], whole: &[I
         Ok(hands) => hands,
         Err(e) => return ActionOutcome::skipped(action, e.to_string()),
     };
+    // A folder of another owner is found file by file.
+    if let Err(e) = hands.root.may_change()
+        && e.kind() == io::ErrorKind::ReadOnlyFilesystem
+    {
+        return ActionOutcome::skipped(action, "its file system is read-only");
+    }
     let blank = ActionOutcome::of(action);
     let chosen = job
         .still_down()
@@ -282,6 +288,10 @@ fn by_rename(
     }
     let gone_from_whole = put_back_strays(session, hands, number, &held, &moved, chosen, &mut skipped)?;
     hands.sync().map_err(failed("cannot make the move durable"))?;
+    if !hands.root.is_remote() {
+        let moved = chosen.whole.iter().chain(&chosen.inside).chain(&chosen.single);
+        job.nobody_came(&moved.map(|i| Ident { dev: i.dev, ino: i.ino }).collect::<Vec<_>>())?;
+    }
     let mut left: Vec<RelPath> = skipped.iter().map(|s| s.path.clone()).collect();
     left.extend(left_whole);
     left.extend(gone_from_whole);

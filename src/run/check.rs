@@ -26,11 +26,14 @@ pub(super) fn check(
             return Err(Error::new(Kind::Usage, "there is no such file or folder").on(path));
         }
     }
+    // For the private copies alone: without a state folder they are made
+    // where the system has its temporary files.
+    drop(session.state());
     let level = if deep { Level::Deep } else { Level::Fast };
     // Private, and gone with the command: what is unpacked is the user's data.
     let workshop = if inside {
-        let state = session.state()?;
-        let made = tempfile::Builder::new().prefix("inside-").tempdir_in(state.path());
+        session.state()?;
+        let made = tempfile::Builder::new().prefix("inside-").tempdir();
         Some(made.map_err(|e| Error::new(Kind::Io, "no folder to unpack in could be made").because(e))?)
     } else {
         None

@@ -73,14 +73,40 @@ impl Session {
         Ok(profiles)
     }
 
-    /// The state folder: as asked for, or where it is by default.
-    pub(crate) fn state(&self) -> Result<StateDir> {
+    /// Where the state folder is: as asked for, or by default.
+    fn state_path(&self) -> Result<std::path::PathBuf> {
         let asked = self.global.state_dir.clone().or_else(|| self.config.state_dir.clone());
-        let path = match asked {
-            Some(path) => path,
-            None => StateDir::default_path(Platform::host(), &|name| std::env::var_os(name))?,
-        };
-        StateDir::open(&path)
+        match asked {
+            Some(path) => Ok(path),
+            None => {
+                let host = Platform::host();
+                let path = StateDir::default_path(host, &|name| std::env::var_os(name))?;
+                StateDir::path_of_owner(path, host)
+            }
+        }
+    }
+
+    /// The state folder, made when it is missing.
+    pub(crate) fn state(&self) -> Result<StateDir> {
+        let state = StateDir::open(&self.state_path()?)?;
+        self.scratch_in(&state);
+        Ok(state)
+    }
+
+    /// The state folder of earlier runs; none is made.
+    pub(crate) fn existing_state(&self) -> Result<StateDir> {
+        let state = StateDir::open_existing(&self.state_path()?)?;
+        self.scratch_in(&state);
+        Ok(state)
+    }
+
+    /// Has private copies made there. Where that cannot be, as on a full disk,
+    /// the system's folder for temporary files serves; only its owner can read
+    /// them there as well.
+    fn scratch_in(&self, state: &StateDir) {
+        if let Err(e) = crate::vault::scratch::begin(state) {
+            tracing::info!(error = %e, "no scratch folder in the state folder");
+        }
     }
 }
 
@@ -100,6 +126,9 @@ pub fn run() -> Exit {
             };
         }
     };
+    // Whatever is made, with whatever mode, is for its owner alone.
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let console = Console::new(&cli.global);
     let bars = console.progress();
     let control = Control::new(bars.clone());
@@ -115,6 +144,7 @@ pub fn run() -> Exit {
         dispatch(&session, cli.command)
     });
     bars.clear();
+    crate::vault::scratch::end();
     let exit = match outcome {
         // A signal that came when all was done interrupted nothing: who stops
         // for one says so.

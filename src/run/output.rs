@@ -1,8 +1,11 @@
 //! Where a report goes: the terminal, or a file in the format asked for.
 
+use std::path::Path;
+
 use super::Session;
 use crate::cli;
 use crate::error::{Error, Kind, Result};
+use crate::output::{self, What};
 use crate::report::{self, Document, Style};
 
 /// Writes the report where and how it was asked for; a text report that goes
@@ -12,10 +15,18 @@ pub(super) fn write(session: &Session, document: &Document, wanted: &cli::Report
     let Some(path) = &wanted.report else {
         return session.console.print(&rendered(document, wanted.format, style)?);
     };
-    let made = rendered(document, wanted.format, Style { color: false, ..style })?;
-    std::fs::write(path, made).map_err(|e| {
-        Error::io("the report cannot be written", path, e).hint("give a path in a folder that exists")
-    })?;
+    let mut made = rendered(document, wanted.format, Style { color: false, ..style })?;
+    let what = match wanted.format {
+        cli::Format::Text => What::Text,
+        cli::Format::Json => What::Json,
+        cli::Format::Html => What::Html,
+    };
+    if what == What::Text {
+        made.push_str(output::SIGNATURE);
+    }
+    let roots = document.targets.iter().flat_map(|t| t.roots.values());
+    let data: Vec<&Path> = roots.map(|root| Path::new(root.as_str())).collect();
+    output::write(path, what, made.as_bytes(), &data)?;
     if document.command == report::Phase::Scan {
         session.console.print(&report::text(document, style))?;
     }

@@ -23,6 +23,7 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     };
     let found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
     session.quiet_bars();
+    keeps_what_was_meant(session, &choice.keep, &found, wanted)?;
     found.has_all(&wanted.stores)?;
     let ways = Ways {
         ask: !wanted.yes,
@@ -33,6 +34,34 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         report: Some(&wanted.report),
     };
     Ok(carry_out(session, &mut engine, &found, &choice, &ways, &state)?.0)
+}
+
+/// Says which keep patterns match nothing that was found: likely slips.
+fn keeps_what_was_meant(
+    session: &Session,
+    keep: &Keep,
+    found: &Inspection,
+    wanted: &cli::Repair,
+) -> Result<()> {
+    for (scanned, store) in found.scan.stores() {
+        let Some(root) = scanned.target.roots.get(store.root) else { continue };
+        for file in &store.files {
+            if keep.unused().next().is_none() {
+                return Ok(());
+            }
+            let _marks_it_as_used =
+                keep.covers(&root.path, &file.path, scanned.target.platform.ignores_case());
+        }
+    }
+    for pattern in keep.unused() {
+        let said = format!("the keep pattern {pattern:?} matches nothing that was found");
+        if wanted.yes && wanted.reclaim && wanted.keep.iter().any(|k| k == pattern) {
+            return Err(Error::new(Kind::Usage, said)
+                .hint("correct or leave out the pattern; what --reclaim frees cannot be brought back"));
+        }
+        session.console.say(&format!("Note: {said}"))?;
+    }
+    Ok(())
 }
 
 /// How a repair is to be carried out.

@@ -24,12 +24,18 @@ pub(super) fn salvage(
     if damaged.symlink_metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
         return Err(Error::new(Kind::Usage, "there is no such file").on(damaged));
     }
+    // What is there already is refused by the salvage itself.
+    if output.symlink_metadata().is_err() {
+        crate::output::Place::of(output, crate::output::What::New, &[])?;
+    }
     // What cannot be looked at is left to the database's own reader to say.
     let options = SalvageOptions { schema_from, no_doubtful, ..SalvageOptions::default() };
+    // Private copies are made there.
+    session.state()?;
     match other::target(damaged).unwrap_or(Target::Database) {
         Target::Database => database(session, damaged, output, &options, format),
         Target::LogAlone { ending } => {
-            let shop = other::workshop(output).map_err(|e| failed(&e))?;
+            let shop = other::workshop().map_err(|e| failed(&e))?;
             let beside = other::lone_log(damaged, ending, shop.path()).map_err(|e| failed(&e))?;
             database(session, &beside, output, &options, format)
         }

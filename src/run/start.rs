@@ -16,11 +16,7 @@ pub(super) fn prepare(global: &Global, control: &Control) -> Result<Config> {
 
 fn start_log(global: &Global) -> Result<()> {
     let Some(path) = &global.log else { return Ok(()) };
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(|e| Error::io("the log cannot be written", path, e))?;
+    let file = crate::output::log(path)?;
     let level = if global.verbose > 1 { tracing::Level::TRACE } else { tracing::Level::INFO };
     tracing_subscriber::fmt().json().with_max_level(level).with_writer(std::sync::Mutex::new(file)).init();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), arguments = ?std::env::args_os().collect::<Vec<_>>(), "start");

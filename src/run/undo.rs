@@ -19,7 +19,7 @@ pub(super) fn undo(
 ) -> Result<Exit> {
     let run = run.map(run_id).transpose()?;
     let place = open::recorded_place(session, device)?;
-    let state = open::locked(session, place.as_ref())?;
+    let state = open::locked_existing(session, place.as_ref())?;
     undo_run(session, place.as_ref(), &state, run.as_ref(), &UndoOptions { store, allow_root })
 }
 

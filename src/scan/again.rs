@@ -48,7 +48,7 @@ pub(crate) fn again(
     baseline: Option<&mut super::Baseline>,
     control: &Control,
 ) -> Result<Again, Cancelled> {
-    let mut scanner = Scanner { options, live: false, baseline, control, effort: super::Effort::default() };
+    let mut scanner = Scanner::new(options, baseline, control);
     let blank = Store::new(was.id.clone(), was.root, was.path.clone(), was.rule.clone());
     let blank = Store { kind: was.kind, class: was.class, ..blank };
     let out = scanner.look_again(dir, blank, others, target.updated_ns)?;
@@ -70,8 +70,7 @@ pub(crate) fn recorded(
     options: &Options,
     control: &Control,
 ) -> Result<Again, Cancelled> {
-    let mut scanner =
-        Scanner { options, live: false, baseline: None, control, effort: super::Effort::default() };
+    let mut scanner = Scanner::new(options, None, control);
     scanner.look_again(dir, store.store(), &[], None)
 }
 
@@ -100,7 +99,7 @@ impl Scanner<'_> {
         }
         let mut one = [store];
         if dir.is_remote() {
-            self.fetch(dir, &one, &mut problems);
+            problems.extend(self.fetch(dir, &one));
         }
         hash::hash(dir, &mut one, true, self.control)?;
         check::check(dir, &mut one, self.options.depth, self.control)?;
@@ -143,7 +142,9 @@ fn gather(dir: &Dir, store: &mut Store, others: &[RelPath], control: &Control) -
             if let Some(parent) = path.parent() {
                 *children.entry(parent).or_default() += 1;
             }
-            if foreign(&path) {
+            // What a cloud drive keeps is not fetched for a look.
+            let elsewhere = dir.is_placeholder(&path, &found.meta);
+            if foreign(&path) || elsewhere.map_err(unreadable(&path))? {
                 continue;
             }
             match found.meta.kind {
@@ -160,7 +161,11 @@ fn gather(dir: &Dir, store: &mut Store, others: &[RelPath], control: &Control) -
         let beside = store.kind.sidecars().iter().map(|end| own.with_suffix(end));
         for path in std::iter::once(own.clone()).chain(beside) {
             match dir.stat(&path) {
-                Ok(meta) if meta.kind == Kind::File => store.files.push(collect::record(path, &meta)),
+                Ok(meta) if meta.kind == Kind::File => {
+                    if !dir.is_placeholder(&path, &meta).map_err(unreadable(&path))? {
+                        store.files.push(collect::record(path, &meta));
+                    }
+                }
                 Ok(_) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Stop::Unreadable(path, e)),

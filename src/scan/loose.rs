@@ -45,6 +45,9 @@ pub struct LooseReport {
     pub other_files: u64,
     /// What could not be looked at, and what was and could not be judged.
     pub not_checked: Vec<NotChecked>,
+    /// Whether archives are looked into, whatever they are called.
+    #[serde(skip)]
+    inside: bool,
 }
 
 impl LooseReport {
@@ -98,7 +101,7 @@ pub fn check_paths(
     workshop: Option<&Path>,
     control: &Control,
 ) -> Result<LooseReport, Cancelled> {
-    let mut out = LooseReport::default();
+    let mut out = LooseReport { inside: workshop.is_some(), ..LooseReport::default() };
     let mut found = Vec::new();
     for path in paths {
         match open(path) {
@@ -344,7 +347,7 @@ fn met(
     let path = inside.path().join(walked.path.as_path());
     match walked.meta.kind {
         Kind::File => match candidate(inside, &walked.path, Kind::File) {
-            Ok(Some(candidate)) if worth_a_line(&candidate) => found.push(candidate),
+            Ok(Some(candidate)) if out.inside || worth_a_line(&candidate) => found.push(candidate),
             Ok(_) => out.other_files += 1,
             Err(e) => out.not_seen(&path, &e),
         },

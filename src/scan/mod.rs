@@ -295,7 +295,7 @@ pub fn scan(
     control: &Control,
 ) -> Result<Scan, Cancelled> {
     let asked = targets.clone();
-    let mut scanner = Scanner { options, live: place.live(), baseline, control, effort: Effort::default() };
+    let mut scanner = Scanner { live: place.live(), ..Scanner::new(options, baseline, control) };
     let mut out = Scan::default();
     // The list of processes takes a while of its own, so it is made meanwhile.
     let processes = std::thread::scope(|scope| {
@@ -327,6 +327,12 @@ struct Scanner<'a> {
     baseline: Option<&'a mut Baseline>,
     control: &'a Control,
     effort: Effort,
+}
+
+impl<'a> Scanner<'a> {
+    fn new(options: &'a Options, baseline: Option<&'a mut Baseline>, control: &'a Control) -> Self {
+        Self { options, live: false, baseline, control, effort: Effort::default() }
+    }
 }
 
 impl Scanner<'_> {
@@ -394,7 +400,7 @@ impl Scanner<'_> {
 
         let clock = Instant::now();
         if dir.is_remote() {
-            self.fetch(dir, &stores, not_checked);
+            not_checked.extend(self.fetch(dir, &stores));
         }
         let hashed = hash::hash(dir, &mut stores, self.options.rehash, self.control)?;
         self.effort.hashed_files += hashed.files;
@@ -436,19 +442,16 @@ impl Scanner<'_> {
     }
 
     /// From another device: brings here at once what the checks will read.
-    fn fetch(&self, dir: &Dir, stores: &[Store], not_checked: &mut Vec<NotChecked>) {
+    fn fetch(&self, dir: &Dir, stores: &[Store]) -> Option<NotChecked> {
         let wanted = stores
             .iter()
             .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.depth == Depth::Deep))
             .flat_map(|s| &s.files)
             .filter(|f| self.options.rehash || f.hash.is_none());
-        if let Err(e) = dir.fetch(wanted.map(|f| &f.path)) {
-            let why = format!("not everything in it could be read from the device: {e}");
-            not_checked.push(
-                NotChecked::new(crate::fsys::shown(dir.path()), why)
-                    .see_by("check the cable and run the same command again"),
-            );
-        }
+        let e = dir.fetch(wanted.map(|f| &f.path)).err()?;
+        let why = format!("not everything in it could be read from the device: {e}");
+        let how = "check the cable and run the same command again";
+        Some(NotChecked::new(crate::fsys::shown(dir.path()), why).see_by(how))
     }
 }
 

@@ -106,6 +106,19 @@ impl StateDir {
     /// never a guess.
     pub fn default_path(platform: Platform, var: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
         let base = |name: &str| var(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        // A folder is never made where the home should be.
+        if platform == Platform::host()
+            && let Some(home) = base("HOME").filter(|_| base("XDG_STATE_HOME").is_none())
+            && !cfg!(windows)
+            && !home.is_dir()
+        {
+            return Err(Error::new(
+                Kind::Usage,
+                "there is no home folder, so there is no place to keep backups in",
+            )
+            .on(&home)
+            .hint("set HOME to a folder that exists, or name another with --state-dir DIR"));
+        }
         let missing = |name: &str| {
             Error::new(Kind::Usage, format!("{name} is not set, so there is no place to keep backups in"))
                 .hint("name a folder with --state-dir DIR")
@@ -133,6 +146,11 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self> {
         let path =
             std::path::absolute(path).map_err(|e| Error::io("cannot find the state folder", path, e))?;
+        if is_in_anothers(&path) {
+            return Err(Error::new(Kind::Refused, "it would lie in a folder of another user")
+                .on(&path)
+                .hint("run as that user, or name a folder of root's with --state-dir DIR"));
+        }
         let made = make_all(&path).map_err(|e| Error::io("cannot make the state folder", &path, e))?;
         let dir = Dir::open(&path).map_err(|e| {
             Error::io("cannot open the state folder", &path, e).hint("it must be a folder, not a link to one")
@@ -145,6 +163,45 @@ impl StateDir {
             Claim::Io(e) => Error::io("cannot use the state folder", &path, e),
         })?;
         Ok(state)
+    }
+
+    /// Where the system's owner keeps the state when what [`Self::default_path`]
+    /// gives lies in another user's home: with `sudo` the home often stays
+    /// that of the user, who could then no longer write there.
+    ///
+    /// # Errors
+    /// `Usage` when the system's owner has no home either.
+    pub fn path_of_owner(path: PathBuf, platform: Platform) -> Result<PathBuf> {
+        if !is_in_anothers(&path) {
+            return Ok(path);
+        }
+        let homes: &[&str] = if platform == Platform::Macos { &["/var/root"] } else { &["/root"] };
+        let home = homes.iter().map(PathBuf::from).find(|h| h.is_dir() && !is_in_anothers(h));
+        let Some(home) = home else {
+            return Err(Error::new(Kind::Usage, "it lies in the home of another user, and root has none")
+                .on(&path)
+                .hint("name a folder of root's with --state-dir DIR"));
+        };
+        Self::default_path(platform, &|name| (name == "HOME").then(|| home.clone().into_os_string()))
+    }
+
+    /// Opens a state folder that is there; makes none.
+    ///
+    /// # Errors
+    /// `Failed` when there is none; otherwise as [`Self::open`].
+    pub fn open_existing(path: &Path) -> Result<Self> {
+        let none = || {
+            Error::new(Kind::Failed, "there is no state folder of this program")
+                .on(path)
+                .hint("mount the disk that it is on, or name the right one with --state-dir DIR")
+        };
+        let there = Self::existing(path)?.ok_or_else(none)?;
+        let marker = rel(MARKER).map_err(|e| Error::io("cannot open the state folder", path, e))?;
+        match there.dir.exists(&marker) {
+            Ok(true) => Self::open(path),
+            Ok(false) => Err(none()),
+            Err(e) => Err(Error::io("cannot open the state folder", path, e)),
+        }
     }
 
     /// Opens the state folder if there is one, for reading; makes nothing.
@@ -307,6 +364,16 @@ impl LockedState {
     fn run_path_of(run: &RunId) -> RelPath {
         StateDir::run_path(run)
     }
+}
+
+/// Whether this is the system's owner and a folder would lie in another
+/// user's: that user could not get at what is made there.
+fn is_in_anothers(path: &Path) -> bool {
+    if crate::fsys::effective_user() != Some(0) {
+        return false;
+    }
+    let above = path.ancestors().find_map(|p| Dir::open(&crate::fsys::real_path(p).ok()?).ok());
+    above.and_then(|dir| dir.meta().ok()).is_some_and(|meta| meta.uid != 0)
 }
 
 enum Claim {

@@ -13,15 +13,16 @@ mod needs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use super::Running;
 use super::copies::verify;
+use super::fence::Fence;
 use super::outcome::{ActionOutcome, Done, Outcome, SkippedItem, Timer};
 use super::session::{CHUNK, Halt, Session, copied_of, failed, folders_of, hands, ident_of, steps_of};
 use super::steps::Hands;
 use super::temps::Temps;
+use super::{Affected, Running};
 use crate::control::Control;
-use crate::error::Result;
-use crate::fsys::{Attributes, RelPath};
+use crate::error::{Error, Result};
+use crate::fsys::{Attributes, Ident, RelPath};
 use crate::model::StoreKind;
 use crate::plan::Item;
 use crate::vault::{Base, Folder, LockedState, Objects, Record, Run, RunKind, Step, Unit, UnitOp, UnitState};
@@ -44,13 +45,18 @@ pub(super) fn put_back(
     let mut timer = Timer::start();
     let live = of.begin.live;
     let chosen: Vec<&UnitState> = units.iter().filter_map(|n| of.units.get(*n as usize)).collect();
-    state.check_roots(chosen.iter().map(|u| u.unit.root.as_path()))?;
+    let mut barred: BTreeMap<u32, Error> = BTreeMap::new();
     for unit in &chosen {
         running(&super::store_of_unit(&unit.unit, live))?;
-        let root = super::open_root(state, &unit.unit.root, allow_root)?;
-        // The new files stand beside the present ones for a while.
-        let bytes = unit.copies.iter().map(|c| c.size).sum();
-        super::space::check_put_back(&root, bytes)?;
+        if let Err(e) = can_be_put_back(state, unit, allow_root) {
+            barred.insert(unit.unit.number, e);
+        }
+    }
+    // One folder that is away stops what was in it and nothing else.
+    if barred.len() == chosen.len()
+        && let Some((_, e)) = barred.pop_first()
+    {
+        return Err(e);
     }
     let mut session = Session::begin(state, kind, of.begin.platform, live, None, allow_root)?;
     timer.lap("prepare");
@@ -60,6 +66,11 @@ pub(super) fn put_back(
         let blank = ActionOutcome::new(&unit.unit.store, &unit.unit.path, "put-back");
         if session.is_stuck() || control.is_cancelled() {
             outcomes.push(blank.not_begun());
+            continue;
+        }
+        if let Some(e) = barred.remove(&unit.unit.number) {
+            let hint = e.hint_text().map(|hint| format!("; {hint}")).unwrap_or_default();
+            outcomes.push(blank.ended(Done::Skipped, format!("{e}{hint}")));
             continue;
         }
         if unit.dropping {
@@ -72,7 +83,32 @@ pub(super) fn put_back(
         control.progress().advance(1);
     }
     timer.lap("put back");
+    let some_left = outcomes.iter().any(|o| o.done == Done::Skipped || !o.skipped.is_empty());
+    if let (true, RunKind::Undo { of }) = (some_left, &session.run.begin.kind) {
+        let note = format!("not everything is as it was yet: `shopmend undo {of}` goes on with what is left");
+        session.notes.push(note);
+    }
     session.end(outcomes, timer)
+}
+
+/// Whether a unit's folder is there and may be written to, before anything is
+/// begun.
+fn can_be_put_back(state: &LockedState, unit: &UnitState, allow_root: bool) -> Result<()> {
+    let path = &unit.unit.root;
+    let away = |e: Error| {
+        let hint = "bring it back to where it was (mount its disk, move the folder back) and undo again";
+        if e.hint_text().is_some() { e } else { e.hint(hint) }
+    };
+    state.check_roots([path.as_path()]).map_err(away)?;
+    let root = super::open_root(state, path, allow_root).map_err(away)?;
+    // The new files stand beside the present ones for a while.
+    super::space::check_put_back(&root, unit.copies.iter().map(|c| c.size).sum())?;
+    let above = unit.unit.path.above().map(|p| root.dir(&p)).find_map(std::result::Result::ok);
+    let folder = above.as_ref().unwrap_or(&root);
+    folder.may_change().map_err(|e| {
+        Error::io("nothing may be changed in the folder", folder.path(), e)
+            .hint("have it made writable, or run as its owner, and undo again")
+    })
 }
 
 /// One unit and all that putting it back needs.
@@ -136,7 +172,11 @@ impl Work<'_> {
         mut outcome: ActionOutcome,
     ) -> Result<Option<ActionOutcome>, Halt> {
         self.still_down()?;
-        let needs = Needs::find(self.old, hands)?;
+        let mut needs = Needs::find(self.old, hands)?;
+        let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
+        if !by_rename {
+            needs.copy_held(hands, &mut objects, self.control)?;
+        }
         if self.is_one_thing()
             && let Some(s) = needs.skipped.first()
         {
@@ -149,7 +189,6 @@ impl Work<'_> {
         let names = Names::choose(&needs, &hands.root, by_rename, &mut temps)?;
         begin(session, hands, self.unit(number, hands, &needs, temps)?, &needs)?;
 
-        let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
         let made = Builder { root: &hands.root, objects: &objects, control: self.control }.make(&names)?;
         let aside = if by_rename {
             let to = Base::Held { run: session.id.clone(), unit: number };
@@ -158,11 +197,15 @@ impl Work<'_> {
             aside::by_copy(&hands.root, &mut objects, &names.aside, self.control)?
         };
         let mut records: Vec<Record> = copied_of(number, &aside.copied).collect();
+        let ready = made.idents();
         let steps = self.steps(aside.steps, made, &needs);
         records.extend(steps_of(number, &steps));
         session.record(records)?;
         session.explain(number)?;
         self.still_down()?;
+        let unit = &self.old.unit;
+        let _fence = Fence::raise(&hands.root, unit.kind, &unit.path)?;
+        let moved = if hands.root.is_remote() { Vec::new() } else { needs.now_there(&hands.root)? };
 
         let mut skipped: Vec<SkippedItem> = Vec::new();
         match hands.perform_all(&steps, &mut |s| skipped.push(s)) {
@@ -175,9 +218,11 @@ impl Work<'_> {
         {
             return Err(Halt::Failed(format!("cannot put back {}: {}", s.path, s.reason)));
         }
-        look_again(hands, &needs)?;
         hands.sync().map_err(failed("cannot make it durable"))?;
-        let left = skipped.iter().map(|s| s.path.clone()).collect();
+        let affected = Affected { moved: &moved, ..super::store_of_unit(unit, self.live) };
+        super::nobody_came(self.running, &affected)?;
+        look_again(hands, &needs, &ready)?;
+        let left = skipped.iter().chain(&needs.skipped).map(|s| s.path.clone()).collect();
         session.record(vec![Record::Committed { unit: number, skipped: left }])?;
         if steps.iter().any(|s| matches!(s, Step::Remove { .. })) {
             let made: BTreeSet<&RelPath> = needs.made.iter().map(|i| &i.path).collect();
@@ -186,6 +231,7 @@ impl Work<'_> {
             skipped.extend(kept.into_iter().filter(|k| !made.contains(&k.path)));
         }
         (outcome.files, outcome.bytes) = needs.amount();
+        outcome.notes.extend(needs.note(&session.id));
         outcome.skipped = needs.skipped;
         outcome.skipped.extend(skipped);
         Ok(Some(outcome))
@@ -228,7 +274,10 @@ impl Work<'_> {
         }
         // Those that had to be made again, and where that was, too.
         let folders = self.old.unit.folders.iter().filter(|f| f.touched || needs.remakes(&f.path));
-        steps.push(Step::Times { folders: self.as_before_the_run(folders) });
+        let mut folders = self.as_before_the_run(folders);
+        let known: BTreeSet<RelPath> = folders.iter().map(|f| f.path.clone()).collect();
+        folders.extend(needs.merged.iter().filter(|f| !known.contains(&f.path)).cloned());
+        steps.push(Step::Times { folders });
         steps
     }
 
@@ -276,10 +325,20 @@ fn nothing_done(outcome: ActionOutcome, skipped: Vec<SkippedItem>) -> ActionOutc
     ActionOutcome { skipped, ..outcome.ended(Done::Skipped, "nothing of it can be put back") }
 }
 
-/// Looks at everything that was made anew, in its place.
-fn look_again(hands: &Hands, needs: &Needs) -> Result<(), Halt> {
+/// Looks at everything that was made anew, in its place. What is the very
+/// file that was made and was written to since is in use by the app already.
+fn look_again(hands: &Hands, needs: &Needs, ready: &BTreeMap<RelPath, (Ident, i128)>) -> Result<(), Halt> {
     let copies = needs.copies.iter();
     hands.root.look_ahead(copies.clone().map(|c| &c.path)).map_err(failed("cannot look at it"))?;
     let inside = needs.trees.iter().flat_map(|(_, inside)| inside).filter(|c| c.object.is_some());
-    copies.chain(inside).try_for_each(|copy| verify(&hands.root, copy))
+    copies.chain(inside).try_for_each(|copy| {
+        let written = |(ident, mtime_ns): &(Ident, i128)| {
+            let now = hands.root.stat(&copy.path);
+            now.is_ok_and(|now| now.ident() == *ident && now.mtime_ns != *mtime_ns)
+        };
+        match verify(&hands.root, copy) {
+            Err(_) if ready.get(&copy.path).is_some_and(written) => Ok(()),
+            other => other,
+        }
+    })
 }
