@@ -212,6 +212,8 @@ fn a_database_whose_first_bytes_are_lost_is_damaged_and_salvage_is_named() {
         ("one bit of the magic", with(&|b| b[3] ^= 4)),
         ("header zeroed", with(&|b| b[..100].fill(0))),
         ("first page zeroed", with(&|b| b[..4096].fill(0))),
+        ("first page random", with(&|b| b[..4096].copy_from_slice(&random(4096)))),
+        ("random, and cut", random(20_001)),
         ("first page gone", sound[4096..].to_vec()),
         ("byte order mark before it", before(b"\xef\xbb\xbf")),
         ("answer of a server before it", before(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n")),

@@ -9,7 +9,7 @@ use super::Session;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::fsys::{printable, shown};
-use crate::model::Verdict;
+use crate::model::{StoreKind, Verdict};
 use crate::report::{Style, count, finding_lines};
 use crate::scan::{Loose, LooseReport, check_paths};
 use crate::store::Level;
@@ -88,7 +88,9 @@ fn text(report: &LooseReport, style: Style) -> String {
 }
 
 fn store_lines(out: &mut String, store: &Loose, style: Style) {
-    let _ = writeln!(out, "{} {:<18} {}", style.verdict(store.verdict), store.format, shown(&store.path));
+    let kind = store.check.as_ref().map(|c| c.kind).filter(|k| k.as_str() == store.format);
+    let format = kind.map_or(store.format, StoreKind::title);
+    let _ = writeln!(out, "{} {format:<18} {}", style.verdict(store.verdict), shown(&store.path));
     if let Some(error) = &store.error {
         let _ = writeln!(out, "    {}", printable(error));
     }
