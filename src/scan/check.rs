@@ -211,7 +211,7 @@ fn mixed_files(dir: &Dir, store: &Store, level: Level, control: &Control) -> Res
 }
 
 fn is_json(file: &super::FileRecord) -> bool {
-    file.path.file_name().is_some_and(|n| n.to_string_lossy().to_lowercase().ends_with(".json"))
+    file.path.as_path().extension().is_some_and(|e| e.eq_ignore_ascii_case("json"))
 }
 
 /// The check of a store of mixed files in the making.

@@ -278,7 +278,7 @@ fn overwritten(subject: Subject<'_>, finding: &mut Finding) -> io::Result<()> {
         let message = "the beginning of the file was overwritten with random bytes; pages behind it are those of a \
                        database in the clear";
         (Remedy::Rebuild, message.to_owned())
-    } else if super::read_at::ReadAt::len(&file) % 512 != 0 {
+    } else if !super::read_at::ReadAt::len(&file).is_multiple_of(512) {
         let message = "the file holds random bytes, and its length is not that of an encrypted database";
         (Remedy::Report, message.to_owned())
     } else {
