@@ -178,7 +178,14 @@ impl Bench {
 
 fn options() -> Options {
     let now_ns = jiff::Timestamp::now().as_nanosecond();
-    Options { depth: Depth::Standard, rehash: false, recall_hashes: true, older_than_ns: None, now_ns }
+    Options {
+        depth: Depth::Standard,
+        rehash: false,
+        recall_hashes: true,
+        older_than_ns: None,
+        now_ns,
+        trust_ages: true,
+    }
 }
 
 /// The exit code by the words of the table of exit codes, from a report's JSON

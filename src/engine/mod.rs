@@ -189,6 +189,13 @@ impl<'a> Engine<'a> {
         self.place
     }
 
+    /// Stores whose present state the user accepts and that have lost nothing;
+    /// see [`Baseline::accept`].
+    #[must_use]
+    pub fn not_accepted(&self) -> Vec<String> {
+        self.memory.as_ref().map(Baseline::not_accepted).unwrap_or_default()
+    }
+
     /// Looks at the place and changes nothing.
     ///
     /// # Errors
@@ -229,7 +236,9 @@ impl<'a> Engine<'a> {
                 .collect(),
             report,
         };
-        Ok(Inspection { scan, about, options: *options })
+        // What is looked at again later is judged as it was here.
+        let options = Options { trust_ages: options.trust_ages && !scan.clock_in_doubt, ..*options };
+        Ok(Inspection { scan, about, options })
     }
 
     /// The options that another command needs to do the same work.
@@ -348,6 +357,7 @@ impl<'a> Engine<'a> {
                 root: scanned.target.roots[store.root].path.clone(),
                 path: store.path.clone(),
                 members: store.files.iter().map(plan::item).collect(),
+                condition: Some(store.condition()),
             });
         }
         let before = EndState::of_scan(&found.scan);

@@ -54,7 +54,17 @@ pub(super) fn stop(target: &Target, live: bool, trusted: bool, ask: bool, say: &
         return judge(InUse::By(stopped.remaining), false);
     }
     say(&format!("{} has ended", target.app.name));
-    Ok(())
+    // What could be asked has ended; something else may still be unknown.
+    judge(of_target(target, live)?, trusted)
+}
+
+/// The processes that the app's own lock files name.
+pub(super) fn marked(target: &Target) -> Vec<Running> {
+    in_use::marked(&target.running_markers(), Some(&names_of(target)))
+}
+
+fn names_of(target: &Target) -> HashSet<String> {
+    target.app.processes.iter().map(|n| n.to_lowercase()).collect()
 }
 
 /// Whether anything of a target is in use.
@@ -62,8 +72,7 @@ fn of_target(target: &Target, live: bool) -> Result<InUse> {
     let whole = RelPath::root();
     let roots: Vec<&Path> = target.roots.iter().map(|r| r.path.as_path()).collect();
     let stores: Vec<(&Path, &RelPath)> = roots.iter().map(|root| (*root, &whole)).collect();
-    let names: HashSet<String> = target.app.processes.iter().map(|n| n.to_lowercase()).collect();
-    let markers = target.running_markers();
+    let (names, markers) = (names_of(target), target.running_markers());
     in_use::ask(&Question {
         live,
         roots: &roots,

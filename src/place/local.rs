@@ -33,6 +33,13 @@ impl LocalPlace {
     /// Kind `Usage` for another platform; `Refused` when the home folder cannot
     /// be told for sure.
     pub fn open(platform: Option<Platform>) -> Result<Self> {
+        // Nothing found in a home that does not exist says nothing.
+        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|h| cfg!(unix) && h.is_absolute());
+        if let Some(home) = home.filter(|home| !home.is_dir()) {
+            return Err(Error::new(Kind::Usage, "there is no home folder there, though HOME names it")
+                .on(&home)
+                .hint("set HOME to a folder that exists, or name a copied tree with --image DIR"));
+        }
         Self::with_env(Platform::host(), platform, &|name| std::env::var_os(name), &Session::look)
     }
 
@@ -126,7 +133,14 @@ impl Place for LocalPlace {
 
     fn processes(&self, targets: &[Target]) -> Result<Vec<Vec<Running>>> {
         let processes = Processes::look()?;
-        Ok(targets.iter().map(|target| processes.holding(&target.files())).collect())
+        let of = |target: &Target| {
+            let mut running = processes.holding(&target.files());
+            let marked = in_use::marked(target).into_iter();
+            let others: Vec<Running> = marked.filter(|m| running.iter().all(|r| r.pid != m.pid)).collect();
+            running.extend(others);
+            running
+        };
+        Ok(targets.iter().map(of).collect())
     }
 
     fn in_use(&self, store: &Affected<'_>) -> Result<()> {

@@ -127,8 +127,8 @@ pub struct Affected<'a> {
     pub app: &'a str,
     /// The target's id.
     pub target: &'a str,
-    /// Whether the files belong to a running system; else no process can have
-    /// them open.
+    /// Whether the files belong to a running system; of an image they can be
+    /// open all the same where it is a tree on a disk of this machine.
     pub live: bool,
     /// The target's root folder.
     pub root: &'a Path,

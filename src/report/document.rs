@@ -133,6 +133,8 @@ pub struct StoreDoc {
     pub short: String,
     pub verdict: Verdict,
     pub bytes: u64,
+    /// What its files take up on the disk.
+    pub allocated_bytes: u64,
     pub files: u64,
     pub findings: Vec<Finding>,
     /// The rule that covers it; without one nothing is ever done to it.
@@ -166,6 +168,8 @@ pub struct RuleDoc {
 pub struct StaleDoc {
     pub entries: u64,
     pub bytes: u64,
+    /// What is free on the disk when they are gone.
+    pub allocated_bytes: u64,
     pub why: BTreeMap<Why, u64>,
 }
 
@@ -188,6 +192,11 @@ pub struct Summary {
     pub by_verdict: BTreeMap<Verdict, u64>,
     pub bytes: u64,
     pub stale_bytes: u64,
+    /// What all files take up on the disk: blocks, holes not, and a file of
+    /// several names once for each store.
+    pub allocated_bytes: u64,
+    /// What is free on the disk when the stale entries are gone.
+    pub stale_allocated_bytes: u64,
     /// Everything that was not looked at, of the place and of its targets.
     pub not_checked: Vec<NotChecked>,
     /// Rows, records or entries that the work could not bring back.
@@ -291,6 +300,8 @@ impl Document {
                 by_verdict: BTreeMap::new(),
                 bytes: 0,
                 stale_bytes: 0,
+                allocated_bytes: 0,
+                stale_allocated_bytes: 0,
                 not_checked: Vec::new(),
                 losses: None,
             },
@@ -312,6 +323,8 @@ impl Document {
             by_verdict: scan.by_verdict(),
             bytes: scan.stores().map(|(_, s)| s.bytes()).sum(),
             stale_bytes: scan.stores().map(|(_, s)| s.stale_bytes()).sum(),
+            allocated_bytes: scan.stores().map(|(_, s)| s.allocated()).sum(),
+            stale_allocated_bytes: scan.stores().map(|(_, s)| s.stale_allocated()).sum(),
             not_checked: scan.coverage().cloned().collect(),
             losses: None,
         };
@@ -362,7 +375,12 @@ fn store(scanned: &ScannedTarget, store: &Store) -> StoreDoc {
         for entry in &store.stale {
             *why.entry(entry.why).or_default() += 1;
         }
-        StaleDoc { entries: store.stale.len() as u64, bytes: store.stale_bytes(), why }
+        StaleDoc {
+            entries: store.stale.len() as u64,
+            bytes: store.stale_bytes(),
+            allocated_bytes: store.stale_allocated(),
+            why,
+        }
     });
     StoreDoc {
         id: store.id.clone(),
@@ -378,6 +396,7 @@ fn store(scanned: &ScannedTarget, store: &Store) -> StoreDoc {
         short: format!("{}:{}", root.id, store.path),
         verdict: store.verdict,
         bytes: store.bytes(),
+        allocated_bytes: store.allocated(),
         files: store.files.len() as u64,
         findings: store.findings.clone(),
         rule: store.rule.as_ref().map(|r| RuleDoc {

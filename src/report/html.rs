@@ -115,7 +115,7 @@ pub fn html(document: &Document) -> Result<String, askama::Error> {
     let now = document.after.as_ref().map_or(&summary.by_verdict, |after| &after.by_verdict);
     let mut cards: Vec<(String, String)> =
         now.iter().rev().map(|(v, n)| (v.to_string(), n.to_string())).collect();
-    cards.push(("of stale cache".to_owned(), size(summary.stale_bytes)));
+    cards.push(("of stale cache".to_owned(), size(summary.stale_allocated_bytes)));
     cards.push(("in all".to_owned(), size(summary.bytes)));
     let plan = document.plan.as_ref().map(|p| p.plan.actions.as_slice()).unwrap_or_default();
     let outcome = |store: &str| {
@@ -181,10 +181,11 @@ pub fn html(document: &Document) -> Result<String, askama::Error> {
             .map(|a| {
                 let what = match &a.op {
                     crate::plan::Op::Clear { files, .. } => {
-                        format!("clear {}, {}", count(files.len() as u64, "file"), size(a.bytes()))
+                        format!("clear {}, {}", count(files.len() as u64, "file"), size(a.allocated_bytes))
                     }
                     crate::plan::Op::Rebuild { .. } => format!("rebuild, {}", size(a.bytes())),
                     crate::plan::Op::RestoreBackup { .. } => "restore .bak".to_owned(),
+                    crate::plan::Op::PutBack { run, .. } => format!("put back from run {run}"),
                 };
                 let what = outcome(&a.store).map_or(what.clone(), |state| format!("{what}: {state}"));
                 (what, crate::fsys::shown(&a.root.join(a.path.as_path())), printable(&a.why))

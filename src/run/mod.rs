@@ -161,7 +161,9 @@ pub fn run() -> Exit {
 fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
     match command {
         None => offer::offer(session),
-        Some(Command::Scan { place, depth, report }) => scan::scan(session, &place, depth, &report),
+        Some(Command::Scan { place, depth, report, accept }) => {
+            scan::scan(session, &place, depth, &report, &accept)
+        }
         Some(Command::Repair(wanted)) => repair::repair(session, &wanted),
         Some(Command::Demo { keep }) => demo::demo(session, keep),
         Some(Command::Undo { run, store, device, allow_root }) => {

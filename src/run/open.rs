@@ -104,5 +104,6 @@ pub(super) fn options(session: &Session, depth: cli::Depth, older_than: Option<c
         recall_hashes: true,
         older_than_ns: older_than.or(session.config.older_than).map(|age| age.0),
         now_ns: Session::now_ns(),
+        trust_ages: true,
     }
 }

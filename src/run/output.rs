@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Session;
 use crate::cli;
 use crate::error::{Error, Kind, Result};
-use crate::output::{self, What};
+use crate::output::{Place, SIGNATURE, What};
 use crate::report::{self, Document, Style};
 
 /// Writes the report where and how it was asked for; a text report that goes
@@ -15,22 +15,28 @@ pub(super) fn write(session: &Session, document: &Document, wanted: &cli::Report
     let Some(path) = &wanted.report else {
         return session.console.print(&rendered(document, wanted.format, style)?);
     };
-    let mut made = rendered(document, wanted.format, Style { color: false, ..style })?;
+    let made = rendered(document, wanted.format, Style { color: false, ..style })?;
+    let made = if wanted.format == cli::Format::Text { made + SIGNATURE } else { made };
+    place(document, wanted, path)?.write(made.as_bytes())?;
+    if document.command == report::Phase::Scan {
+        session.console.print(&report::text(document, style))?;
+    }
+    session.console.say(&format!("Report written to {}", crate::fsys::shown(path)))
+}
+
+/// Whether a report may go where it was asked for.
+pub(super) fn may_write(document: &Document, wanted: &cli::Report) -> Result<()> {
+    wanted.report.as_deref().map_or(Ok(()), |path| place(document, wanted, path).map(drop))
+}
+
+fn place(document: &Document, wanted: &cli::Report, path: &Path) -> Result<Place> {
     let what = match wanted.format {
         cli::Format::Text => What::Text,
         cli::Format::Json => What::Json,
         cli::Format::Html => What::Html,
     };
-    if what == What::Text {
-        made.push_str(output::SIGNATURE);
-    }
-    let roots = document.targets.iter().flat_map(|t| t.roots.values());
-    let data: Vec<&Path> = roots.map(|root| Path::new(root.as_str())).collect();
-    output::write(path, what, made.as_bytes(), &data)?;
-    if document.command == report::Phase::Scan {
-        session.console.print(&report::text(document, style))?;
-    }
-    session.console.say(&format!("Report written to {}", crate::fsys::shown(path)))
+    let data: Vec<&Path> = document.targets.iter().flat_map(|t| t.roots.values()).map(Path::new).collect();
+    Place::of(path, what, &data)
 }
 
 /// Whether the terminal shows plan and outcome as they come; else only a

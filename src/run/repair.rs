@@ -6,10 +6,11 @@ use crate::engine::{Engine, How, Inspection, Outcome, Proposal};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::keep::Keep;
-use crate::plan::Choice;
+use crate::plan::{Choice, SavedCopy};
+use crate::repair;
 use crate::report::{self, Document};
 use crate::scan::Baseline;
-use crate::vault::{LockedState, RunId};
+use crate::vault::{self, LockedState, RunId};
 
 pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     let place = open::place(session, &wanted.place, true)?;
@@ -20,11 +21,18 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         only: wanted.only,
         stores: wanted.stores.clone(),
         keep: Keep::new(session.config.keep.iter().chain(&wanted.keep).cloned())?,
+        put_back: match &wanted.from_vault {
+            Some(run) => saved_copies(&state, run, &wanted.stores)?,
+            None => Vec::new(),
+        },
     };
-    let found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
+    let mut found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
+    repair::name_healthy_copies(&mut found.scan, &state)?;
     session.quiet_bars();
-    keeps_what_was_meant(session, &choice.keep, &found, wanted)?;
     found.has_all(&wanted.stores)?;
+    keeps_what_was_meant(session, &found, &choice.keep, wanted)?;
+    // Before anything is done, not after it.
+    output::may_write(&Document::of_scan(&found), &wanted.report)?;
     let ways = Ways {
         ask: !wanted.yes,
         dry_run: wanted.dry_run,
@@ -39,18 +47,18 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
 /// Says which keep patterns match nothing that was found: likely slips.
 fn keeps_what_was_meant(
     session: &Session,
-    keep: &Keep,
     found: &Inspection,
+    keep: &Keep,
     wanted: &cli::Repair,
 ) -> Result<()> {
     for (scanned, store) in found.scan.stores() {
         let Some(root) = scanned.target.roots.get(store.root) else { continue };
+        let fold = scanned.target.platform.ignores_case();
         for file in &store.files {
             if keep.unused().next().is_none() {
                 return Ok(());
             }
-            let _marks_it_as_used =
-                keep.covers(&root.path, &file.path, scanned.target.platform.ignores_case());
+            let _marks_it_as_used = keep.covers(&root.path, &file.path, fold);
         }
     }
     for pattern in keep.unused() {
@@ -62,6 +70,29 @@ fn keeps_what_was_meant(
         session.console.say(&format!("Note: {said}"))?;
     }
     Ok(())
+}
+
+/// What a run holds of these stores.
+fn saved_copies(state: &LockedState, run: &str, stores: &[String]) -> Result<Vec<SavedCopy>> {
+    let id: RunId = run.parse().map_err(|_| {
+        Error::new(Kind::Usage, format!("{run:?} is not a run id"))
+            .hint("`shopmend vault list` shows the runs")
+    })?;
+    let one = |store: &String| {
+        let copy = vault::copy_of(state, &id, store)?.ok_or_else(|| {
+            Error::new(Kind::Usage, format!("run {id} holds no copy of the store {store}"))
+                .hint("`shopmend vault list` shows what each run holds")
+        })?;
+        Ok(SavedCopy {
+            store: copy.store,
+            run: copy.run.to_string(),
+            unit: copy.unit,
+            copied_ns: copy.copied_ns,
+            condition: copy.condition,
+            files: copy.files,
+        })
+    };
+    stores.iter().map(one).collect()
 }
 
 /// How a repair is to be carried out.
@@ -138,6 +169,8 @@ fn execute(
 /// Names the options of this command that help when an app runs.
 pub(super) fn with_options(e: Error) -> Error {
     match e.kind() {
+        // Where it cannot be told, none of these options helps.
+        Kind::AppRunning if e.hint_text().is_some_and(|h| h.contains("--not-in-use")) => e,
         Kind::AppRunning => e.hint(
             "close it and try again, add --stop-app to have it asked to end, or leave it out with --app",
         ),

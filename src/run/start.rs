@@ -11,6 +11,12 @@ pub(super) fn prepare(global: &Global, control: &Control) -> Result<Config> {
     let on_signal = control.clone();
     ctrlc::set_handler(move || on_signal.cancel())
         .map_err(|e| Error::new(Kind::Failed, "signals cannot be caught").because(e))?;
+    // Now, where it is an error and not a panic in the middle of the work.
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|e| {
+        Error::new(Kind::Failed, "the system gives this program no more threads")
+            .because(e.to_string())
+            .hint("end other programs, or raise the limit of processes (ulimit -u, the cgroup's pids.max)")
+    })?;
     Config::load(global.config.as_deref())
 }
 

@@ -1,6 +1,6 @@
 //! Looks at single stores again, after something was done to them.
 
-use super::{Options, Scanner, Store, baseline, check, collect, hash, stale};
+use super::{Options, Scanner, Store, baseline, check, collect, compare, hash};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, Kind, RelPath};
 use crate::model::{Class, NotChecked, Severity, StoreKind};
@@ -51,11 +51,13 @@ pub(crate) fn again(
     let mut scanner = Scanner::new(options, baseline, control);
     let blank = Store::new(was.id.clone(), was.root, was.path.clone(), was.rule.clone());
     let blank = Store { kind: was.kind, class: was.class, ..blank };
-    let out = scanner.look_again(dir, blank, others, target.updated_ns)?;
-    if let (Some(store), Some(baseline)) = (&out.store, scanner.baseline.as_deref_mut()) {
+    let last = scanner.baseline.as_deref().and_then(|b| b.last_healthy_of(&target.id, &was.id));
+    let out = scanner.look_again(dir, blank, others, last.as_ref(), target.updated_ns)?;
+    let root = target.roots.get(was.root).map(|r| r.id.as_str());
+    if let (Some(store), Some(root), Some(baseline)) = (&out.store, root, scanner.baseline.as_deref_mut()) {
         let print = baseline::fingerprint(store);
         // A failure costs the next scan a new look, no more.
-        let _ = baseline.remember(&target.id, std::iter::once((store, &print)), options);
+        let _ = baseline.remember(&target.id, root, std::iter::once((store, &print)), options);
     }
     Ok(out)
 }
@@ -71,7 +73,7 @@ pub(crate) fn recorded(
     control: &Control,
 ) -> Result<Again, Cancelled> {
     let mut scanner = Scanner::new(options, None, control);
-    scanner.look_again(dir, store.store(), &[], None)
+    scanner.look_again(dir, store.store(), &[], None, None)
 }
 
 impl Scanner<'_> {
@@ -80,6 +82,7 @@ impl Scanner<'_> {
         dir: &Dir,
         mut store: Store,
         others: &[RelPath],
+        last: Option<&baseline::LastHealthy>,
         updated_ns: Option<i128>,
     ) -> Result<Again, Cancelled> {
         let mut problems = Vec::new();
@@ -104,8 +107,11 @@ impl Scanner<'_> {
         hash::hash(dir, &mut one, true, self.control)?;
         check::check(dir, &mut one, self.options.depth, self.control)?;
         let [mut store] = one;
-        stale::judge(dir, &mut store, updated_ns, self.options, self.control)?;
-        store.judge();
+        store.scanned_ns = self.options.now_ns;
+        if let Some(loss) = last.and_then(|last| compare::compare(dir, &store, last)) {
+            store.findings.insert(0, loss);
+        }
+        self.judge(dir, &mut store, last, updated_ns)?;
         Ok(Again { store: Some(store), problems })
     }
 }

@@ -453,12 +453,21 @@ impl Gather<'_> {
 }
 
 /// The database's path and those its sidecars would have.
-fn with_sidecars(base: &RelPath) -> Vec<RelPath> {
+pub(super) fn with_sidecars(base: &RelPath) -> Vec<RelPath> {
     std::iter::once(base.clone()).chain(SQLITE_SIDECARS.iter().map(|s| base.with_suffix(s))).collect()
 }
 
 pub(super) fn record(path: RelPath, meta: &Meta) -> FileRecord {
-    FileRecord { path, size: meta.size, mtime_ns: meta.mtime_ns, dev: meta.dev, ino: meta.ino, hash: None }
+    FileRecord {
+        path,
+        size: meta.size,
+        mtime_ns: meta.mtime_ns,
+        dev: meta.dev,
+        ino: meta.ino,
+        links: meta.links,
+        allocated: meta.allocated,
+        hash: None,
+    }
 }
 
 /// Whether a file begins as a database does.

@@ -151,7 +151,7 @@ impl StateDir {
                 .on(&path)
                 .hint("run as that user, or name a folder of root's with --state-dir DIR"));
         }
-        let made = make_all(&path).map_err(|e| Error::io("cannot make the state folder", &path, e))?;
+        let made = make_all(&path).map_err(|e| full(e, "cannot make the state folder", &path))?;
         let dir = Dir::open(&path).map_err(|e| {
             Error::io("cannot open the state folder", &path, e).hint("it must be a folder, not a link to one")
         })?;
@@ -160,7 +160,7 @@ impl StateDir {
             Claim::Refused(why) => Error::new(Kind::Refused, why)
                 .on(&path)
                 .hint("name an empty or a new folder with --state-dir DIR"),
-            Claim::Io(e) => Error::io("cannot use the state folder", &path, e),
+            Claim::Io(e) => full(e, "cannot use the state folder", &path),
         })?;
         Ok(state)
     }
@@ -267,7 +267,7 @@ impl StateDir {
     /// `Locked` when another process has it, naming that process.
     pub fn lock(self) -> Result<LockedState> {
         let at = self.path().join("lock");
-        let io = |e| Error::io("cannot take the lock", &at, e);
+        let io = |e| full(e, "cannot take the lock", &at);
         let name = rel("lock").map_err(io)?;
         let mut file = match self.dir.create_file(&name, 0o600) {
             Ok(file) => file,
@@ -364,6 +364,20 @@ impl LockedState {
     fn run_path_of(run: &RunId) -> RelPath {
         StateDir::run_path(run)
     }
+}
+
+/// An error on a state folder; of a full disk with the way out.
+fn full(e: io::Error, what: &str, path: &Path) -> Error {
+    let is_full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let e = Error::io(what, path, e);
+    if !is_full {
+        return e;
+    }
+    let memory = if cfg!(target_os = "linux") { " or in memory (--state-dir /dev/shm/shopmend)" } else { "" };
+    e.hint(format!(
+        "the disk is full: keep the state on another disk (--state-dir DIR){memory}; \
+         with --only clear --reclaim that frees the disk"
+    ))
 }
 
 /// Whether this is the system's owner and a folder would lie in another

@@ -66,6 +66,16 @@ pub enum InUse {
     },
 }
 
+/// The processes that the app's own markers name, for showing.
+#[must_use]
+pub fn marked(markers: &[PathBuf], names: Option<&HashSet<String>>) -> Vec<Running> {
+    let of = |marker: &PathBuf| match markers::read(marker, names) {
+        InUse::By(running) => running,
+        _ => Vec::new(),
+    };
+    markers.iter().flat_map(of).collect()
+}
+
 /// Asks now.
 ///
 /// # Errors

@@ -21,6 +21,8 @@ pub(super) struct Needs {
     pub(super) aside: Vec<Item>,
     /// From quarantine, by the quarantine it is in.
     pub(super) held: Vec<(Base, Vec<Item>)>,
+    /// How many files these are, those in folders one by one, and their bytes.
+    held_amount: (u64, u64),
     /// From the vault.
     pub(super) copies: Vec<Copied>,
     /// Whole folders from the vault, each with what is in it.
@@ -49,7 +51,7 @@ impl Needs {
     /// When a place cannot be looked at, and when what is above it is no folder
     /// any more.
     pub(super) fn find(old: &UnitState, hands: &Hands) -> Result<Self, Halt> {
-        let look = failed("cannot look at what is there now");
+        let look = cannot_look;
         let mut out = Self::default();
         let before = old.before();
         let left = old.after();
@@ -62,11 +64,11 @@ impl Needs {
             }
             _ => Vec::new(),
         };
-        hands.root.look_ahead(known.iter().copied().chain(&folders).chain(&beside)).map_err(&look)?;
+        hands.root.look_ahead(known.iter().copied().chain(&folders).chain(&beside)).map_err(look)?;
         let mut sidecars = Vec::new();
         for one in &before {
             let path = one.path();
-            let now = hands.look(&Base::Root, path).map_err(&look)?;
+            let now = hands.look(&Base::Root, path).map_err(look)?;
             match one {
                 Before::Absent { dir: true, .. } => {
                     if let Some(meta) = now.filter(|m| m.kind == Kind::Dir) {
@@ -77,9 +79,12 @@ impl Needs {
                 }
                 Before::Absent { dir: false, .. } => {}
                 Before::Held { item, base, inside } => {
-                    if !out.find_held(hands, item, base, inside, now.as_ref()).map_err(&look)? {
+                    if !out.find_held(hands, item, base, inside, now.as_ref()).map_err(look)? {
                         continue;
                     }
+                    let (files, bytes) = one.amount();
+                    out.held_amount.0 += files;
+                    out.held_amount.1 += bytes;
                 }
                 Before::Copied(copy) => {
                     if now.is_some_and(|m| is_copy(&hands.root, &m, copy)) {
@@ -98,7 +103,7 @@ impl Needs {
                 let belongs = old.unit.kind == StoreKind::Sqlite && !is_sidecar(path);
                 if belongs
                     && !known.contains(&sidecar)
-                    && let Some(meta) = hands.look(&Base::Root, &sidecar).map_err(&look)?
+                    && let Some(meta) = hands.look(&Base::Root, &sidecar).map_err(look)?
                 {
                     out.newer.push(sidecar.clone());
                     sidecars.push(Item::new(sidecar.clone(), &meta));
@@ -298,7 +303,7 @@ impl Needs {
     }
 
     fn find_missing_parents(&mut self, old: &UnitState, hands: &Hands) -> Result<(), Halt> {
-        let look = failed("cannot look at what is there now");
+        let look = cannot_look;
         let mut missing: BTreeSet<RelPath> = BTreeSet::new();
         let mut last: Option<RelPath> = None;
         for path in self.paths.iter().chain(&self.empty) {
@@ -307,7 +312,7 @@ impl Needs {
                 last.clone_from(&above);
             }
             while let Some(folder) = above.filter(|f| !f.is_root() && !missing.contains(f)) {
-                match hands.look(&Base::Root, &folder).map_err(&look)? {
+                match hands.look(&Base::Root, &folder).map_err(look)? {
                     Some(meta) if meta.kind == Kind::Dir => break,
                     Some(_) => {
                         return Err(Halt::Skip(format!(
@@ -320,7 +325,7 @@ impl Needs {
                 missing.insert(folder);
             }
         }
-        let root = Attributes::of_dir(&hands.root).map_err(&look)?;
+        let root = Attributes::of_dir(&hands.root).map_err(look)?;
         missing.extend(std::mem::take(&mut self.empty));
         for path in missing {
             let plain = Attributes { xattrs: Vec::new(), ..root.clone() };
@@ -366,19 +371,26 @@ impl Needs {
 
     /// How many files are put back, and their bytes.
     pub(super) fn amount(&self) -> (u64, u64) {
-        let held = || self.held.iter().flat_map(|(_, items)| items);
         let inside = || self.trees.iter().flat_map(|(_, inside)| inside);
-        let files = self.copies.len()
-            + inside().filter(|c| c.object.is_some()).count()
-            + held().filter(|i| !i.dir).count();
+        let files = self.copies.len() + inside().filter(|c| c.object.is_some()).count();
         let copied: u64 = self.copies.iter().chain(inside()).map(|c| c.size).sum();
-        (files as u64, copied + held().map(|i| i.size).sum::<u64>())
+        (files as u64 + self.held_amount.0, copied + self.held_amount.1)
     }
 
     /// Whether a folder has to be made again, or is where one is.
     pub(super) fn remakes(&self, path: &RelPath) -> bool {
         self.parents.iter().any(|(p, _)| p == path || p.parent().as_ref() == Some(path))
     }
+}
+
+/// Nothing is done through a link: one that stands where a folder was is for
+/// the user to move away.
+#[allow(clippy::needless_pass_by_value)] // handed to map_err
+fn cannot_look(e: io::Error) -> Halt {
+    if crate::fsys::is_link_refusal(&e) {
+        return Halt::Skip("a folder above it is a link by now: move it away and undo again".to_owned());
+    }
+    failed("cannot look at what is there now")(e)
 }
 
 fn is_sidecar(path: &RelPath) -> bool {

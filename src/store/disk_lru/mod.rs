@@ -459,7 +459,7 @@ mod tests {
     fn a_malformed_journal_costs_the_cache() {
         for (damage, code) in [
             (String::new(), "disklru.header"),
-            ("libcore.io.DiskLruCache\n2\n1\n1\n\n".to_owned(), "disklru.header"),
+            ("libcore.io.DiskLruCache\n0\n1\n1\n\n".to_owned(), "disklru.header"),
             ("libcore.io.DiskLruCache\n1\n1\n0\n\n".to_owned(), "disklru.header"),
             ("libcore.io.DiskLruCache\n1\n1\n1\n\nCLEAN k\n".to_owned(), "disklru.journal"),
             ("libcore.io.DiskLruCache\n1\n1\n1\n\nCLEAN k 1 2\n".to_owned(), "disklru.journal"),
