@@ -30,10 +30,12 @@ pub(super) fn salvage(
     }
     // What cannot be looked at is left to the database's own reader to say.
     let options = SalvageOptions { schema_from, no_doubtful, ..SalvageOptions::default() };
+    // Private copies are made there.
+    session.state()?;
     match other::target(damaged).unwrap_or(Target::Database) {
         Target::Database => database(session, damaged, output, &options, format),
         Target::LogAlone { ending } => {
-            let shop = other::workshop(output).map_err(|e| failed(&e))?;
+            let shop = other::workshop().map_err(|e| failed(&e))?;
             let beside = other::lone_log(damaged, ending, shop.path()).map_err(|e| failed(&e))?;
             database(session, &beside, output, &options, format)
         }
