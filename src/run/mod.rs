@@ -76,14 +76,7 @@ impl Session {
     /// Where the state folder is: as asked for, or by default.
     fn state_path(&self) -> Result<std::path::PathBuf> {
         let asked = self.global.state_dir.clone().or_else(|| self.config.state_dir.clone());
-        match asked {
-            Some(path) => Ok(path),
-            None => {
-                let host = Platform::host();
-                let path = StateDir::default_path(host, &|name| std::env::var_os(name))?;
-                StateDir::path_of_owner(path, host)
-            }
-        }
+        asked.map_or_else(StateDir::default_here, Ok)
     }
 
     /// The state folder, made when it is missing.
