@@ -111,6 +111,10 @@ pub enum Command {
         depth: Depth,
         #[command(flatten)]
         report: Report,
+        /// Take this store as it is now: what an earlier scan saw in it is not missed any more
+        /// (may be repeated; `all` for every store)
+        #[arg(long, value_name = "STORE")]
+        accept: Vec<String>,
     },
     /// Back up, clear stale cache, rebuild damaged stores, verify
     Repair(Box<Repair>),
@@ -166,6 +170,9 @@ pub enum Command {
         /// Verify every checksum and page, and have SQLite check its files as well
         #[arg(long)]
         deep: bool,
+        /// Look into archives as well: gzip, zip, tar, zstd, Android backups (.ab)
+        #[arg(long)]
+        inside: bool,
         /// Format of the report
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,
@@ -245,6 +252,9 @@ pub struct Repair {
     /// Only this store (may be repeated)
     #[arg(long = "store", value_name = "ID")]
     pub stores: Vec<String>,
+    /// Put the copy that this run holds of the stores in their place instead of repairing them
+    #[arg(long, value_name = "RUN", requires = "stores")]
+    pub from_vault: Option<String>,
     /// Clear cache entries unused for longer than this, such as 14d, 12h or 2w
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
     pub older_than: Option<Age>,
@@ -340,7 +350,7 @@ pub enum Vault {
         #[arg(long, conflicts_with = "to")]
         allow_root: bool,
     },
-    /// Delete old backups; the newest verified copy of a store always stays
+    /// Delete old backups; the newest healthy copy of a store always stays
     Prune {
         /// Keep this many runs
         #[arg(long, value_name = "N")]

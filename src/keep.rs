@@ -216,7 +216,8 @@ mod tests {
     #[test]
     fn patterns_are_taken_as_people_write_them() {
         let one = |pattern: &str| {
-            Keep::from([pattern.to_owned()], Some(Path::new("/home/ann")), Some(Path::new("/work/here"))).unwrap()
+            Keep::from([pattern.to_owned()], Some(Path::new("/home/ann")), Some(Path::new("/work/here")))
+                .unwrap()
         };
         for (pattern, root, rel) in [
             ("Keep Me/", "/r", "cache/Keep Me/sub/b.mp4"),

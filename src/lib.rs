@@ -26,11 +26,13 @@
 //! | [`place`], [`profile`] | where files live, and what to look for |
 //! | [`control`] | cancellation and progress |
 //! | [`lines`] | text for people in lines of 80 columns |
+//! | [`clock`] | whether the clock can be believed |
 //! | [`fsys`] | the only code that touches a target's disk |
 //! | [`output`] | files that are written for the person |
 //! | [`model`] | the words that every room shares |
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod console;
 pub mod control;

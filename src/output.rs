@@ -32,7 +32,8 @@ pub enum What {
 
 /// The last line of a report that is written to a file as text: by it the next
 /// one knows what it may replace.
-pub const SIGNATURE: &str = concat!("Report of ", env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n");
+pub const SIGNATURE: &str =
+    concat!("Report of ", env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// So much of a file is read to tell what it is.
 const LOOK: u64 = 64 << 10;
@@ -56,7 +57,8 @@ impl Place {
         let refused = |why: String| {
             Error::new(Kind::Refused, why).on(path).hint("name a new file in a folder of your own")
         };
-        let absolute = std::path::absolute(path).map_err(|e| Error::io("the path has no meaning", path, e))?;
+        let absolute =
+            std::path::absolute(path).map_err(|e| Error::io("the path has no meaning", path, e))?;
         let (Some(above), Some(name)) = (absolute.parent(), absolute.file_name()) else {
             return Err(refused("this is no name of a file".into()));
         };
@@ -195,10 +197,9 @@ pub fn folder(path: &Path, data: &[&Path]) -> Result<()> {
     let open = real_path(path).and_then(|real| Dir::open(&real));
     let open = open.map_err(|e| Error::io("cannot open the folder", path, e))?;
     match lies_in(&open, data) {
-        Some(of) => Err(refused(&format!(
-            "it would lie among the data of an app, in {}",
-            crate::fsys::shown(&of)
-        ))),
+        Some(of) => {
+            Err(refused(&format!("it would lie among the data of an app, in {}", crate::fsys::shown(&of))))
+        }
         None => Ok(()),
     }
 }
@@ -211,7 +212,8 @@ fn rel(name: &str) -> Result<RelPath> {
 fn reserved(name: &OsStr) -> Option<String> {
     let bytes = name.as_encoded_bytes();
     let ending = SQLITE_SIDECARS.into_iter().find(|s| {
-        bytes.len() >= s.len() && bytes.get(bytes.len() - s.len()..).is_some_and(|end| end.eq_ignore_ascii_case(s.as_bytes()))
+        bytes.len() >= s.len()
+            && bytes.get(bytes.len() - s.len()..).is_some_and(|end| end.eq_ignore_ascii_case(s.as_bytes()))
     });
     if let Some(ending) = ending {
         return Some(format!(
@@ -253,7 +255,8 @@ fn is_former(folder: &Dir, name: &RelPath, what: What) -> io::Result<bool> {
         }
         What::Log => {
             let line = head.split(|b| *b == b'\n').next().unwrap_or_default();
-            line.starts_with(b"{") && memchr::memmem::find(line, format!("\"target\":\"{own}").as_bytes()).is_some()
+            line.starts_with(b"{")
+                && memchr::memmem::find(line, format!("\"target\":\"{own}").as_bytes()).is_some()
         }
         What::Text => {
             use std::io::{Seek as _, SeekFrom};
@@ -288,9 +291,11 @@ mod tests {
     #[test]
     fn a_file_of_the_persons_is_never_replaced() {
         let (_tmp, dir) = folder();
-        for (name, content) in
-            [("messages.db", &b"SQLite format 3\0 and rows"[..]), ("notes.txt", b"mine"), ("a.json", b"{\"tool\":1}")]
-        {
+        for (name, content) in [
+            ("messages.db", &b"SQLite format 3\0 and rows"[..]),
+            ("notes.txt", b"mine"),
+            ("a.json", b"{\"tool\":1}"),
+        ] {
             std::fs::write(dir.join(name), content).unwrap();
             for what in [What::Text, What::Json, What::Html, What::Log, What::New] {
                 refused(&dir.join(name), what, &[]);
@@ -360,7 +365,8 @@ mod tests {
     #[test]
     fn the_name_of_a_databases_companion_is_refused_and_so_is_a_place_beside_one() {
         let (_tmp, dir) = folder();
-        for name in ["out.db-wal", "out.db-journal", "out.db-shm", "OUT.DB-WAL", "CURRENT", "MANIFEST-000001"] {
+        for name in ["out.db-wal", "out.db-journal", "out.db-shm", "OUT.DB-WAL", "CURRENT", "MANIFEST-000001"]
+        {
             refused(&dir.join(name), What::New, &[]);
         }
         std::fs::write(dir.join("out.db-wal"), "of a database that is gone").unwrap();

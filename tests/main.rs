@@ -5,6 +5,7 @@
 mod support;
 
 mod cli;
+mod remember;
 mod repair;
 mod salvage_repair;
 mod schedule;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::look::Look;
 use super::scope::{BaseFolder, Scope};
-use super::{Affected, Note, Place, PlaceReport, Target, android};
+use super::{Affected, Note, Place, PlaceReport, Target, android, in_use};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::fsys::{Disk, real_path, shown};
@@ -23,6 +23,8 @@ pub struct ImagePlace {
     dir: PathBuf,
     scopes: Vec<Scope>,
     notes: Vec<Note>,
+    /// Whether what cannot be told counts as not in use.
+    trusting: bool,
 }
 
 impl ImagePlace {
@@ -48,7 +50,7 @@ impl ImagePlace {
                 .hint("mount the disk image first, or unpack the archive, and name the folder"));
         }
         let all = [Platform::Windows, Platform::Macos, Platform::Linux, Platform::Android];
-        let mut out = Self { dir: real.clone(), scopes: Vec::new(), notes: Vec::new() };
+        let mut out = Self { dir: real.clone(), scopes: Vec::new(), notes: Vec::new(), trusting: false };
         for one in all.into_iter().filter(|p| platform.is_none_or(|wanted| wanted == *p)) {
             let mut look = Look::new(one.ignores_case());
             let found = match one {
@@ -71,6 +73,13 @@ impl ImagePlace {
             ));
         }
         Ok(out)
+    }
+
+    /// The same, which takes the user's word that no app has files open where
+    /// that cannot be told.
+    #[must_use]
+    pub fn trusting(self, not_in_use: bool) -> Self {
+        Self { trusting: not_in_use, ..self }
     }
 
     /// The image's real path.
@@ -120,12 +129,13 @@ impl Place for ImagePlace {
     }
 
     fn in_use(&self, store: &Affected<'_>) -> Result<()> {
-        super::local::store_in_use(store)
+        in_use::of_store(store, self.trusting)
     }
 
+    /// An image may lie on a disk of this machine that an app uses, in a
+    /// container or a virtual machine.
     fn stop(&self, target: &Target, ask: bool, say: &dyn Fn(&str)) -> Result<()> {
-        // A tree on a disk of this machine may be open here like any other.
-        super::local::stop_on(target, false, ask, say)
+        in_use::stop(target, false, self.trusting, ask, say)
     }
 
     fn report(&self) -> PlaceReport {

@@ -9,6 +9,8 @@ pub mod adb;
 mod android;
 mod explain;
 mod image;
+mod in_use;
+mod listed;
 mod local;
 mod locate;
 mod look;
@@ -16,6 +18,7 @@ pub(crate) mod privacy;
 mod request;
 mod resolve;
 mod scope;
+mod session;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,6 +31,7 @@ pub use local::LocalPlace;
 pub use locate::{Filter, Located, locate};
 pub use request::{OnDevice, Request};
 pub use scope::{BaseFolder, Scope};
+pub use session::{Elsewhere, Program};
 
 use crate::control::Control;
 use crate::error::Result;
@@ -163,8 +167,8 @@ pub struct PlaceReport {
 pub fn open(wanted: &Request, context: &Context<'_>) -> Result<Box<dyn Place>> {
     Ok(match (&wanted.device.serial, &wanted.image) {
         (Some(serial), _) => Box::new(adb::open(serial, wanted.device.root, context)?),
-        (None, Some(dir)) => Box::new(ImagePlace::open(dir, wanted.platform)?),
-        (None, None) => Box::new(LocalPlace::open(wanted.platform)?),
+        (None, Some(dir)) => Box::new(ImagePlace::open(dir, wanted.platform)?.trusting(context.not_in_use)),
+        (None, None) => Box::new(LocalPlace::open(wanted.platform)?.trusting(context.not_in_use)),
     })
 }
 
@@ -177,6 +181,9 @@ pub struct Context<'a> {
     pub records: &'a dyn Fn(&Path) -> Result<PathBuf>,
     /// Whether the files are to be looked at, so that a listing is needed.
     pub look: bool,
+    /// Whether the user vouches for what cannot be told: that no app has the
+    /// files open.
+    pub not_in_use: bool,
     /// Cancellation and progress.
     pub control: &'a Control,
 }

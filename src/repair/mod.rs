@@ -11,6 +11,7 @@
 //! | room | what it is for |
 //! |---|---|
 //! | `clear`, `rebuild`, `restore_backup`, `put_back`, `backup` | one kind of work each |
+//! | `remedies` | what the vault has for a store that is damaged or lost |
 //! | `undo`, `prune`, `recover` | which runs are taken back, let go of, set in order |
 //! | `swap`, `copies`, `temps`, `refuse`, `space`, `fence` | what several kinds of work share |
 //! | `steps` | the journal's steps on the disk, done and taken back |
@@ -26,6 +27,7 @@ mod put_back;
 mod rebuild;
 mod recover;
 mod refuse;
+mod remedies;
 mod restore_backup;
 mod session;
 mod space;
@@ -43,6 +45,7 @@ pub use backup::{BackupOptions, BackupStore, backup};
 pub use outcome::{ActionOutcome, Done, Outcome, SkippedItem};
 pub use prune::{Pruned, Retention, prune};
 pub use recover::{Recovered, recover};
+pub use remedies::{HEALTHY_COPY, name_healthy_copies};
 pub use undo::{UndoOptions, restore, undo};
 
 use crate::control::Control;
@@ -57,7 +60,14 @@ use session::Session;
 
 /// The store that an action is about, for the question whether it is in use.
 fn store_of_action(action: &Action, live: bool) -> Affected<'_> {
-    Affected { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path, moved: &[] }
+    Affected {
+        app: &action.app,
+        target: &action.target,
+        live,
+        root: &action.root,
+        path: &action.path,
+        moved: &[],
+    }
 }
 
 /// The same of a unit of a run.
@@ -141,6 +151,9 @@ pub fn execute(
             Op::Rebuild { members, how } => rebuild::rebuild(&mut session, &job, members, *how),
             Op::RestoreBackup { current, backup } => {
                 restore_backup::restore_backup(&mut session, &job, current.as_ref(), backup)
+            }
+            Op::PutBack { run, unit, current } => {
+                put_back::from_vault(&mut session, &job, run, *unit, current)
             }
         });
         control.progress().advance(1);

@@ -7,7 +7,9 @@ use super::outcome::ActionOutcome;
 use super::session::{Halt, Session, failed, hands};
 use super::steps::{Hands, absent, inside_run};
 use super::{Job, SkippedItem};
-use crate::fsys::{Dir, Ident, RelPath, WrongOrder, forget_cached, hash_file, remove_tree, tree, wrong_order};
+use crate::fsys::{
+    Dir, Ident, RelPath, WrongOrder, forget_cached, hash_file, remove_tree, tree, wrong_order,
+};
 use crate::plan::Item;
 use crate::vault::{Copied, Record, Step};
 

@@ -47,6 +47,8 @@ fn action(root: &Path, path: &str, kind: StoreKind, class: Class, op: Op) -> Act
         root: root.to_owned(),
         path: rel(path),
         why: "test".into(),
+        condition: None,
+        allocated_bytes: 0,
         op,
     }
 }

@@ -43,7 +43,7 @@ pub fn preview(proposal: &Proposal, style: Style) -> String {
 fn one_action(out: &mut String, number: usize, action: &Action, style: Style) {
     let (verb, what) = match &action.op {
         Op::Clear { files, .. } => {
-            ("clear", format!("{}, {}", count(files.len() as u64, "file"), size(action.bytes())))
+            ("clear", format!("{}, {}", count(files.len() as u64, "file"), room(action)))
         }
         Op::Rebuild { how, .. } => {
             let how = match how {
@@ -54,6 +54,7 @@ fn one_action(out: &mut String, number: usize, action: &Action, style: Style) {
             (how, format!("{} {}", action.kind, size(action.bytes())))
         }
         Op::RestoreBackup { .. } => ("restore .bak", action.kind.to_string()),
+        Op::PutBack { run, .. } => ("put back", format!("{} from run {run}", action.kind)),
     };
     let path = shown(&action.root.join(action.path.as_path()));
     let _ = writeln!(out, "{number:>3}. {} ({what})\n     {path}", style.bold(verb));
@@ -62,11 +63,25 @@ fn one_action(out: &mut String, number: usize, action: &Action, style: Style) {
     wrap(out, "     ", &format!("rule {} of {}, store {}", action.rule, action.app, action.store));
 }
 
+/// What clearing frees on the disk, and the length of the files where that is
+/// quite another number.
+fn room(action: &Action) -> String {
+    let (bytes, allocated) = (action.bytes(), action.allocated_bytes);
+    if allocated < bytes / 2 {
+        format!("{} on the disk ({} long)", size(allocated), size(bytes))
+    } else {
+        size(allocated)
+    }
+}
+
 /// The method of an action, with every escalation that it may take.
 fn how(action: &Action) -> &'static str {
     match &action.op {
         Op::Clear { .. } => "move the files aside, where undo finds them",
         Op::RestoreBackup { .. } => "put the app's own backup, if it is sound, in the place of the file",
+        Op::PutBack { .. } => {
+            "make the copy anew from the vault; what is there now goes aside, where undo finds it"
+        }
         Op::Rebuild { how: Remedy::RebuildIndexes, .. } => {
             "rebuild the indexes in a copy; if that is not enough, rewrite or salvage it: rows may be lost"
         }
@@ -127,7 +142,7 @@ fn actions(out: &mut String, outcome: &Outcome, style: Style) {
         one_outcome(out, action, style);
     }
     if outcome.bytes_cleared > 0 {
-        let _ = write!(out, "{} of cache cleared", size(outcome.bytes_cleared));
+        let _ = write!(out, "{} of cache cleared", size(outcome.allocated_cleared));
         if outcome.bytes_held > 0 {
             let _ = write!(out, "; {} stay held for undo", size(outcome.bytes_held));
         }

@@ -14,7 +14,13 @@ use crate::report::{Style, count, finding_lines};
 use crate::scan::{Loose, LooseReport, check_paths};
 use crate::store::Level;
 
-pub(super) fn check(session: &Session, paths: &[PathBuf], deep: bool, format: &str) -> Result<Exit> {
+pub(super) fn check(
+    session: &Session,
+    paths: &[PathBuf],
+    deep: bool,
+    inside: bool,
+    format: &str,
+) -> Result<Exit> {
     for path in paths {
         if std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
             return Err(Error::new(Kind::Usage, "there is no such file or folder").on(path));
@@ -24,7 +30,15 @@ pub(super) fn check(session: &Session, paths: &[PathBuf], deep: bool, format: &s
     // where the system has its temporary files.
     drop(session.state());
     let level = if deep { Level::Deep } else { Level::Fast };
-    let report = check_paths(paths, level, &session.control)?;
+    // Private, and gone with the command: what is unpacked is the user's data.
+    let workshop = if inside {
+        let state = session.state()?;
+        let made = tempfile::Builder::new().prefix("inside-").tempdir_in(state.path());
+        Some(made.map_err(|e| Error::new(Kind::Io, "no folder to unpack in could be made").because(e))?)
+    } else {
+        None
+    };
+    let report = check_paths(paths, level, workshop.as_ref().map(tempfile::TempDir::path), &session.control)?;
     session.quiet_bars();
     let exit = exit_of(&report);
     if format == "json" {

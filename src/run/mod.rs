@@ -154,7 +154,9 @@ pub fn run() -> Exit {
 fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
     match command {
         None => offer::offer(session),
-        Some(Command::Scan { place, depth, report }) => scan::scan(session, &place, depth, &report),
+        Some(Command::Scan { place, depth, report, accept }) => {
+            scan::scan(session, &place, depth, &report, &accept)
+        }
         Some(Command::Repair(wanted)) => repair::repair(session, &wanted),
         Some(Command::Demo { keep }) => demo::demo(session, keep),
         Some(Command::Undo { run, store, device, allow_root }) => {
@@ -170,7 +172,9 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
         Some(Command::Salvage { damaged, output, schema_from, no_doubtful, format }) => {
             salvage::salvage(session, &damaged, &output, schema_from.as_deref(), no_doubtful, &format)
         }
-        Some(Command::Check { paths, deep, format }) => check::check(session, &paths, deep, &format),
+        Some(Command::Check { paths, deep, inside, format }) => {
+            check::check(session, &paths, deep, inside, &format)
+        }
         Some(Command::Schedule(Schedule::Print(wanted))) => schedule::print(session, &wanted),
         Some(Command::Completions { shell }) => completions::completions(session, shell),
         Some(Command::Man) => man::man(session),

@@ -6,10 +6,11 @@ use crate::engine::{Engine, How, Inspection, Outcome, Proposal};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::keep::Keep;
-use crate::plan::Choice;
+use crate::plan::{Choice, SavedCopy};
+use crate::repair;
 use crate::report::{self, Document};
 use crate::scan::Baseline;
-use crate::vault::{LockedState, RunId};
+use crate::vault::{self, LockedState, RunId};
 
 pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     let place = open::place(session, &wanted.place, true)?;
@@ -20,8 +21,13 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         only: wanted.only,
         stores: wanted.stores.clone(),
         keep: Keep::new(session.config.keep.iter().chain(&wanted.keep).cloned())?,
+        put_back: match &wanted.from_vault {
+            Some(run) => saved_copies(&state, run, &wanted.stores)?,
+            None => Vec::new(),
+        },
     };
-    let found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
+    let mut found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
+    repair::name_healthy_copies(&mut found.scan, &state)?;
     session.quiet_bars();
     found.has_all(&wanted.stores)?;
     keeps_what_was_meant(session, &found, &choice.keep, wanted)?;
@@ -59,11 +65,34 @@ fn keeps_what_was_meant(
         let said = format!("the keep pattern {pattern:?} matches nothing that was found");
         if wanted.yes && wanted.reclaim && wanted.keep.iter().any(|k| k == pattern) {
             return Err(Error::new(Kind::Usage, said)
-                .hint("mend or leave out the pattern; what --reclaim frees cannot be brought back"));
+                .hint("correct or leave out the pattern; what --reclaim frees cannot be brought back"));
         }
         session.console.say(&format!("Note: {said}"))?;
     }
     Ok(())
+}
+
+/// What a run holds of these stores.
+fn saved_copies(state: &LockedState, run: &str, stores: &[String]) -> Result<Vec<SavedCopy>> {
+    let id: RunId = run.parse().map_err(|_| {
+        Error::new(Kind::Usage, format!("{run:?} is not a run id"))
+            .hint("`shopmend vault list` shows the runs")
+    })?;
+    let one = |store: &String| {
+        let copy = vault::copy_of(state, &id, store)?.ok_or_else(|| {
+            Error::new(Kind::Usage, format!("run {id} holds no copy of the store {store}"))
+                .hint("`shopmend vault list` shows what each run holds")
+        })?;
+        Ok(SavedCopy {
+            store: copy.store,
+            run: copy.run.to_string(),
+            unit: copy.unit,
+            copied_ns: copy.copied_ns,
+            condition: copy.condition,
+            files: copy.files,
+        })
+    };
+    stores.iter().map(one).collect()
 }
 
 /// How a repair is to be carried out.

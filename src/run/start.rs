@@ -8,7 +8,6 @@ use crate::error::{Error, Kind, Result};
 /// Logging, signals and the configuration.
 pub(super) fn prepare(global: &Global, control: &Control) -> Result<Config> {
     start_log(global)?;
-    crate::process::in_use::vouch(global.not_in_use);
     let on_signal = control.clone();
     ctrlc::set_handler(move || on_signal.cancel())
         .map_err(|e| Error::new(Kind::Failed, "signals cannot be caught").because(e))?;

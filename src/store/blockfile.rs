@@ -13,7 +13,7 @@ use std::io;
 use super::read_at::{OpenFile, ReadAt, open, read_vec, u32_le};
 use super::simple_cache::super_fast_hash;
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -360,6 +360,31 @@ impl<'a> Walk<'a> {
                 self.out.finding(finding.expected_found(format!("f_{:06x}", address.external()), "no file"));
             }
         }
+    }
+}
+
+/// The table's line for this kind.
+pub(super) struct Blockfile;
+
+impl Format for Blockfile {
+    fn kind(&self) -> StoreKind {
+        StoreKind::BlockfileCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, _subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::WholeOnly)
     }
 }
 

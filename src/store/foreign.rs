@@ -180,6 +180,16 @@ fn name_of(subject: Subject<'_>) -> String {
     subject.path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
+/// The same for what was not looked at yet; `None` also for what is not there,
+/// such as preferences of which only the backup is.
+pub(super) fn of(subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+    match Glimpse::of(subject) {
+        Ok(glimpse) => recognise(subject, &glimpse),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 fn folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<Foreign>> {
     if glimpse.has_file("WiredTiger") && glimpse.has_file("WiredTiger.wt") {
         return Ok(Some(WIREDTIGER));

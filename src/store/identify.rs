@@ -6,8 +6,8 @@
 use std::io::{self, Read as _};
 
 use super::foreign::{self, Family, Foreign};
-use super::read_at::OpenFile;
-use super::{Glimpse, Subject, mmkv, pages, registry, shared_prefs};
+use super::read_at::{OpenFile, ReadAt as _};
+use super::{Glimpse, Subject, format, mmkv, pages, shared_prefs};
 use crate::fsys::{Kind, RelPath};
 use crate::model::{MMKV_META, PREFS_BACKUP, SQLITE_SIDECARS, StoreKind};
 
@@ -51,10 +51,10 @@ impl By {
 /// Bytes that could be a SQLCipher database, or any that was overwritten.
 const RANDOM: Foreign = Foreign {
     id: "encrypted",
-    name: "an encrypted database (such as SQLCipher's), or a damaged SQLite database that was overwritten with \
-           random bytes; the two look the same",
+    name: "random bytes: either an encrypted database, such as SQLCipher's, or a damaged SQLite database that was \
+           overwritten; the two look the same",
     how_to_see: "if the app encrypts it, check it with `PRAGMA cipher_integrity_check` and the app's key; if not, \
-                 restore a copy, or try `shopmend salvage`",
+                 restore a copy, or try `shopmend salvage FILE -o NEW.db`",
     family: Family::Database,
 };
 
@@ -68,7 +68,7 @@ pub fn identify(subject: Subject<'_>) -> io::Result<Option<Identity>> {
         if let Some(found) = foreign::recognise(subject, &glimpse)? {
             return Ok(Some(Identity::Foreign(found)));
         }
-        if let Some(kind) = registry::recognise_glimpse(subject, &glimpse)? {
+        if let Some(kind) = format::recognise_glimpse(subject, &glimpse)? {
             return Ok(Some(Identity::Store { kind, by: By::Content }));
         }
         let kind = likely_folder(subject, &glimpse);
@@ -78,7 +78,7 @@ pub fn identify(subject: Subject<'_>) -> io::Result<Option<Identity>> {
         return Ok(None);
     }
     let name = name_of(subject);
-    let by_content = registry::recognise_glimpse(subject, &glimpse)?;
+    let by_content = format::recognise_glimpse(subject, &glimpse)?;
     let binary = foreign::recognise(subject, &glimpse)?;
     match (by_content, binary) {
         // An encrypted database can begin as a plain one does.
@@ -87,10 +87,10 @@ pub fn identify(subject: Subject<'_>) -> io::Result<Option<Identity>> {
         }
         (Some(kind @ (StoreKind::Media | StoreKind::Json)), archive) if is_database_name(&name) => {
             let file = OpenFile::new(subject.dir.open_file(subject.path)?)?;
-            return Ok(Some(match (pages::sqlite_page_size(&file, true)?, archive) {
-                (Some(_), _) => Identity::Store { kind: StoreKind::Sqlite, by: By::Structure },
-                (None, Some(found)) => Identity::Archive(found),
-                (None, None) => Identity::Store { kind, by: By::Content },
+            return Ok(Some(match (pages::holds_btrees(&file, true)?, archive) {
+                (true, _) => Identity::Store { kind: StoreKind::Sqlite, by: By::Structure },
+                (false, Some(found)) => Identity::Archive(found),
+                (false, None) => Identity::Store { kind, by: By::Content },
             }));
         }
         (Some(StoreKind::Media), Some(found)) => return Ok(Some(Identity::Archive(found))),
@@ -102,6 +102,19 @@ pub fn identify(subject: Subject<'_>) -> io::Result<Option<Identity>> {
         return Ok(Some(found));
     }
     Ok(foreign::recognise_text(subject, &glimpse).map(Identity::Foreign))
+}
+
+/// The length of a file and the one byte that fills it; `None` when it holds
+/// more than one value.
+///
+/// # Errors
+/// The system's error.
+pub fn filled_with(subject: Subject<'_>) -> io::Result<Option<(u64, u8)>> {
+    let file = OpenFile::new(subject.dir.open_file(subject.path)?)?;
+    match file.len() {
+        0 => Ok(Some((0, 0))),
+        len => Ok(pages::filled_with(&file)?.map(|byte| (len, byte))),
+    }
 }
 
 fn name_of(subject: Subject<'_>) -> String {
@@ -235,7 +248,7 @@ fn likely_sqlite(
     if len == 0 || filled.is_some() {
         return if named { found(By::Name) } else { Ok(None) };
     }
-    if pages::sqlite_page_size(file, named)?.is_some() {
+    if pages::holds_btrees(file, named)? {
         return found(By::Structure);
     }
     if named && pages::is_random(file, 0)? {

@@ -28,7 +28,7 @@ use super::read_at::{OpenFile, ReadAt as _, open, read_vec};
 use super::simple_cache::super_fast_hash;
 use super::sqlite::{check_error, watched};
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -498,6 +498,31 @@ fn hex(n: u32) -> String {
     format!("{n:08x}")
 }
 
+/// The table's line for this kind.
+pub(super) struct SqlCache;
+
+impl Format for SqlCache {
+    fn kind(&self) -> StoreKind {
+        StoreKind::SqlCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, _subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::WholeOnly)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -505,7 +530,6 @@ mod tests {
     use super::*;
     use crate::fsys::Dir;
     use crate::store::damage::Bench;
-    use crate::store::registry;
     use rusqlite::Connection;
 
     /// The tables of version 8, without the columns and indexes that are not read.
@@ -644,7 +668,7 @@ mod tests {
         for bench in [sound(), single()] {
             let kind = |bench: &Bench| {
                 let dir = Dir::open(bench.path()).unwrap();
-                registry::recognise(Subject { dir: &dir, path: &RelPath::new("cache").unwrap() }).unwrap()
+                crate::store::recognise(Subject { dir: &dir, path: &RelPath::new("cache").unwrap() }).unwrap()
             };
             assert_eq!(kind(&bench), Some(StoreKind::SqlCache));
             bench.write("cache/index", "broken");

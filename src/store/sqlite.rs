@@ -6,7 +6,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Check, Coverage, Level, Proof, RebuildRequest, Rebuilt, StoreError, Subject};
+use super::{
+    Check, Coverage, Foreign, Format, Glimpse, Level, Proof, RebuildRequest, Rebuilt, Shape, StoreError,
+    Subject, foreign,
+};
 use crate::control::{Cancelled, Control};
 use crate::exit::Exit;
 use crate::fsys::{Kind, Meta, RelPath, shown};
@@ -253,4 +256,33 @@ impl OpenFiles {
 
 fn as_source(file: &File) -> &dyn ReadAt {
     file
+}
+
+/// The table's line for this kind.
+pub(super) struct Sqlite;
+
+impl Format for Sqlite {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Sqlite
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(glimpse.head.starts_with(sqlite::format::MAGIC))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn rebuild(&self, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+        rebuild(request)
+    }
+
+    fn other_engine(&self, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+        foreign::of(subject)
+    }
 }

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{
-    Base, Before, Objects, Run, RunId, RunKind, Stage, StateDir, UnitOp, UnitState, held_path, is_as_set_aside,
+    Base, Before, Objects, Run, RunId, RunKind, Stage, StateDir, UnitOp, UnitState, held_path,
+    is_as_set_aside,
 };
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fsys::{Dir, RelPath, hash_file, path_text};
-use crate::model::{Class, StoreKind};
+use crate::model::{Class, Condition, StoreKind};
 use crate::plan::Item;
 
 /// One run in a listing.
@@ -44,6 +45,10 @@ pub struct StoreSummary {
     pub op: &'static str,
     #[serde(with = "path_text")]
     pub path: PathBuf,
+    /// What the scan before the copy said of the store; absent when that is
+    /// not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
     /// Files that can be brought back.
     pub files: u64,
     /// Bytes set aside in quarantine.
@@ -152,6 +157,7 @@ fn store(state: &UnitState, undone_by: Option<&RunId>) -> StoreSummary {
         class: unit.class,
         op: unit.op.as_str(),
         path: unit.root.join(unit.path.as_path()),
+        condition: unit.condition.clone(),
         files,
         held_bytes: held,
         copied_bytes: copied,

@@ -5,7 +5,7 @@
 //! knows less than RESTORE.txt has lost its end; see [`restore_text_agrees`].
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,12 @@ use crate::plan::Item;
 
 const ABOUT: &str = "What this run of shopmend holds. Paths are absolute; a byte of a name that is not UTF-8 \
     is written %XX, and % itself %25. `object` and `quarantine` are below the state folder. RESTORE.txt beside \
-    this file has the commands that put everything back by hand.";
+    this file has the commands that put everything back by hand. `verdict` is what the scan said of the store when \
+    it was copied, at the time `scanned`; `not known` when nobody had looked.";
+
+/// Of a copy that was made without a scan before it, or by a version that did
+/// not keep what the scan said.
+const VERDICT_NOT_KNOWN: &str = "not known";
 
 #[derive(Serialize)]
 struct Manifest<'a> {
@@ -49,6 +54,11 @@ struct StoreEntry<'a> {
     state: &'static str,
     why: &'a str,
     path: String,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scanned: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<&'a BTreeMap<String, u64>>,
 }
 
 #[derive(Serialize)]
@@ -174,6 +184,9 @@ fn store(state: &UnitState) -> StoreEntry<'_> {
         },
         why: &unit.why,
         path: path_to_text(&unit.root.join(unit.path.as_path())),
+        verdict: unit.condition.as_ref().map_or(VERDICT_NOT_KNOWN, |c| c.verdict.as_str()),
+        scanned: unit.condition.as_ref().map(|c| time(c.scanned_ns)),
+        rows: unit.condition.as_ref().and_then(|c| c.rows.as_ref()),
     }
 }
 
@@ -359,7 +372,8 @@ fn on_device(state: &StateDir, state_of: &UnitState, serial: &str, root: &Path, 
         format!("{adb} shell {}", quoted(Path::new(&format!("su 0 sh -c {}", quoted(Path::new(&command))))))
     };
     let at = |path: &RelPath| if path.is_root() { root.to_path_buf() } else { root.join(path.as_path()) };
-    let _ = writeln!(text, "# On the phone; where `adb root` is possible, give that first and leave out `su 0`.");
+    let _ =
+        writeln!(text, "# On the phone; where `adb root` is possible, give that first and leave out `su 0`.");
     for folder in &state_of.unit.folders {
         let _ = writeln!(text, "{}", there(format!("mkdir -p {}", quoted(&at(&folder.path)))));
     }
@@ -391,7 +405,10 @@ fn on_device(state: &StateDir, state_of: &UnitState, serial: &str, root: &Path, 
 /// Owner, mode and time, and the label that the system's policy gives.
 fn on_phone(a: &Attributes, to: &str) -> String {
     let when = jiff::Timestamp::from_nanosecond(a.mtime_ns).map(|t| t.as_second()).unwrap_or_default();
-    format!("chown {}:{} {to}; chmod {:04o} {to}; touch -d @{when} {to}; restorecon {to}", a.uid, a.gid, a.mode)
+    format!(
+        "chown {}:{} {to}; chmod {:04o} {to}; touch -d @{when} {to}; restorecon {to}",
+        a.uid, a.gid, a.mode
+    )
 }
 
 /// Owner, access lists and other attributes, mode, and at last the time.

@@ -13,6 +13,7 @@
 //! ```
 
 mod export;
+mod healthy;
 mod held;
 mod journal;
 mod list;
@@ -25,6 +26,7 @@ pub mod scratch;
 mod state;
 
 pub use export::{Exported, export, restore_to};
+pub use healthy::{StoreCopy, copy_of, healthy_copies, reads_back};
 pub use held::{is_as_set_aside, needed_objects};
 pub use journal::{Damage, Journal, read_records};
 pub use list::{Problem, RunSummary, StoreSummary, Verified, is_backup, is_sound, list, verify};

@@ -247,7 +247,7 @@ impl Objects {
         let meta = self.dir.stat(&path)?;
         self.dir.unlink(&path, meta.ident())?;
         self.dir.dir(&folder)?.sync()?;
-        Ok(meta.size)
+        Ok(meta.allocated)
     }
 
     /// Whether the vault is on the file system of `dir`.

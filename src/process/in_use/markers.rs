@@ -23,7 +23,8 @@ const SLACK: u64 = 5;
 
 /// The markers in the folders from `root` down to that of the store at `path`.
 pub(crate) fn beside(root: &Path, path: &RelPath) -> Vec<PathBuf> {
-    let folders = std::iter::once(RelPath::root()).chain(path.above()).collect::<std::collections::BTreeSet<_>>();
+    let folders =
+        std::iter::once(RelPath::root()).chain(path.above()).collect::<std::collections::BTreeSet<_>>();
     let mut out = Vec::new();
     for folder in folders {
         let at = root.join(folder.as_path());
@@ -61,9 +62,9 @@ fn link(marker: &Path, said: &str, names: Option<&HashSet<String>>, made: u64, o
             _ if locked => InUse::No,
             Some(running) => InUse::By(vec![running]),
             None if address.starts_with("127.") => InUse::No,
-            None => cannot_tell(format!(
-                "its lock says that process {pid} of the computer {address} uses it"
-            )),
+            None => {
+                cannot_tell(format!("its lock says that process {pid} of the computer {address} uses it"))
+            }
         };
     }
     let Some((host, pid)) = said.rsplit_once('-') else { return InUse::No };

@@ -16,7 +16,6 @@ mod proc;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use markers::beside as markers_beside;
 
@@ -65,21 +64,6 @@ pub enum InUse {
         /// For a person, as the end of a sentence: `it lies on …`.
         why: String,
     },
-}
-
-/// Set when the user vouches for it; see [`vouch`].
-static VOUCHED: AtomicBool = AtomicBool::new(false);
-
-/// The user says that no app has any of the files open where that cannot be
-/// told: for the whole process, as it was started with `--not-in-use`.
-pub fn vouch(not_in_use: bool) {
-    VOUCHED.store(not_in_use, Ordering::Relaxed);
-}
-
-/// Whether [`InUse::CannotTell`] may be taken for [`InUse::No`].
-#[must_use]
-pub fn vouched() -> bool {
-    VOUCHED.load(Ordering::Relaxed)
 }
 
 /// The processes that the app's own markers name, for showing.

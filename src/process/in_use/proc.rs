@@ -19,9 +19,30 @@ const FIRST_PID_NAMESPACE: &[u8] = b"pid:[4026531836]";
 /// File systems whose files other computers, or the host of a virtual
 /// machine, have at the same time.
 const SHARED: [&str; 24] = [
-    "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "9p", "virtiofs", "vboxsf", "fuse.vmhgfs-fuse",
-    "vmhgfs", "lustre", "gfs2", "ocfs2", "beegfs", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.rclone",
-    "fuse.s3fs", "fuse.gvfsd-fuse", "fuse.davfs", "fuse.cephfs",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "afs",
+    "ceph",
+    "9p",
+    "virtiofs",
+    "vboxsf",
+    "fuse.vmhgfs-fuse",
+    "vmhgfs",
+    "lustre",
+    "gfs2",
+    "ocfs2",
+    "beegfs",
+    "glusterfs",
+    "fuse.glusterfs",
+    "fuse.sshfs",
+    "fuse.rclone",
+    "fuse.s3fs",
+    "fuse.gvfsd-fuse",
+    "fuse.davfs",
+    "fuse.cephfs",
 ];
 
 /// File systems that show files which lie elsewhere under another identity.
@@ -246,7 +267,9 @@ fn mount_of(folder: &Path) -> Option<Mount> {
         Some(found) => all.into_iter().find(|m| m.id == found.stx_mnt_id),
         // An old kernel: the innermost mount point above it, the last one made.
         None => {
-            let above = all.into_iter().filter(|m| folder.starts_with(Path::new(std::ffi::OsStr::from_bytes(&m.point))));
+            let above = all
+                .into_iter()
+                .filter(|m| folder.starts_with(Path::new(std::ffi::OsStr::from_bytes(&m.point))));
             above.reduce(|best, m| if m.point.len() >= best.point.len() { m } else { best })
         }
     }
@@ -266,7 +289,8 @@ pub(super) fn hidden(root: &Path) -> Option<String> {
             ));
         }
     }
-    let all_seen = fs::read_link("/proc/self/ns/pid").is_ok_and(|n| n.as_os_str().as_bytes() == FIRST_PID_NAMESPACE)
+    let all_seen = fs::read_link("/proc/self/ns/pid")
+        .is_ok_and(|n| n.as_os_str().as_bytes() == FIRST_PID_NAMESPACE)
         || fs::read("/proc/2/comm").is_ok_and(|name| name == b"kthreadd\n");
     if all_seen {
         return None;
@@ -298,7 +322,8 @@ mod tests {
         assert_eq!(found, Mapping { writes: true, device: makedev(0xfe, 1), inode: 1_234_567 });
         assert!(!mapping(b"7f2c-7f2d r--p 00000000 fe:01 12 /usr/lib/x.so").unwrap().writes);
         assert_eq!(mapping(b"7ffe-7fff rw-p 00000000 00:00 0    [stack]"), None);
-        let line = b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 shared:7 - fuse.sshfs host:/x rw,errors=continue";
+        let line =
+            b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 shared:7 - fuse.sshfs host:/x rw,errors=continue";
         let found = mount(line).unwrap();
         assert_eq!((found.id, found.device, found.kind.as_str()), (36, makedev(98, 0), "fuse.sshfs"));
         assert_eq!((found.root, found.point), (b"/mnt1".to_vec(), b"/mnt2".to_vec()));

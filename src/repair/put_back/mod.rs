@@ -13,6 +13,7 @@ mod needs;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use super::Job;
 use super::Running;
 use super::copies::verify;
 use super::fence::Fence;
@@ -22,13 +23,35 @@ use super::steps::Hands;
 use super::temps::Temps;
 use crate::control::Control;
 use crate::error::{Error, Result};
-use crate::fsys::{Attributes, Ident, RelPath};
+use crate::fsys::{Attributes, Dir, Ident, Kind, RelPath, tree};
 use crate::model::StoreKind;
 use crate::place::Affected;
 use crate::plan::Item;
-use crate::vault::{Base, Folder, LockedState, Objects, Record, Run, RunKind, Step, Unit, UnitOp, UnitState};
+use crate::vault::{
+    Base, Folder, LockedState, Objects, Record, Run, RunKind, Step, Unit, UnitOp, UnitState, is_sound,
+};
 use build::{Builder, Made, Names};
 use needs::Needs;
+
+/// Whether what would go aside is what the plan says is there, and no more.
+/// What stands in no place of the copy stays where it is.
+fn as_planned(root: &Dir, aside: &[Item], planned: &[Item]) -> Result<(), Halt> {
+    let look = failed("cannot look at what is there now");
+    let known: BTreeMap<&RelPath, &Item> = planned.iter().map(|i| (&i.path, i)).collect();
+    for item in aside {
+        let inside = if item.dir { tree(root, &item.path, usize::MAX).map_err(&look)? } else { Vec::new() };
+        let files = inside.into_iter().filter(|(_, meta)| meta.kind != Kind::Dir);
+        let this = (!item.dir).then(|| root.stat(&item.path).map(|meta| (item.path.clone(), meta)));
+        for (path, meta) in this.transpose().map_err(&look)?.into_iter().chain(files) {
+            match known.get(&path) {
+                Some(item) if item.is(&meta) => {}
+                Some(_) => return Err(Halt::Skip(format!("{path} changed since the plan was made"))),
+                None => return Err(Halt::Skip(format!("{path} was made since the plan was made"))),
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Puts units of a run back, in the given order.
 ///
@@ -79,7 +102,7 @@ pub(super) fn put_back(
             continue;
         }
         control.progress().item(&unit.unit.path.to_string());
-        let work = Work { of, old: unit, live, running, control };
+        let work = Work { of, old: unit, live, running, control, planned: None };
         outcomes.push(work.run(&mut session, blank));
         control.progress().advance(1);
     }
@@ -120,6 +143,58 @@ struct Work<'a> {
     live: bool,
     running: &'a Running<'a>,
     control: &'a Control,
+    /// When a plan asks for it: the job, and the files that may go aside.
+    planned: Option<(&'a Job<'a>, &'a [Item])>,
+}
+
+/// Puts the copy that a unit of another run holds in the place of an action's
+/// store.
+pub(super) fn from_vault(
+    session: &mut Session,
+    job: &Job,
+    run: &str,
+    unit: u32,
+    current: &[Item],
+) -> ActionOutcome {
+    let action = job.action;
+    let blank = ActionOutcome::of(action);
+    let found = read_unit(session.state, run, unit);
+    let Some((of, old)) = found.as_ref().and_then(|of| Some((of, of.units.get(unit as usize)?))) else {
+        return blank.ended(Done::Skipped, format!("the vault holds nothing of run {run} for it any more"));
+    };
+    if old.unit.root != action.root || old.unit.path != action.path || old.held().is_empty() {
+        return blank.ended(Done::Skipped, format!("run {run} holds no copy of this store"));
+    }
+    if let Some(why) = current.iter().find_map(|item| (job.hooks.guard)(action, item).err()) {
+        return blank.ended(Done::Skipped, why);
+    }
+    match is_sound(session.state, of, old) {
+        Ok(true) => {}
+        Ok(false) => return blank.ended(Done::Skipped, format!("the copy of run {run} cannot be read back")),
+        Err(e) => return blank.ended(Done::Skipped, e.to_string()),
+    }
+    let work = Work {
+        of,
+        old,
+        live: job.live,
+        running: job.hooks.running,
+        control: job.control,
+        planned: Some((job, current)),
+    };
+    work.run(session, blank)
+}
+
+/// The bytes that a unit of a run would bring back; none when it is gone.
+pub(super) fn bytes_of(state: &LockedState, run: &str, unit: u32) -> u64 {
+    let run = read_unit(state, run, unit);
+    let unit = run.as_ref().and_then(|run| run.units.get(unit as usize));
+    unit.map_or(0, |unit| unit.held().iter().map(|b| b.amount().1).sum())
+}
+
+fn read_unit(state: &LockedState, run: &str, unit: u32) -> Option<Run> {
+    let run = Run::read(state, &run.parse().ok()?).ok()??;
+    run.units.get(unit as usize)?;
+    Some(run)
 }
 
 impl Work<'_> {
@@ -182,6 +257,9 @@ impl Work<'_> {
             && let Some(s) = needs.skipped.first()
         {
             return Err(Halt::Skip(format!("{}: {}", s.path, s.reason)));
+        }
+        if let Some((_, planned)) = self.planned {
+            as_planned(&hands.root, &needs.aside, planned)?;
         }
         if needs.is_nothing() {
             return Ok(Some(nothing_done(outcome, needs.skipped)));
@@ -247,11 +325,18 @@ impl Work<'_> {
     fn unit(&self, number: u32, hands: &Hands, needs: &Needs, temps: Temps) -> Result<Unit, Halt> {
         let there: Vec<&RelPath> = needs.places(&hands.root).collect();
         let folders = folders_of(&hands.root, there).map_err(failed("cannot look at the folders"))?;
+        let run = &self.of.begin.run;
+        let (action, why, condition) = match self.planned {
+            Some((job, _)) => (job.number, format!("the copy of run {run}"), job.action.condition.clone()),
+            None => (self.old.unit.action, format!("as before run {run}"), None),
+        };
         Ok(Unit {
             number,
             root_was: ident_of(&hands.root),
             op: UnitOp::PutBack,
-            why: format!("as before run {}", self.of.begin.run),
+            action,
+            why,
+            condition,
             puts_back: Some((self.of.begin.run.clone(), self.old.unit.number)),
             folders,
             temps: temps.made,

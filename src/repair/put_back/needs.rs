@@ -21,6 +21,8 @@ pub(super) struct Needs {
     pub(super) aside: Vec<Item>,
     /// From quarantine, by the quarantine it is in.
     pub(super) held: Vec<(Base, Vec<Item>)>,
+    /// How many files these are, those in folders one by one, and their bytes.
+    held_amount: (u64, u64),
     /// From the vault.
     pub(super) copies: Vec<Copied>,
     /// Whole folders from the vault, each with what is in it.
@@ -80,6 +82,9 @@ impl Needs {
                     if !out.find_held(hands, item, base, inside, now.as_ref()).map_err(look)? {
                         continue;
                     }
+                    let (files, bytes) = one.amount();
+                    out.held_amount.0 += files;
+                    out.held_amount.1 += bytes;
                 }
                 Before::Copied(copy) => {
                     if now.is_some_and(|m| is_copy(&hands.root, &m, copy)) {
@@ -173,7 +178,10 @@ impl Needs {
             Some(meta) if meta.kind == Kind::Dir => hands.root.dir(path)?.list()?.is_empty(),
             Some(_) => true,
         };
-        if whole && free && let Some(meta) = held {
+        if whole
+            && free
+            && let Some(meta) = held
+        {
             self.take(base, Item::new(path.clone(), &meta));
             return Ok(true);
         }
@@ -363,13 +371,10 @@ impl Needs {
 
     /// How many files are put back, and their bytes.
     pub(super) fn amount(&self) -> (u64, u64) {
-        let held = || self.held.iter().flat_map(|(_, items)| items);
         let inside = || self.trees.iter().flat_map(|(_, inside)| inside);
-        let files = self.copies.len()
-            + inside().filter(|c| c.object.is_some()).count()
-            + held().filter(|i| !i.dir).count();
+        let files = self.copies.len() + inside().filter(|c| c.object.is_some()).count();
         let copied: u64 = self.copies.iter().chain(inside()).map(|c| c.size).sum();
-        (files as u64, copied + held().map(|i| i.size).sum::<u64>())
+        (files as u64 + self.held_amount.0, copied + self.held_amount.1)
     }
 
     /// Whether a folder has to be made again, or is where one is.

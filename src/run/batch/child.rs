@@ -137,12 +137,22 @@ fn tally(report: &Path, record: &mut Record) {
     };
     let Some(document) = read() else { return };
     let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    for store in all(&document["targets"]).iter().flat_map(|t| all(&t["stores"])) {
-        if let Some(verdict) = store["verdict"].as_str() {
-            *record.verdicts.entry(verdict.to_owned()).or_default() += 1;
-        }
+    // How the phone is now: after a repair not as the scan before it found it.
+    let now = match &document["after"]["by_verdict"] {
+        Value::Null => &document["summary"]["by_verdict"],
+        after => after,
+    };
+    for (verdict, stores) in now.as_object().into_iter().flatten() {
+        record.verdicts.insert(verdict.clone(), stores.as_u64().unwrap_or(0));
     }
-    for action in all(&document["repair"]["actions"]) {
+    record.not_checked = all(&document["summary"]["not_checked"])
+        .iter()
+        .filter_map(|n| serde_json::from_value(n.clone()).ok())
+        .collect();
+    let losses = &document["summary"]["losses"];
+    record.lost = losses["lost"].as_u64().unwrap_or(0);
+    record.doubtful = losses["doubtful"].as_u64().unwrap_or(0);
+    for action in all(&document["done"]["actions"]) {
         if let Some(done) = action["done"].as_str() {
             *record.actions.entry(done.to_owned()).or_default() += 1;
         }

@@ -50,6 +50,13 @@ pub(super) fn list(session: &Session, state: &StateDir, as_json: bool) -> Result
                 size(store.held_bytes + store.copied_bytes),
                 shown(&store.path)
             );
+            let condition = match &store.condition {
+                Some(condition) => format!("when it was copied: {condition}"),
+                None => "when it was copied: verdict not known".to_owned(),
+            };
+            if store.files > 0 {
+                let _ = writeln!(out, "        {}", session.console.style.dim(&condition));
+            }
         }
     }
     session.console.print(&out)?;

@@ -198,8 +198,9 @@ fn check_head(source: &dyn ReadAt, name: Name, report: &mut Report) -> io::Resul
     let key = head.get(HEADER as usize..).unwrap_or_default();
     let hash = entry_hash(key);
     if hash != name.hash {
+        // At the key's length, which may be what is wrong.
         report
-            .bad("simple-cache.key", HEADER, "the key in the entry file is not the one its name is made of")
+            .bad("simple-cache.key", 12, "the key in the entry file is not the one its name is made of")
             .values(format!("{:016x}", name.hash), format!("{hash:016x}"));
     } else if super_fast_hash(key) != key_hash {
         report

@@ -209,7 +209,9 @@ mod tests {
         let index = read_real_index(&sound(9, &[(1, us), (2, 688)])).unwrap();
         assert_eq!((index.last_used(1), index.last_used(2)), (Some(1_700_000_000_000_000_000), None));
         assert!(read_real_index(&sound(6, &[(1, us)])).is_ok());
-        assert!(read_real_index(&sound(10, &[])).is_err());
+        assert!(read_real_index(&sound(5, &[])).is_err());
+        let newer = read_real_index(&sound(10, &[(1, us)])).unwrap();
+        assert_eq!((newer.newer, newer.last_used(1)), (Some(10), None));
     }
 
     proptest! {
