@@ -235,7 +235,11 @@ fn what_the_app_wrote_since_the_repair_is_kept_in_place_or_named() {
     let run = named.split("`shopmend undo ").nth(1).unwrap().split('`').next().unwrap().to_owned();
     shop.run.call(["undo", &run]).expect_one_of(&[Exit::Ok, Exit::Left]);
     for name in [".cache/shop/messages.db", ".cache/shop/cache/1/1.bin"] {
-        assert_eq!(since.get(name).unwrap().content, shop.home.snapshot().get(name).unwrap().content, "{name}");
+        assert_eq!(
+            since.get(name).unwrap().content,
+            shop.home.snapshot().get(name).unwrap().content,
+            "{name}"
+        );
     }
 }
 
@@ -416,7 +420,9 @@ fn a_report_and_a_log_never_replace_what_is_not_their_own() {
     symlink(&victim, shop.home.at("report.txt")).unwrap();
     std::fs::write(shop.home.at("notes.txt"), "mine").unwrap();
     let before = shop.home.snapshot();
-    for path in [shop.at("messages.db"), shop.at("new.txt"), shop.home.at("report.txt"), shop.home.at("notes.txt")] {
+    for path in
+        [shop.at("messages.db"), shop.at("new.txt"), shop.home.at("report.txt"), shop.home.at("notes.txt")]
+    {
         let path = path.to_str().unwrap();
         for command in [&["scan", "--report", path][..], &["repair", "--yes", "--report", path]] {
             let out = shop.run.call(shop.args(command)).expect(Exit::Failed);
@@ -459,7 +465,8 @@ fn a_salvage_takes_no_name_that_belongs_to_a_database() {
 fn a_keep_pattern_that_matches_nothing_is_said_and_stops_what_cannot_be_undone() {
     let shop = Shop::new().aged();
     let before = shop.home.snapshot();
-    let out = shop.run.call(shop.args(&["repair", "--yes", "--reclaim", "--keep", "Cahce/"])).expect(Exit::Usage);
+    let out =
+        shop.run.call(shop.args(&["repair", "--yes", "--reclaim", "--keep", "Cahce/"])).expect(Exit::Usage);
     assert!(out.stderr.contains("Cahce/"), "{out}");
     before.assert_same(&shop.home.snapshot());
     let here = format!("{}/", shop.at("cache/0").display());
@@ -534,7 +541,8 @@ fn no_thread_to_be_had_is_an_error_that_says_so() {
         traced.arg("-e").arg(format!("inject=clone3:error=EAGAIN:when={from}+"));
         traced.arg(plain.get_program()).args(plain.get_args());
         shop.run.at_home(&mut traced);
-        let out = traced.env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null()).output().unwrap();
+        let out =
+            traced.env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&out.stderr);
         assert!(!said.contains("panicked"), "{said}");
         match out.status.code() {

@@ -168,9 +168,12 @@ impl StateDir {
         if let (true, None, Some(home)) = (cfg!(unix), set("XDG_STATE_HOME"), set("HOME"))
             && !home.is_dir()
         {
-            return Err(Error::new(Kind::Usage, "there is no home folder, so there is no place to keep backups in")
-                .on(&home)
-                .hint("set HOME to a folder that exists, or name another with --state-dir DIR"));
+            return Err(Error::new(
+                Kind::Usage,
+                "there is no home folder, so there is no place to keep backups in",
+            )
+            .on(&home)
+            .hint("set HOME to a folder that exists, or name another with --state-dir DIR"));
         }
         if !is_in_anothers(&path) {
             return Ok(path);
