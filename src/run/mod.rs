@@ -82,24 +82,24 @@ impl Session {
     /// The state folder, made when it is missing.
     pub(crate) fn state(&self) -> Result<StateDir> {
         let state = StateDir::open(&self.state_path()?)?;
-        self.scratch_in(&state);
+        scratch_in(&state);
         Ok(state)
     }
 
     /// The state folder of earlier runs; none is made.
     pub(crate) fn existing_state(&self) -> Result<StateDir> {
         let state = StateDir::open_existing(&self.state_path()?)?;
-        self.scratch_in(&state);
+        scratch_in(&state);
         Ok(state)
     }
+}
 
-    /// Has private copies made there. Where that cannot be, as on a full disk,
-    /// the system's folder for temporary files serves; only its owner can read
-    /// them there as well.
-    fn scratch_in(&self, state: &StateDir) {
-        if let Err(e) = crate::vault::scratch::begin(state) {
-            tracing::info!(error = %e, "no scratch folder in the state folder");
-        }
+/// Has private copies made there. Where that cannot be, as on a full disk,
+/// the system's folder for temporary files serves; only its owner can read
+/// them there as well.
+fn scratch_in(state: &StateDir) {
+    if let Err(e) = crate::vault::scratch::begin(state) {
+        tracing::info!(error = %e, "no scratch folder in the state folder");
     }
 }
 
