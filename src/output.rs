@@ -116,9 +116,12 @@ impl Place {
         let done = write_all(&mut file, content)
             .and_then(|()| self.give(&file))
             .and_then(|()| sync_file(&file))
-            .and_then(|()| match self.there {
-                true => self.folder.rename_over(&temp, &self.folder, &self.name),
-                false => self.folder.rename_new(&temp, &self.folder, &self.name),
+            .and_then(|()| {
+                if self.there {
+                    self.folder.rename_over(&temp, &self.folder, &self.name)
+                } else {
+                    self.folder.rename_new(&temp, &self.folder, &self.name)
+                }
             })
             .and_then(|()| self.folder.sync());
         done.map_err(|e| {

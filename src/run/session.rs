@@ -53,36 +53,29 @@ impl Session {
     /// Where the state folder is: as asked for, or by default.
     fn state_path(&self) -> Result<std::path::PathBuf> {
         let asked = self.global.state_dir.clone().or_else(|| self.config.state_dir.clone());
-        match asked {
-            Some(path) => Ok(path),
-            None => {
-                let host = Platform::host();
-                let path = StateDir::default_path(host, &|name| std::env::var_os(name))?;
-                StateDir::path_of_owner(path, host)
-            }
-        }
+        asked.map_or_else(StateDir::default_here, Ok)
     }
 
     /// The state folder, made when it is missing.
     pub(crate) fn state(&self) -> Result<StateDir> {
         let state = StateDir::open(&self.state_path()?)?;
-        self.scratch_in(&state);
+        scratch_in(&state);
         Ok(state)
     }
 
     /// The state folder of earlier runs; none is made.
     pub(crate) fn existing_state(&self) -> Result<StateDir> {
         let state = StateDir::open_existing(&self.state_path()?)?;
-        self.scratch_in(&state);
+        scratch_in(&state);
         Ok(state)
     }
+}
 
-    /// Has private copies made there. Where that cannot be, as on a full disk,
-    /// the system's folder for temporary files serves; only its owner can read
-    /// them there as well.
-    fn scratch_in(&self, state: &StateDir) {
-        if let Err(e) = crate::vault::scratch::begin(state) {
-            tracing::info!(error = %e, "no scratch folder in the state folder");
-        }
+/// Has private copies made there. Where that cannot be, as on a full disk,
+/// the system's folder for temporary files serves; only its owner can read
+/// them there as well.
+fn scratch_in(state: &StateDir) {
+    if let Err(e) = crate::vault::scratch::begin(state) {
+        tracing::info!(error = %e, "no scratch folder in the state folder");
     }
 }
