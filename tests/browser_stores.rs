@@ -73,15 +73,11 @@ fn every_healthy_store_is_called_sound() {
     {
         // Not every version can be asked for it.
         let index =
-            home_with_cache(home, name).and_then(|home| fs::read(http_cache(&home).join("index")).ok());
+            home_with_cache(home, name).and_then(|home| fs::read(home.http_cache().join("index")).ok());
         if index.is_some_and(|index| index.starts_with(magic)) {
             assert!(kinds.contains_key(kind), "there is a {kind}: {kinds:?}");
         }
     }
-}
-
-fn http_cache(home: &FilledHome) -> PathBuf {
-    home.at(".cache/chromium/Default/Cache/Cache_Data")
 }
 
 /// A scan names every store with its kind and its coverage, store by store.
@@ -341,7 +337,7 @@ fn entry_of(cache: &Path, url: &str) -> PathBuf {
 #[test]
 fn a_damaged_cache_entry_goes_alone_and_the_others_still_hit() {
     let Some(home) = filled_home("a_damaged_cache_entry_goes_alone_and_the_others_still_hit") else { return };
-    let cache = http_cache(&home);
+    let cache = home.http_cache();
     let entry = entry_of(&cache, "https://seller-us.tiktok.com/asset/17.js");
     let middle = fs::metadata(&entry).unwrap().len() as usize / 2;
     change(&entry, middle);
@@ -368,7 +364,7 @@ fn a_damaged_cache_entry_goes_alone_and_the_others_still_hit() {
 fn a_cache_that_the_browser_would_drop_goes_whole() {
     let name = "a_cache_that_the_browser_would_drop_goes_whole";
     let Some(home) = home_with_cache("sql", name) else { return };
-    let cache = http_cache(&home);
+    let cache = home.http_cache();
     let database = cache.join("sqldb1");
     if !database.exists() {
         return beyond(name, "the installed Chromium keeps no SQL cache of several databases");
