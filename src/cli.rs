@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::Platform;
+pub use crate::place::{OnDevice, Request as Where};
 use crate::plan::Only;
 use crate::schedule::{At, Scheduler};
 
@@ -47,6 +48,10 @@ pub struct Global {
     /// Append what happens to a file, one JSON object a line
     #[arg(long, value_name = "FILE", global = true)]
     pub log: Option<PathBuf>,
+    /// Work also where it cannot be told whether an app has the files open (network disks,
+    /// containers, a lock of another computer): you know that none has
+    #[arg(long, global = true)]
+    pub not_in_use: bool,
     /// Configuration file instead of the one in the configuration folder
     #[arg(long, value_name = "FILE", global = true, env = "SHOPMEND_CONFIG")]
     pub config: Option<PathBuf>,
@@ -69,38 +74,6 @@ pub enum Format {
     Html,
 }
 
-/// Where to look.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Where")]
-pub struct Where {
-    /// Only this app; see `shopmend profile list` (may be repeated)
-    #[arg(long = "app", value_name = "ID")]
-    pub apps: Vec<String>,
-    /// The platform of the files in --image
-    #[arg(long, value_name = "PLATFORM", requires = "image")]
-    pub platform: Option<Platform>,
-    /// A mounted disk, a copied tree or an extracted backup instead of this machine
-    #[arg(long, value_name = "DIR", conflicts_with = "serial")]
-    pub image: Option<PathBuf>,
-    #[command(flatten)]
-    pub device: OnDevice,
-    /// A folder of profiles that add to or replace the built-in ones
-    #[arg(long, value_name = "DIR")]
-    pub profiles: Option<PathBuf>,
-}
-
-/// An Android device instead of this machine.
-#[derive(Debug, Clone, Default, Args)]
-pub struct OnDevice {
-    /// An attached Android device, by adb's or the hardware's serial number; the only one
-    /// (or ANDROID_SERIAL) if left out
-    #[arg(long = "device", value_name = "SERIAL", num_args = 0..=1, default_missing_value = "")]
-    pub serial: Option<String>,
-    /// Use root on the device, where it has it
-    #[arg(long, requires = "serial")]
-    pub root: bool,
-}
-
 /// How to report.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Report")]
@@ -116,9 +89,12 @@ pub struct Report {
 /// How closely to look.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Depth {
-    /// Verify every checksum and page, and have SQLite check its files as well
-    #[arg(long)]
+    /// Verify every checksum and page of caches as well, and have SQLite check its files
+    #[arg(long, conflicts_with = "fast")]
     pub deep: bool,
+    /// Check state and user data by structure alone, as caches are
+    #[arg(long)]
+    pub fast: bool,
     /// Read every file again, also those that have not changed since the last scan
     #[arg(long)]
     pub rehash: bool,
@@ -135,6 +111,10 @@ pub enum Command {
         depth: Depth,
         #[command(flatten)]
         report: Report,
+        /// Take this store as it is now: what an earlier scan saw in it is not missed any more
+        /// (may be repeated; `all` for every store)
+        #[arg(long, value_name = "STORE")]
+        accept: Vec<String>,
     },
     /// Back up, clear stale cache, rebuild damaged stores, verify
     Repair(Box<Repair>),
@@ -190,6 +170,9 @@ pub enum Command {
         /// Verify every checksum and page, and have SQLite check its files as well
         #[arg(long)]
         deep: bool,
+        /// Look into archives as well: gzip, zip, tar, zstd, Android backups (.ab)
+        #[arg(long)]
+        inside: bool,
         /// Format of the report
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,
@@ -269,6 +252,9 @@ pub struct Repair {
     /// Only this store (may be repeated)
     #[arg(long = "store", value_name = "ID")]
     pub stores: Vec<String>,
+    /// Put the copy that this run holds of the stores in their place instead of repairing them
+    #[arg(long, value_name = "RUN", requires = "stores")]
+    pub from_vault: Option<String>,
     /// Clear cache entries unused for longer than this, such as 14d, 12h or 2w
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
     pub older_than: Option<Age>,
@@ -364,7 +350,7 @@ pub enum Vault {
         #[arg(long, conflicts_with = "to")]
         allow_root: bool,
     },
-    /// Delete old backups; the newest verified copy of a store always stays
+    /// Delete old backups; the newest healthy copy of a store always stays
     Prune {
         /// Keep this many runs
         #[arg(long, value_name = "N")]

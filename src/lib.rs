@@ -20,19 +20,23 @@
 //! | [`plan`], `guard` | what would be done; what may never be touched |
 //! | `scan` | walk, hash, compare with the baseline, judge |
 //! | [`store`] | one file per store kind: recognise and check |
-//! | [`sqlite`] | the SQLite file format: read, check, salvage, rebuild |
+//! | [`sqlite`] | the crate that knows the SQLite file format: read, check, salvage, rebuild |
 //! | `process` | is the app running, ask it to stop |
 //! | [`sample`] | healthy sample stores and ways to damage them, for the demo and the tests |
 //! | [`place`], [`profile`] | where files live, and what to look for |
 //! | [`control`] | cancellation and progress |
 //! | [`lines`] | text for people in lines of 80 columns |
+//! | [`clock`] | whether the clock can be believed |
 //! | [`fsys`] | the only code that touches a target's disk |
+//! | [`output`] | files that are written for the person |
 //! | [`model`] | the words that every room shares |
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod console;
 pub mod control;
+pub mod engine;
 pub mod error;
 pub mod exit;
 pub mod fsys;
@@ -40,6 +44,7 @@ pub mod guard;
 pub mod keep;
 pub mod lines;
 pub mod model;
+pub mod output;
 pub mod place;
 pub mod plan;
 pub mod process;
@@ -50,9 +55,11 @@ pub mod run;
 pub mod sample;
 pub mod scan;
 pub mod schedule;
-pub mod sqlite;
 pub mod store;
 pub mod vault;
+
+/// The SQLite file format: a crate of its own, which knows nothing of the rooms here.
+pub use shopmend_sqlite as sqlite;
 
 /// The tests beside the code and those in `tests` leave out alike what cannot run.
 #[cfg(test)]

@@ -90,8 +90,8 @@ fn whole_way(api: u32, access: Access) {
     assert_eq!(scan["targets"][0]["running"].as_array().unwrap().len(), 2);
     before.assert_same(&Snapshot::of(&device.data()));
 
-    // That something stays unchecked is no success.
-    let done = if access.sees_private() { Exit::Ok } else { Exit::Left };
+    // Rows of the messages are lost; where they are out of reach, that is said.
+    let done = if access.sees_private() { Exit::Left } else { Exit::Incomplete };
     let repair = on(&run, &device, root, &["repair", "--yes"]).expect(done);
     assert!(repair.stdout.contains("done         clear"), "{repair}");
     precious.assert_untouched();
@@ -109,10 +109,13 @@ fn whole_way(api: u32, access: Access) {
     if root {
         assert!(device.says("etc/restorecon.log").contains(".shopmend-"), "the new file got no label");
     }
-    let scan = on(&run, &device, root, &["scan", "--format", "json"]).expect(Exit::Ok).json();
+    // The content of caches stays on the device unless --deep asks for it.
+    let scan = on(&run, &device, root, &["scan", "--format", "json"]).expect(Exit::Incomplete).json();
     assert_eq!(verdict(&scan, &format!("databases/{USER}_im.db")), here("healthy"));
 
-    on(&run, &device, root, &["undo"]).expect(Exit::Ok);
+    // What was damaged is damaged again.
+    let undone = if access.sees_private() { Exit::Left } else { Exit::Ok };
+    on(&run, &device, root, &["undo"]).expect(undone);
     if root {
         before.assert_same(&Snapshot::of(&device.data()));
     } else {
@@ -171,7 +174,7 @@ fn a_repair_and_its_undo_take_few_trips() {
         device.daemon.shared.asked.lock().unwrap().clear();
         let began = Instant::now();
         let said = on(&run, &device, true, command);
-        assert!(said.code.is_some_and(|c| c < 2), "{said}");
+        assert!(said.code.is_some_and(|c| c <= 3), "{said}");
         let asked = device.daemon.shared.asked.lock().unwrap().clone();
         println!("=== {command:?}: {} in {:?}", asked.len(), began.elapsed());
         if std::env::var_os("SHOPMEND_SHOW").is_some() {
@@ -238,9 +241,9 @@ fn a_second_scan_sees_every_change() {
         };
         assert_eq!(stores(&again), stores(&scan(&adb.run())));
         let cleared = on(&run, &device, true, &["repair", "--yes"]);
-        assert!(cleared.code.is_some_and(|c| c < 2), "{cleared}");
+        assert!(cleared.code.is_some_and(|c| c <= 3), "{cleared}");
         assert!(!cache.join("0001").exists(), "{cleared}");
-        on(&run, &device, true, &["undo"]).expect(Exit::Ok);
+        on(&run, &device, true, &["undo"]).expect(Exit::Left);
         before.assert_same(&Snapshot::of(&device.data()));
     }
 }

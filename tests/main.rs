@@ -5,6 +5,7 @@
 mod support;
 
 mod cli;
+mod remember;
 mod repair;
 mod salvage_repair;
 mod schedule;
@@ -39,9 +40,13 @@ mod browsers;
 #[cfg(unix)]
 mod crash;
 #[cfg(unix)]
+mod end_state;
+#[cfg(unix)]
 mod faults;
 #[cfg(unix)]
 mod incidents;
+#[cfg(unix)]
+mod not_checked;
 
 // links, pipes, sockets and names that only unix has; of Windows' own is windows::*
 #[cfg(unix)]

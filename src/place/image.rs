@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::look::Look;
 use super::scope::{BaseFolder, Scope};
-use super::{Note, Place, android};
+use super::{Affected, Note, Place, PlaceReport, Target, android, in_use};
+use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::fsys::{real_path, shown};
+use crate::fsys::{Disk, real_path, shown};
 use crate::model::Platform;
+use crate::process::Running;
 
 /// What tells a person's home folder on Linux from other folders.
 const LINUX_HOME: &[&str] = &[".config", ".cache", ".mozilla", ".var/app", ".local/share", "snap"];
@@ -21,6 +23,8 @@ pub struct ImagePlace {
     dir: PathBuf,
     scopes: Vec<Scope>,
     notes: Vec<Note>,
+    /// Whether what cannot be told counts as not in use.
+    trusting: bool,
 }
 
 impl ImagePlace {
@@ -46,7 +50,7 @@ impl ImagePlace {
                 .hint("mount the disk image first, or unpack the archive, and name the folder"));
         }
         let all = [Platform::Windows, Platform::Macos, Platform::Linux, Platform::Android];
-        let mut out = Self { dir: real.clone(), scopes: Vec::new(), notes: Vec::new() };
+        let mut out = Self { dir: real.clone(), scopes: Vec::new(), notes: Vec::new(), trusting: false };
         for one in all.into_iter().filter(|p| platform.is_none_or(|wanted| wanted == *p)) {
             let mut look = Look::new(one.ignores_case());
             let found = match one {
@@ -71,6 +75,13 @@ impl ImagePlace {
         Ok(out)
     }
 
+    /// The same, which takes the user's word that no app has files open where
+    /// that cannot be told.
+    #[must_use]
+    pub fn trusting(self, not_in_use: bool) -> Self {
+        Self { trusting: not_in_use, ..self }
+    }
+
     /// The image's real path.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -85,6 +96,54 @@ impl Place for ImagePlace {
 
     fn name(&self) -> String {
         format!("the image {}", shown(&self.dir))
+    }
+
+    fn options(&self) -> String {
+        let platform = self.scopes.first().map(|s| format!(" --platform {}", s.platform));
+        let dir = self.dir.to_string_lossy();
+        format!(" --image {}{}", crate::lines::shell_word(&dir), platform.unwrap_or_default())
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::here()
+    }
+
+    fn records(&self, all: &Path) -> PathBuf {
+        all.to_path_buf()
+    }
+
+    fn begin(&self, _control: &Control) -> Result<()> {
+        Ok(())
+    }
+
+    fn load(&self, _targets: &[Target], _caches: bool, _control: &Control) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn processes(&self, targets: &[Target]) -> Result<Vec<Vec<Running>>> {
+        Ok(vec![Vec::new(); targets.len()])
+    }
+
+    fn in_use(&self, store: &Affected<'_>) -> Result<()> {
+        in_use::of_store(store, self.trusting)
+    }
+
+    /// An image may lie on a disk of this machine that an app uses, in a
+    /// container or a virtual machine.
+    fn stop(&self, target: &Target, ask: bool, say: &dyn Fn(&str)) -> Result<()> {
+        in_use::stop(target, false, self.trusting, ask, say)
+    }
+
+    fn report(&self) -> PlaceReport {
+        PlaceReport { image: Some(self.dir.clone()), ..PlaceReport::default() }
+    }
+
+    fn lost(&self) -> Option<String> {
+        None
     }
 
     fn scopes(&self) -> &[Scope] {

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::privacy::reason;
 use super::resolve::absent;
 use super::{Note, NoteKind};
 use crate::profile::prepared;
@@ -38,17 +37,13 @@ impl Look {
         match std::fs::symlink_metadata(&exact) {
             Ok(meta) if meta.is_dir() => return Some(exact),
             Ok(meta) if meta.is_symlink() => {
-                self.note(
-                    NoteKind::Refused,
-                    &exact,
-                    "it is a link, and links in an image are never followed",
-                );
+                self.notes.push(Note::link_in_image(&exact));
                 return None;
             }
             Ok(_) => return None,
             Err(e) if absent(&e) => {}
             Err(e) => {
-                self.note(NoteKind::Unreadable, &exact, &reason(&exact, &e));
+                self.notes.push(Note::unreadable(&exact, &e));
                 return None;
             }
         }
@@ -65,18 +60,23 @@ impl Look {
             Ok(entries) => entries,
             Err(e) if absent(&e) => return Vec::new(),
             Err(e) => {
-                self.note(NoteKind::Unreadable, parent, &reason(parent, &e));
+                self.notes.push(Note::unreadable(parent, &e));
                 return Vec::new();
             }
         };
         let mut out = Vec::new();
-        for entry in entries.take(MAX_ENTRIES) {
+        for (nth, entry) in entries.enumerate() {
+            if nth == MAX_ENTRIES {
+                let why = format!("it has more than {MAX_ENTRIES} entries; the others were not looked at");
+                self.notes.push(Note::new(NoteKind::Refused, parent, why));
+                break;
+            }
             match entry {
                 // `file_type` does not follow a link.
                 Ok(entry) if entry.file_type().is_ok_and(|t| t.is_dir()) => out.push(entry.path()),
                 Ok(_) => {}
                 Err(e) => {
-                    self.note(NoteKind::Unreadable, parent, &reason(parent, &e));
+                    self.notes.push(Note::unreadable(parent, &e));
                     break;
                 }
             }
@@ -89,9 +89,5 @@ impl Look {
     pub(crate) fn has_any(&self, parent: &Path, names: &[&str]) -> bool {
         let mut quiet = Self::new(self.fold);
         names.iter().any(|n| quiet.folder(parent, n).is_some())
-    }
-
-    fn note(&mut self, kind: NoteKind, path: &Path, reason: &str) {
-        self.notes.push(Note { kind, app: None, path: path.to_path_buf(), reason: reason.to_owned() });
     }
 }

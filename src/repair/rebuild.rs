@@ -13,13 +13,14 @@ use std::io;
 
 use super::Job;
 use super::copies::{copy_in, note_folders, write_copy};
+use super::fence::Fence;
 use super::outcome::ActionOutcome;
 use super::session::{Halt, Session, failed, folders_of};
 use super::steps::{Hands, inside_run};
-use super::swap::{Ready, Swap, gone_or_failed, in_place, run, same_content};
+use super::swap::{Ready, Swap, all_in_place, gone_or_failed, run, same_content};
 use super::temps::Temps;
 use crate::fsys::{
-    Attributes, Dir, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, sync_file, tree,
+    Attributes, Dir, Ident, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, sync_file, tree,
 };
 use crate::model::{Remedy, StoreKind};
 use crate::plan::Item;
@@ -103,6 +104,7 @@ impl Rebuild<'_> {
 
         // The world may have moved on meanwhile.
         job.still_down()?;
+        let _fence = Fence::raise(&hands.root, job.action.kind, self.store())?;
         self.is_as_planned(&hands.root, &store)?;
         for copy in copies.iter().filter(|c| c.object.is_some()) {
             same_content(&hands.root, copy)?;
@@ -131,9 +133,11 @@ impl Rebuild<'_> {
             }
         }
         swap.perform(session, hands, self.number)?;
-        for new in &ready {
-            in_place(&hands.root, new)?;
+        if !hands.root.is_remote() {
+            let moved = self.members.iter().map(|m| Ident { dev: m.dev, ino: m.ino });
+            job.nobody_came(&moved.collect::<Vec<_>>())?;
         }
+        outcome.notes.extend(all_in_place(&hands.root, &ready, folder_item.as_ref())?);
         session.record(vec![Record::Committed { unit: self.number, skipped: Vec::new() }])?;
         for kept in session.clean(self.number, hands)? {
             outcome.notes.push(format!("{} stays: {}", kept.path, kept.reason));

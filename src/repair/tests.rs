@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::fsys::{Fault, Meta, fault_count, tree, with_faults};
+use crate::fsys::{Fault, Meta, RelPath, fault_count, tree, with_faults};
 use crate::model::{Class, Platform, Remedy, StoreKind};
 use crate::vault::{RunId, StateDir};
 
@@ -47,6 +47,8 @@ fn action(root: &Path, path: &str, kind: StoreKind, class: Class, op: Op) -> Act
         root: root.to_owned(),
         path: rel(path),
         why: "test".into(),
+        condition: None,
+        allocated_bytes: 0,
         op,
     }
 }

@@ -1,7 +1,6 @@
 //! `schedule`: files for the system's own scheduler; installing them is the
 //! user's to do.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use super::Session;
@@ -43,7 +42,7 @@ pub(super) fn print(session: &Session, wanted: &cli::SchedulePrint) -> Result<Ex
     };
     for (name, text) in &files {
         let path = folder.join(name);
-        write_new(&path, &scheduler.encode(text))?;
+        crate::output::write(&path, crate::output::What::New, &scheduler.encode(text), &[])?;
         session.console.print(&format!("Written: {}\n", crate::fsys::shown(&path)))?;
     }
     session.console.print(&format!("To install: {}\n", scheduler.install()))?;
@@ -75,12 +74,4 @@ fn command(session: &Session, wanted: &cli::SchedulePrint) -> Result<Vec<String>
     out.extend(words.iter().map(|&w| w.to_owned()));
     out.extend(wanted.apps.iter().flat_map(|app| ["--app".to_owned(), app.clone()]));
     Ok(out)
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-    made.and_then(|mut file| file.write_all(bytes)).map_err(|e| {
-        Error::io("the file cannot be written", path, e)
-            .hint("give --to a folder that exists and has no such file yet")
-    })
 }

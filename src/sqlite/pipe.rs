@@ -127,7 +127,7 @@ impl Sink for Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite::salvaged::PlacedBy;
+    use crate::salvaged::PlacedBy;
 
     /// Notes what comes, and refuses from some row on.
     struct Notes {

@@ -17,8 +17,8 @@ use super::salvage::{Input, Options, ReadError, Salvager};
 use super::salvaged::{Orphan, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError};
 use super::source::ReadAt;
 use crate::control::{Cancelled, Control};
-use crate::fsys::shown;
-use crate::model::Severity;
+use crate::finding::Severity;
+use crate::text::shown;
 
 /// New databases up to this many bytes are checked with integrity_check, whose
 /// time grows faster than the file; larger ones by [`check`] and
@@ -43,17 +43,40 @@ pub struct SalvageOptions<'a> {
 /// Why no new database was made.
 #[derive(Debug, thiserror::Error)]
 pub enum SalvageError {
-    #[error("cannot read {path}: {source}")]
-    Read { path: String, source: io::Error },
-    #[error("cannot write {path}: {source}")]
-    Write { path: String, source: io::Error },
-    #[error("{path} exists already; name a new file")]
-    Exists { path: String },
+    /// A file of the damaged database cannot be read.
+    #[error("cannot read {}: {source}", shown(path))]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The new database cannot be written.
+    #[error("cannot write {}: {source}", shown(path))]
+    Write {
+        /// Its path.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// Something is already there where the new database would go.
+    #[error("{} exists already; name a new file", shown(path))]
+    Exists {
+        /// Where it would go.
+        path: PathBuf,
+    },
     /// Nothing can be brought back.
-    #[error("nothing could be salvaged from {path}: {reason}")]
-    Nothing { path: String, reason: String },
+    #[error("nothing could be salvaged from {}: {reason}", shown(path))]
+    Nothing {
+        /// The damaged database.
+        path: PathBuf,
+        /// Why, and what to try instead.
+        reason: String,
+    },
+    /// SQLite refused to write the new database.
     #[error("cannot write the new database: {0}")]
     Sqlite(rusqlite::Error),
+    /// The caller asked to stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
@@ -79,9 +102,9 @@ pub fn salvage(
         read_options.schema_from = schema_of(path, control)?;
     }
     if output.symlink_metadata().is_ok() {
-        return Err(SalvageError::Exists { path: shown(output) });
+        return Err(SalvageError::Exists { path: output.to_path_buf() });
     }
-    let cannot_write = |source| SalvageError::Write { path: shown(output), source };
+    let cannot_write = |source| SalvageError::Write { path: output.to_path_buf(), source };
     let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let private =
         tempfile::Builder::new().prefix(".shopmend-salvage-").tempdir_in(parent).map_err(cannot_write)?;
@@ -100,7 +123,7 @@ pub fn salvage(
     control.safe_point()?;
     if report.has_nothing(options.expected) {
         return Err(SalvageError::Nothing {
-            path: shown(input),
+            path: input.to_path_buf(),
             reason: "no row could be read; try --schema-from with a healthy copy".into(),
         });
     }
@@ -114,7 +137,7 @@ pub fn salvage(
 /// Opens the files of a database for reading only.
 fn open_input(input: &Path) -> Result<Input, SalvageError> {
     let open = |path: &Path| -> Result<Option<Arc<dyn ReadAt>>, SalvageError> {
-        let cannot = |source| SalvageError::Read { path: shown(path), source };
+        let cannot = |source| SalvageError::Read { path: path.to_path_buf(), source };
         match std::fs::metadata(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(cannot(e)),
@@ -126,7 +149,7 @@ fn open_input(input: &Path) -> Result<Input, SalvageError> {
         }
     };
     let main = open(input)?.ok_or_else(|| SalvageError::Read {
-        path: shown(input),
+        path: input.to_path_buf(),
         source: io::Error::from(io::ErrorKind::NotFound),
     })?;
     Ok(Input { main, wal: open(&beside(input, "-wal"))?, journal: open(&beside(input, "-journal"))? })
@@ -177,16 +200,16 @@ fn schema_of(path: &Path, control: &Control) -> Result<Vec<SchemaObject>, Salvag
 
 fn read_error(error: ReadError, input: &Path, output: &Path) -> SalvageError {
     match error {
-        ReadError::Io(source) => SalvageError::Read { path: shown(input), source },
+        ReadError::Io(source) => SalvageError::Read { path: input.to_path_buf(), source },
         ReadError::Sink(e) => sink_error(e, output),
         ReadError::Cancelled(c) => c.into(),
-        other => SalvageError::Nothing { path: shown(input), reason: other.to_string() },
+        other => SalvageError::Nothing { path: input.to_path_buf(), reason: other.to_string() },
     }
 }
 
 fn sink_error(error: SinkError, output: &Path) -> SalvageError {
     match error {
-        SinkError::Io(source) => SalvageError::Write { path: shown(output), source },
+        SinkError::Io(source) => SalvageError::Write { path: output.to_path_buf(), source },
         SinkError::Cancelled(c) => c.into(),
         SinkError::Sqlite(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
             Cancelled.into()
@@ -241,7 +264,7 @@ fn soundness(path: &Path, stand_ins: &[String], unchecked: &[String], control: &
 fn every_page(path: &Path, control: &Control) -> Soundness {
     let examined = File::open(path)
         .map_err(|e| e.to_string())
-        .and_then(|file| check::bytes(&file, None, None, &shown(path), control).map_err(|e| e.to_string()));
+        .and_then(|file| check::bytes(&file, None, None, control).map_err(|e| e.to_string()));
     let (verdict, notes) = match examined {
         Ok(examined) => {
             let wrong = examined.findings.iter().find(|f| f.severity == Severity::Error);

@@ -13,7 +13,7 @@ use std::io;
 use super::read_at::{OpenFile, ReadAt, open, read_vec, u32_le};
 use super::simple_cache::super_fast_hash;
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -126,15 +126,18 @@ pub(super) fn examine(subject: Subject<'_>, control: &Control) -> Result<Tally, 
     let listed = subject.dir.dir(subject.path).and_then(|d| d.listed()).map_err(fail)?;
     let mut files = BTreeMap::new();
     let mut external = BTreeMap::new();
+    let mut is_empty = true;
     let (mut others, mut other_bytes) = (0, 0);
     for item in listed.iter().filter(|i| i.meta.kind == Kind::File) {
         let Some(name) = item.name.to_str() else { continue };
         let rel = RelPath::new(name).map_err(|e| fail(io::Error::other(e)))?;
         if let Some(number) = name.strip_prefix("data_").and_then(|n| n.parse::<u32>().ok()) {
+            is_empty = false;
             if let Some(file) = block_file(subject, rel, number, &mut out)? {
                 files.insert(number, file);
             }
         } else if let Some(number) = name.strip_prefix("f_").and_then(|n| u32::from_str_radix(n, 16).ok()) {
+            is_empty = false;
             external.insert(number, item.meta.size);
         } else if name != "index" {
             others += 1;
@@ -154,6 +157,8 @@ pub(super) fn examine(subject: Subject<'_>, control: &Control) -> Result<Tally, 
                 walk.chain(&index, INDEX_HEADER + i as u64 * 4, Address(cell))?;
             }
         }
+        // New, or cleared as a whole: the browser begins it anew.
+        None if is_empty => return Ok(out),
         None => out.finding(damage("blockfile.index", "the cache's index is missing", &index, 0)),
     }
     out.not_checked("the cached data: the format has no checksum of it");
@@ -358,6 +363,31 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// The table's line for this kind.
+pub(super) struct Blockfile;
+
+impl Format for Blockfile {
+    fn kind(&self) -> StoreKind {
+        StoreKind::BlockfileCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, _subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::WholeOnly)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -449,6 +479,18 @@ mod tests {
         assert!(bench.codes(&run).contains(&"blockfile.chain".to_owned()));
         bench.write("cache/index", index(0xa001_0001));
         assert_eq!(bench.codes(&run), ["blockfile.address"]);
+    }
+
+    #[test]
+    fn an_empty_or_freshly_cleared_cache_is_sound() {
+        let bench = Bench::new("cache");
+        std::fs::create_dir(bench.path().join("cache")).unwrap();
+        assert_eq!(bench.codes(&run), [""; 0]);
+        // Left by the browser beside the cache, and no part of it.
+        bench.write("cache/index-dir/x", "");
+        assert_eq!(bench.codes(&run), [""; 0]);
+        bench.write("cache/f_000001", "left over");
+        assert_eq!(bench.codes(&run), ["blockfile.index"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 use super::source::Source;
 use super::tally::Tally;
-use super::{CacheEntries, CacheEntry, Check, Clearable, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Brief, Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -425,6 +425,31 @@ impl<R: Read> Fields<R> {
             }
             Err(e) => Err(Stop::Read(e)),
         }
+    }
+}
+
+/// The table's line for this kind.
+pub(super) struct Exo;
+
+impl Format for Exo {
+    fn kind(&self) -> StoreKind {
+        StoreKind::ExoCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, control: &Control) -> Result<Clearable, StoreError> {
+        entries(subject, control)
     }
 }
 

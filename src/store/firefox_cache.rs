@@ -25,7 +25,7 @@ use sha1::{Digest as _, Sha1};
 use super::lookup2::{Lookup2, lookup2};
 use super::read_at::{OpenFile, ReadAt, WHOLE, open, read_vec, stream, with_whole};
 use super::tally::{Tally, each_file};
-use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Brief, Kind, Named, RelPath, to_hex};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -408,12 +408,36 @@ pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
     })
 }
 
+/// The table's line for this kind.
+pub(super) struct FirefoxCache;
+
+impl Format for FirefoxCache {
+    fn kind(&self) -> StoreKind {
+        StoreKind::FirefoxCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::ByEntry(entries(subject)?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fsys::Dir;
     use crate::store::damage::Bench;
-    use crate::store::registry;
     use proptest::prelude::*;
 
     fn name_of(key: &str) -> String {
@@ -485,7 +509,7 @@ mod tests {
         let dir = Dir::open(bench.path()).unwrap();
         let path = RelPath::new("cache2").unwrap();
         let subject = Subject { dir: &dir, path: &path };
-        assert_eq!(registry::recognise(subject).unwrap(), Some(StoreKind::FirefoxCache));
+        assert_eq!(crate::store::recognise(subject).unwrap(), Some(StoreKind::FirefoxCache));
         let listed = entries(subject).unwrap();
         assert_eq!((listed.entries.len(), listed.leftovers.len(), listed.control.len()), (4, 1, 1));
     }

@@ -4,14 +4,14 @@
 //! value; a binary one also when its objects lie one behind another up to the
 //! offset table, as every known writer puts them (Apple CFBinaryPList.c).
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::ops::Range;
 
 use ::plist::stream::{Event, Reader};
 
 use super::source::Source;
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{Check, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::{Cancelled, Control};
 use crate::fsys::printable;
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -361,6 +361,27 @@ fn strange(offset: usize, expected: String, found: String) -> Stop {
 fn number(bytes: Option<&[u8]>) -> Option<usize> {
     let value = bytes?.iter().fold(0_u64, |n, &b| n << 8 | u64::from(b));
     usize::try_from(value).ok()
+}
+
+/// The table's line for this kind.
+pub(super) struct Plist;
+
+impl Format for Plist {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Plist
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
 }
 
 #[cfg(test)]

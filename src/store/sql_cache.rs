@@ -26,12 +26,14 @@ use std::ops::Range;
 
 use super::read_at::{OpenFile, ReadAt as _, open, read_vec};
 use super::simple_cache::super_fast_hash;
+use super::sqlite::{check_error, watched};
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
-use crate::sqlite::check::rows::{Files, Read, Row, rows};
+use crate::sqlite::check::Files;
+use crate::sqlite::check::rows::{Read, Row, rows};
 use crate::sqlite::format::MAGIC;
 use crate::sqlite::source::ReadAt as Source;
 
@@ -291,7 +293,7 @@ fn check_database(
 ) -> Result<(), StoreError> {
     let path = subject.path.join_rel(rel);
     let inner = Subject { dir: subject.dir, path: &path };
-    let check = crate::sqlite::check::check(inner, level, control)?;
+    let check = super::sqlite::check(inner, level, control)?;
     let sound = check.findings.iter().all(|f| f.severity <= Severity::Info);
     for mut finding in check.findings {
         if finding.remedy != Remedy::None {
@@ -315,7 +317,9 @@ fn check_database(
         return Ok(());
     }
     let shown = inner.shown();
-    let version = version(files, &shown, control)?;
+    let control = watched(control);
+    let failed = |e| check_error(e, &shown);
+    let version = version(files, &control).map_err(failed)?;
     let Some(layout) = version.as_deref().and_then(Layout::of_version) else {
         let found = version.map_or("it names none".to_owned(), |v| crate::fsys::printable(&v));
         out.unknown_form(bytes, format!("{rel}: the version of its tables is not known: {found}"));
@@ -329,12 +333,13 @@ fn check_database(
     let mut sums = Sums { rel, out, keys: HashMap::new(), ends: HashMap::new(), strangers: 0 };
     let (heads, bodies) = match layout {
         Layout::Sums => (
-            rows(files, &shown, "resources", &RESOURCES, control, &mut |row| sums.head(row))?,
-            rows(files, &shown, "blobs", &BLOBS, control, &mut |row| sums.body(row))?,
+            rows(files, "resources", &RESOURCES, &control, &mut |row| sums.head(row)).map_err(failed)?,
+            rows(files, "blobs", &BLOBS, &control, &mut |row| sums.body(row)).map_err(failed)?,
         ),
         Layout::Tokens => (
-            rows(files, &shown, "resources", &TOKEN_RESOURCES, control, &mut |row| sums.token_head(row))?,
-            rows(files, &shown, "blobs", &TOKEN_BLOBS, control, &mut |row| sums.token_body(row))?,
+            rows(files, "resources", &TOKEN_RESOURCES, &control, &mut |row| sums.token_head(row))
+                .map_err(failed)?,
+            rows(files, "blobs", &TOKEN_BLOBS, &control, &mut |row| sums.token_body(row)).map_err(failed)?,
         ),
     };
     let strangers = sums.strangers;
@@ -358,9 +363,12 @@ fn check_database(
 }
 
 /// The version that the database gives in its table `meta`.
-fn version(files: Files<'_>, shown: &str, control: &Control) -> Result<Option<String>, StoreError> {
+fn version(
+    files: Files<'_>,
+    control: &crate::sqlite::Control,
+) -> Result<Option<String>, crate::sqlite::check::CheckError> {
     let mut version = None;
-    rows(files, shown, "meta", &META, control, &mut |row| {
+    rows(files, "meta", &META, control, &mut |row| {
         if row.bytes(0) == Some(b"version") {
             let text =
                 row.bytes(1).filter(|b| !b.is_empty()).map(|b| String::from_utf8_lossy(b).into_owned());
@@ -500,6 +508,31 @@ fn hex(n: u32) -> String {
     format!("{n:08x}")
 }
 
+/// The table's line for this kind.
+pub(super) struct SqlCache;
+
+impl Format for SqlCache {
+    fn kind(&self) -> StoreKind {
+        StoreKind::SqlCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, _subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::WholeOnly)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -507,7 +540,6 @@ mod tests {
     use super::*;
     use crate::fsys::Dir;
     use crate::store::damage::Bench;
-    use crate::store::registry;
     use rusqlite::Connection;
 
     /// The tables of version 8, without the columns and indexes that are not read.
@@ -646,7 +678,7 @@ mod tests {
         for bench in [sound(), single()] {
             let kind = |bench: &Bench| {
                 let dir = Dir::open(bench.path()).unwrap();
-                registry::recognise(Subject { dir: &dir, path: &RelPath::new("cache").unwrap() }).unwrap()
+                crate::store::recognise(Subject { dir: &dir, path: &RelPath::new("cache").unwrap() }).unwrap()
             };
             assert_eq!(kind(&bench), Some(StoreKind::SqlCache));
             bench.write("cache/index", "broken");

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Base, Before, Objects, Run, RunId, RunKind, Stage, StateDir, UnitOp, UnitState, held_path};
+use super::{
+    Base, Before, Objects, Run, RunId, RunKind, Stage, StateDir, UnitOp, UnitState, held_path,
+    is_as_set_aside,
+};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fsys::{Dir, RelPath, hash_file, path_text};
-use crate::model::{Class, StoreKind};
+use crate::model::{Class, Condition, StoreKind};
 use crate::plan::Item;
 
 /// One run in a listing.
@@ -42,6 +45,10 @@ pub struct StoreSummary {
     pub op: &'static str,
     #[serde(with = "path_text")]
     pub path: PathBuf,
+    /// What the scan before the copy said of the store; absent when that is
+    /// not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
     /// Files that can be brought back.
     pub files: u64,
     /// Bytes set aside in quarantine.
@@ -74,7 +81,8 @@ pub fn list(state: &StateDir) -> Result<Vec<RunSummary>> {
     for id in state.runs()? {
         match Run::read(state, &id) {
             Ok(Some(run)) => {
-                for unit in run.units.iter().filter(|u| u.stage == Stage::Committed) {
+                // A part that was left alone is still to be undone.
+                for unit in run.units.iter().filter(|u| u.stage == Stage::Committed && u.skipped.is_empty()) {
                     if let Some(of) = &unit.unit.puts_back {
                         undone.insert(of.clone(), id.clone());
                     }
@@ -149,6 +157,7 @@ fn store(state: &UnitState, undone_by: Option<&RunId>) -> StoreSummary {
         class: unit.class,
         op: unit.op.as_str(),
         path: unit.root.join(unit.path.as_path()),
+        condition: unit.condition.clone(),
         files,
         held_bytes: held,
         copied_bytes: copied,
@@ -238,8 +247,8 @@ fn held<'a>(
     for item in items {
         let found = dir.as_ref().map(|d| d.stat(&item.path));
         let what = match found {
-            Some(Ok(meta)) if item.dir && meta.ino == item.ino => None,
-            Some(Ok(meta)) if item.is(&meta) => match (&item.blake3, &dir) {
+            Some(Ok(meta)) if is_as_set_aside(item, &meta) && item.dir => None,
+            Some(Ok(meta)) if is_as_set_aside(item, &meta) => match (&item.blake3, &dir) {
                 (Some(hash), Some(dir)) => different(dir, &item.path, hash),
                 _ => None,
             },

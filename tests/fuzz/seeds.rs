@@ -151,7 +151,8 @@ fn journals() -> Seeds {
     shop.break_index();
     let shop = shop.aged();
     shop.run.call(shop.args(&["repair", "--yes"])).expect(Exit::Ok);
-    shop.run.call(["undo"]).expect(Exit::Ok);
+    // The database is damaged again.
+    shop.run.call(["undo"]).expect(Exit::Left);
     let files = files_below(&shop.run.state_path().join("runs"));
     files.into_iter().filter(|(path, _)| ends(path, "/journal.closed")).map(|(_, bytes)| bytes).collect()
 }

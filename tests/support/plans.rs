@@ -42,6 +42,8 @@ fn action(root: &Path, path: impl AsRef<Path>, kind: StoreKind, class: Class, op
         root: root.to_path_buf(),
         path,
         why: "for the test".into(),
+        condition: None,
+        allocated_bytes: 0,
         op,
     }
 }

@@ -15,6 +15,8 @@ use super::shell::Output;
 use super::sizes::{Sizes, sizes};
 use super::tier::{self, Reach, output};
 use crate::fsys::Space;
+use crate::model::Platform;
+use crate::profile::Profiles;
 
 /// How long all of it may take; a question of the root manager on the phone
 /// may have to be answered first.
@@ -27,6 +29,15 @@ pub struct Wanted {
     pub packages: Vec<String>,
     /// Whether root is to be tried.
     pub root: bool,
+}
+
+impl Wanted {
+    /// The packages that the profiles know on Android.
+    #[must_use]
+    pub fn of(profiles: &Profiles, root: bool) -> Self {
+        let all = profiles.apps().iter().filter(|a| a.platform == Platform::Android);
+        Self { packages: all.map(|a| a.id.clone()).collect(), root }
+    }
 }
 
 /// What the shell may do in these apps' folders of the shared storage; each is

@@ -2,8 +2,8 @@
 
 use super::fill::TextWay;
 use super::model::Table;
-use crate::sqlite::ddl::Affinity;
-use crate::sqlite::salvaged::{Doubt, Row, Value};
+use crate::ddl::Affinity;
+use crate::salvaged::{Doubt, Row, Value};
 
 /// Whether a row may stand in its table.
 pub(super) enum Verdict {

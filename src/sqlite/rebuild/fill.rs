@@ -14,7 +14,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Statement, ToSql, params};
 
 use super::model::{KeyColumn, quoted};
-use crate::sqlite::salvaged::Value;
+use crate::salvaged::Value;
 
 /// The most columns a table of this SQLite can have.
 pub(super) const MAX_COLUMNS: usize = 2000;

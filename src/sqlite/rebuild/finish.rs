@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use super::model::{Table, plain, quoted};
 use super::{FILL_PREFIX, Object, Place, PlacedBy, Spot, State, Written, fill, is_virtual};
 use crate::control::{Cancelled, Control};
-use crate::sqlite::salvaged::{ObjectKind, SchemaObject, SchemaOrigin, SinkError, Value};
+use crate::salvaged::{ObjectKind, SchemaObject, SchemaOrigin, SinkError, Value};
 
 /// One row of `sqlite_schema`.
 struct SchemaRow {

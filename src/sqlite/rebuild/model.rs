@@ -17,8 +17,8 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::fill::{Bound, TextWay};
-use crate::sqlite::ddl::Affinity;
-use crate::sqlite::salvaged::Value;
+use crate::ddl::Affinity;
+use crate::salvaged::Value;
 
 /// One column of a table as stored: virtual generated columns are left out.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ pub(super) struct Model {
 const MAX_STAND_INS: usize = 64;
 
 impl Model {
-    /// Takes over a connection of [`crate::sqlite::connect::in_memory`].
+    /// Takes over a connection of [`crate::connect::in_memory`].
     pub(super) fn new(mut db: Connection) -> rusqlite::Result<Self> {
         db.collation_needed(stand_in_collation)?;
         let trying = Arc::new(AtomicBool::new(false));
@@ -311,8 +311,8 @@ pub(super) fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect;
     use crate::control::Control;
-    use crate::sqlite::connect;
 
     fn model(sql: &[&str]) -> Model {
         let mut model = Model::new(connect::in_memory(&Control::default(), None).unwrap()).unwrap();

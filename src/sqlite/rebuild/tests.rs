@@ -3,9 +3,9 @@
 
 use super::keys::decoded;
 use super::*;
-use crate::sqlite::ddl::{self, Statement};
-use crate::sqlite::format::{DbHeader, PageType, be16, be32, local_payload, serial_len, varint};
-use crate::sqlite::salvaged::ObjectKind;
+use crate::ddl::{self, Statement};
+use crate::format::{DbHeader, PageType, be16, be32, local_payload, serial_len, varint};
+use crate::salvaged::ObjectKind;
 use rusqlite::functions::FunctionFlags;
 
 /// A sound database file, read page by page.

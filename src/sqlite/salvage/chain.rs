@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::cells::{Cell, zero_sectors};
 use super::pages::{Pages, Readable};
 use super::scan::{NOBODY, OverflowRef, PageKind, Scan};
-use crate::sqlite::format::be32;
+use crate::format::be32;
 
 /// How a payload could be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

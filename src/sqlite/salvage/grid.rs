@@ -6,9 +6,9 @@ use super::cells::{Cell, PageHead, cell_at, record_fits, strict};
 use super::pages::{Pages, Readable, Segment};
 use super::scan::{PageKind, Scan};
 use crate::control::{Cancelled, Control};
-use crate::sqlite::format::{DbHeader, PageType, be16, be32};
-use crate::sqlite::record::Slot;
-use crate::sqlite::source::read_full;
+use crate::format::{DbHeader, PageType, be16, be32};
+use crate::record::Slot;
+use crate::source::read_full;
 
 /// Unit in which bytes go astray.
 const SECTOR: i64 = 512;

@@ -2,7 +2,7 @@
 
 use super::tests::{PLAIN, Recipe, Rng, leaves, salvage, salvage_with, sample, score, tree_pages};
 use super::*;
-use crate::sqlite::salvaged::{Row, SchemaOrigin, Value};
+use crate::salvaged::{Row, SchemaOrigin, Value};
 
 /// A database that statements make.
 fn made(sql: &str) -> Vec<u8> {

@@ -10,8 +10,8 @@ use super::schema::{self, SCHEMA_TREE};
 use super::tree::{self, Walker};
 use super::{ReadError, Salvager};
 use crate::control::Control;
-use crate::sqlite::format::{DbHeader, MAGIC};
-use crate::sqlite::source::ReadAt;
+use crate::format::{DbHeader, MAGIC};
+use crate::source::ReadAt;
 
 impl Salvager {
     /// Lays the logs over the file.

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::cells::{Cell, strict};
 use super::pages::{Origin, Overlay, Pages, Readable};
-use crate::sqlite::format::PageType;
-use crate::sqlite::journal;
-use crate::sqlite::record::{Class, Slot};
-use crate::sqlite::source::{ReadAt, read_full};
-use crate::sqlite::wal::{self, Frame, FrameTrust, WalView};
+use crate::format::PageType;
+use crate::journal;
+use crate::record::{Class, Slot};
+use crate::source::{ReadAt, read_full};
+use crate::wal::{self, Frame, FrameTrust, WalView};
 
 /// A log as it could be laid over the file.
 #[derive(Debug, Default)]

@@ -17,33 +17,56 @@
 //! | what indexes say of rows | `witness`, `wanted` |
 
 mod adopt;
-pub mod carve;
-pub mod cells;
-pub mod chain;
 mod forest;
-pub mod grid;
-pub mod infer;
 mod lay;
-pub mod logs;
-pub mod maps;
-pub mod mend;
 mod names;
 mod orphans;
-pub mod pages;
-pub mod place;
-pub mod probe;
 mod reclaim;
 mod refit;
-pub mod rows;
-pub mod scan;
-pub mod schema;
-pub mod shape;
 mod stranger;
+
+// Reachable for the fuzz targets; without any promise.
+#[doc(hidden)]
+pub mod carve;
+#[doc(hidden)]
+pub mod cells;
+#[doc(hidden)]
+pub mod chain;
+#[doc(hidden)]
+pub mod grid;
+#[doc(hidden)]
+pub mod infer;
+#[doc(hidden)]
+pub mod logs;
+#[doc(hidden)]
+pub mod maps;
+#[doc(hidden)]
+pub mod mend;
+#[doc(hidden)]
+pub mod pages;
+#[doc(hidden)]
+pub mod place;
+#[doc(hidden)]
+pub mod probe;
+#[doc(hidden)]
+pub mod rows;
+#[doc(hidden)]
+pub mod scan;
+#[doc(hidden)]
+pub mod schema;
+#[doc(hidden)]
+pub mod shape;
+#[doc(hidden)]
 pub mod table;
+#[doc(hidden)]
 pub mod text;
+#[doc(hidden)]
 pub mod tree;
+#[doc(hidden)]
 pub mod verify;
+#[doc(hidden)]
 pub mod wanted;
+#[doc(hidden)]
 pub mod witness;
 
 #[cfg(test)]
@@ -65,7 +88,7 @@ use super::record;
 use super::salvaged::{SchemaObject, Settings, Sink, SinkError};
 use super::source::ReadAt;
 use crate::control::{Cancelled, Control};
-use crate::model::Severity;
+use crate::finding::Severity;
 
 use chain::Chains;
 use logs::Layer;
@@ -83,8 +106,11 @@ use witness::{Source, Witnesses};
 /// The files of a damaged database.
 #[derive(Clone)]
 pub struct Input {
+    /// The database file.
     pub main: Arc<dyn ReadAt>,
+    /// Its write-ahead log (`-wal`).
     pub wal: Option<Arc<dyn ReadAt>>,
+    /// Its rollback journal (`-journal`).
     pub journal: Option<Arc<dyn ReadAt>>,
 }
 
@@ -98,16 +124,25 @@ pub struct Options {
 /// Why nothing could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
+    /// The bytes look random.
     #[error("the file is encrypted or random: {entropy:.2} bits per byte, and no page of a database in it")]
-    Encrypted { entropy: f64 },
+    Encrypted {
+        /// Bits per byte, 8 for random bytes.
+        entropy: f64,
+    },
+    /// Nothing in it is a page of a database.
     #[error("the file is not a SQLite database, and no page of one is in it")]
     NotADatabase,
+    /// A source cannot be read.
     #[error("cannot read the database: {0}")]
     Io(#[from] io::Error),
+    /// The sink refused what it was given.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The caller asked to stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
@@ -127,9 +162,13 @@ impl From<NoDatabase> for ReadError {
 pub struct TableCount {
     /// Number of the schema object.
     pub object: usize,
+    /// On pages reached from the table's root.
     pub tree: u64,
+    /// On pages that lost their parent and were put back.
     pub reattached: u64,
+    /// Found on their page without a cell pointer.
     pub carved: u64,
+    /// Put together from index entries.
     pub from_index: u64,
     /// Of these, rows with at least one doubt.
     pub doubtful: u64,
@@ -150,6 +189,7 @@ pub struct TableCount {
 /// Pages of the old file by what became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PageCount {
+    /// All of them.
     pub total: u64,
     /// Reached from a root and without damage.
     pub sound: u64,
@@ -159,7 +199,9 @@ pub struct PageCount {
     pub reattached: u64,
     /// Parts of overflow chains.
     pub overflow: u64,
+    /// On the list of free pages.
     pub free: u64,
+    /// Only zero bytes.
     pub zero: u64,
     /// Cannot be read, or beyond the end of the file.
     pub unreadable: u64,
@@ -170,8 +212,11 @@ pub struct PageCount {
 /// What the reader did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadReport {
+    /// What became of the pages.
     pub pages: PageCount,
+    /// Rows by table.
     pub tables: Vec<TableCount>,
+    /// Records that no table could be found for.
     pub orphans: u64,
     /// Whether rows of the schema are lost.
     pub schema_incomplete: bool,
@@ -372,7 +417,7 @@ impl Salvager {
             return Ok(false);
         }
         control.progress().stage("comparing indexes", self.pages.main_len());
-        let examined = check::bytes(self.pages.main(), None, None, "database", control);
+        let examined = check::bytes(self.pages.main(), None, None, control);
         control.safe_point()?;
         Ok(examined.is_ok_and(|e| {
             e.not_checked.is_empty() && e.findings.iter().all(|f| f.severity < Severity::Error)

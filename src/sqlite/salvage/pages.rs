@@ -8,8 +8,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::sqlite::format::{HEADER_LEN, PENDING_BYTE};
-use crate::sqlite::source::{ReadAt, read_full};
+use crate::format::{HEADER_LEN, PENDING_BYTE};
+use crate::source::{ReadAt, read_full};
 
 /// A stretch of the file in which pages follow one another without a break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

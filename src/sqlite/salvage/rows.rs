@@ -13,10 +13,10 @@ use super::shape::{Shape, TreeKind};
 use super::tree::{How, Range, Tree};
 use super::wanted::Wanted;
 use super::witness::Witnesses;
-use crate::sqlite::ddl::{Affinity, Generated, Table};
-use crate::sqlite::format::PageType;
-use crate::sqlite::record::{self, Class, Slot, ValueRef};
-use crate::sqlite::salvaged::{Doubt, Value};
+use crate::ddl::{Affinity, Generated, Table};
+use crate::format::PageType;
+use crate::record::{self, Class, Slot, ValueRef};
+use crate::salvaged::{Doubt, Value};
 
 /// How the values of a table's records map to its columns.
 #[derive(Debug, Clone)]

@@ -8,10 +8,10 @@ use super::tree::{How, Leaf, Tree};
 use super::witness::{self, Clue, Findings, Source, Witnesses};
 use super::{ReadError, Salvager, Structure, TableCount};
 use crate::control::Control;
-use crate::sqlite::ddl::Table;
-use crate::sqlite::format::Encoding;
-use crate::sqlite::record::{self, ValueRef};
-use crate::sqlite::salvaged::{Doubt, Orphan, PlacedBy, Row, Sink, Value};
+use crate::ddl::Table;
+use crate::format::Encoding;
+use crate::record::{self, ValueRef};
+use crate::salvaged::{Doubt, Orphan, PlacedBy, Row, Sink, Value};
 
 /// From how many records on the look of a table is known.
 const FEW: u64 = 200;

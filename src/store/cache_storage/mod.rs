@@ -14,7 +14,7 @@ use std::io::{self, Read as _};
 
 use self::index::{Index, Wrong};
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject, simple_cache};
+use super::{Check, Format, Glimpse, Level, Shape, StoreError, Subject, simple_cache};
 use crate::control::Control;
 use crate::fsys::{Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -198,12 +198,32 @@ fn compare(index: &Index, folders: &BTreeSet<String>, out: &mut Tally) -> BTreeS
     named
 }
 
+/// The table's line for this kind.
+pub(super) struct CacheStorage;
+
+impl Format for CacheStorage {
+    fn kind(&self) -> StoreKind {
+        StoreKind::CacheStorage
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fsys::Dir;
     use crate::store::damage::Bench;
-    use crate::store::registry;
     use crate::store::simple_cache::tests::{index as cache_index, main_file, stem};
 
     fn sound() -> Bench {
@@ -265,7 +285,7 @@ mod tests {
         let bench = sound();
         let kind = |bench: &Bench| {
             let dir = Dir::open(bench.path()).unwrap();
-            registry::recognise(Subject { dir: &dir, path: &RelPath::new("a1b2").unwrap() }).unwrap()
+            crate::store::recognise(Subject { dir: &dir, path: &RelPath::new("a1b2").unwrap() }).unwrap()
         };
         assert_eq!(kind(&bench), Some(StoreKind::CacheStorage));
         bench.write("a1b2/index.txt", [0xff; 30]);

@@ -16,7 +16,7 @@ use std::io::{self, Read as _};
 use self::journal::{Journal, Line, MAGIC, MAX_VALUES, Malformed, NEWER, parse};
 use super::source::Source;
 use super::tally::Tally;
-use super::{CacheEntries, CacheEntry, Check, Clearable, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Kind, Named, RelPath, printable};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -354,6 +354,31 @@ fn response_head(head: &[u8]) -> Result<(), (&'static str, String)> {
         return Err(("a status line", status));
     }
     headers("the number of headers", &mut next)
+}
+
+/// The table's line for this kind.
+pub(super) struct DiskLru;
+
+impl Format for DiskLru {
+    fn kind(&self) -> StoreKind {
+        StoreKind::DiskLruCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, control: &Control) -> Result<Clearable, StoreError> {
+        entries(subject, control)
+    }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use self::entry::{Name, Part, Report};
 use self::index::{MAX_REAL_INDEX, RealIndex};
 use super::read_at::{ReadAt, WHOLE, open, read_vec, with_whole};
 use super::tally::{Tally, each_file};
-use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Brief, Kind, Named, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -358,3 +358,28 @@ fn last_used(subject: Subject<'_>, listing: &Listing<'_>) -> Option<RealIndex> {
 
 #[cfg(test)]
 pub(super) mod tests;
+
+/// The table's line for this kind.
+pub(super) struct SimpleCache;
+
+impl Format for SimpleCache {
+    fn kind(&self) -> StoreKind {
+        StoreKind::SimpleCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::ByEntry(entries(subject)?))
+    }
+}

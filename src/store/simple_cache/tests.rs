@@ -8,7 +8,6 @@ use super::hash::super_fast_hash;
 use super::*;
 use crate::fsys::Dir;
 use crate::store::damage::Bench;
-use crate::store::registry;
 
 fn header(version: u32, key: &str) -> Vec<u8> {
     let mut out = entry::INITIAL_MAGIC.to_le_bytes().to_vec();
@@ -153,7 +152,7 @@ fn it_is_recognised_by_its_index_or_by_its_entries() {
     let bench = sound();
     let kind = |bench: &Bench| {
         let dir = Dir::open(bench.path()).unwrap();
-        registry::recognise(Subject { dir: &dir, path: &RelPath::new("cache").unwrap() }).unwrap()
+        crate::store::recognise(Subject { dir: &dir, path: &RelPath::new("cache").unwrap() }).unwrap()
     };
     assert_eq!(kind(&bench), Some(StoreKind::SimpleCache));
     bench.write("cache/index", b"broken");
