@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rand::{RngExt as _, SeedableRng as _};
@@ -222,8 +223,12 @@ pub(crate) fn find(store: &Path, is_it: impl Fn(&str) -> bool) -> PathBuf {
 }
 
 pub(crate) fn change(file: &Path, at: usize) {
+    change_range(file, at..at + 1);
+}
+
+pub(crate) fn change_range(file: &Path, range: Range<usize>) {
     let mut bytes = fs::read(file).unwrap();
-    bytes[at] ^= 0x5a;
+    bytes[range].iter_mut().for_each(|byte| *byte ^= 0x5a);
     fs::write(file, bytes).unwrap();
 }
 
@@ -370,9 +375,7 @@ fn a_cache_that_the_browser_would_drop_goes_whole() {
         return beyond(name, "the installed Chromium keeps no SQL cache of several databases");
     }
     let middle = fs::metadata(&database).unwrap().len() as usize / 2;
-    for at in middle..middle + 3000 {
-        change(&database, at);
-    }
+    change_range(&database, middle..middle + 3000);
     let before = Snapshot::of(home.path());
     let run = Run::new().home(home.path());
     run.call(["repair", "--deep", "--yes"]).expect(Exit::Ok);

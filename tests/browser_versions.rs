@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::Value;
 use shopmend::exit::Exit;
 
-use crate::browser_stores::{change, find, has_suffix, indexed_db, local_storage};
+use crate::browser_stores::{change, change_range, find, has_suffix, indexed_db, local_storage};
 use crate::browsers::{age, damage_an_index, root_pages};
 use crate::support::browsers::{Browser, Build, End, FilledHome};
 use crate::support::run::Run;
@@ -140,9 +140,7 @@ fn damage_in_the_http_cache_is_cleared(build: &Build, home: &FilledHome) {
             // No checksum of the data: the number of the file in its header.
             _ => (find(&cache, |name| name == "data_1"), 8..9),
         };
-        for at in at {
-            change(&file, at);
-        }
+        change_range(&file, at);
         let run = Run::new().home(home.path());
         let scan = run.call(["scan", "--deep", "--format", "json"]).expect(Exit::Findings).json();
         let damaged: Vec<&Value> = stores(&scan).filter(|s| s["verdict"] == "damaged").collect();
