@@ -40,6 +40,8 @@ mod crash;
 mod faults;
 #[cfg(unix)]
 mod incidents;
+#[cfg(unix)]
+mod leveldb_repair;
 
 // links, pipes, sockets and names that only unix has; of Windows' own is windows::*
 #[cfg(unix)]
