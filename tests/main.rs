@@ -47,6 +47,8 @@ mod faults;
 #[cfg(unix)]
 mod incidents;
 #[cfg(unix)]
+mod leveldb_repair;
+#[cfg(unix)]
 mod not_checked;
 
 // links, pipes, sockets and names that only unix has; of Windows' own is windows::*

@@ -374,7 +374,10 @@ mod tests {
     use super::*;
 
     fn facts(rows: &[(&str, u64)]) -> SqliteFacts {
-        SqliteFacts { schema: Vec::new(), rows: rows.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect() }
+        SqliteFacts {
+            rows: rows.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect(),
+            ..SqliteFacts::default()
+        }
     }
 
     /// The verdict on a database of class `class` with `rule`.

@@ -200,7 +200,9 @@ pub(super) fn leveldb() -> Seeds {
         // Its first records; all of them take long.
         let log = of(".log");
         let log = &log[..log.len().min(6000)];
-        out.push(with(mode, &joined(&[of("/MANIFEST-000001"), of(".ldb"), &[]], log)));
+        for mode in [mode, mode | 32] {
+            out.push(with(mode, &joined(&[of("/MANIFEST-000001"), of(".ldb"), &[]], log)));
+        }
     }
     out
 }
