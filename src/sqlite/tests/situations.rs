@@ -276,6 +276,33 @@ fn a_journal_of_an_older_generation_is_left_out() {
 }
 
 #[test]
+fn a_journal_from_before_the_database_grew_is_left_out_though_its_pages_are_the_same() {
+    let bench = Bench::new();
+    let grow = "INSERT INTO notes SELECT max(id)+1, printf('%.*c', 70, 'g')||max(id) FROM notes;";
+    bench.made(&format!(
+        "PRAGMA page_size=1024; CREATE TABLE notes(id INTEGER PRIMARY KEY, body TEXT);
+         {SERIES} INSERT INTO notes SELECT i, 'note '||i||printf('%.*c', 60, 'x') FROM n;"
+    ));
+    let path = bench.path("made.db");
+    std::fs::copy(&path, bench.path("older.db")).unwrap();
+    let older = Connection::open(bench.path("older.db")).unwrap();
+    older
+        .execute_batch("PRAGMA cache_size=3; BEGIN; UPDATE notes SET body = upper(body) WHERE id < 400;")
+        .unwrap();
+    let db = Connection::open(&path).unwrap();
+    for _ in 0..300 {
+        db.execute_batch(grow).unwrap();
+    }
+    drop(db);
+    std::fs::copy(&path, bench.path("app.db")).unwrap();
+    std::fs::copy(bench.path("older.db-journal"), bench.path("app.db-journal")).unwrap();
+    let found = findings(&bench.path("app.db"));
+    assert_eq!(found, [("sqlite.stale-journal".to_owned(), Remedy::Rebuild)]);
+    let (report, db) = bench.salvaged_file("app.db", &SalvageOptions::default());
+    assert_eq!(count(&db, "SELECT count(*) FROM notes"), 800, "{:?}", report.notes);
+}
+
+#[test]
 fn a_database_of_many_tables_is_salvaged_whole() {
     let bench = Bench::new();
     let path = bench.path("many.db");
