@@ -11,7 +11,7 @@ use crate::model::Platform;
 /// How often, always at night: missed runs are made up for where the scheduler
 /// can do that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Every {
+pub(crate) enum Every {
     Day,
     /// On Sundays.
     Week,
@@ -21,11 +21,11 @@ pub enum Every {
 
 /// A time of the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct At {
+pub(crate) struct At {
     /// 0 to 23.
-    pub hour: u8,
+    pub(crate) hour: u8,
     /// 0 to 59.
-    pub minute: u8,
+    pub(crate) minute: u8,
 }
 
 impl std::str::FromStr for At {
@@ -50,21 +50,21 @@ impl std::fmt::Display for At {
 
 /// A run to be scheduled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
+pub(crate) struct Job {
     /// The program and its arguments; the program's path is absolute.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// Variables that it needs and that a scheduler does not give it by itself:
     /// names and values.
-    pub env: Vec<(String, String)>,
+    pub(crate) env: Vec<(String, String)>,
     /// What it does, in a few words.
-    pub about: &'static str,
-    pub every: Every,
-    pub at: At,
+    pub(crate) about: &'static str,
+    pub(crate) every: Every,
+    pub(crate) at: At,
 }
 
 /// Which scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Scheduler {
+pub(crate) enum Scheduler {
     /// A user unit and its timer (Linux)
     Systemd,
     /// A property list for ~/Library/LaunchAgents (macOS)
@@ -76,7 +76,7 @@ pub enum Scheduler {
 impl Scheduler {
     /// The one of a platform.
     #[must_use]
-    pub fn of(platform: Platform) -> Self {
+    pub(crate) fn of(platform: Platform) -> Self {
         match platform {
             Platform::Windows => Self::TaskScheduler,
             Platform::Macos => Self::Launchd,
@@ -86,7 +86,7 @@ impl Scheduler {
 
     /// What a person runs after the files are where they belong.
     #[must_use]
-    pub fn install(self) -> &'static str {
+    pub(crate) fn install(self) -> &'static str {
         match self {
             Self::Systemd => {
                 "put both files into ~/.config/systemd/user, then: systemctl --user enable --now shopmend.timer"
@@ -102,7 +102,7 @@ impl Scheduler {
     /// with its mark; UTF-8 without one it may take for the code page of the
     /// machine, and misread the name of a user's folder.
     #[must_use]
-    pub fn encode(self, text: &str) -> Vec<u8> {
+    pub(crate) fn encode(self, text: &str) -> Vec<u8> {
         match self {
             Self::Systemd | Self::Launchd => text.as_bytes().to_vec(),
             Self::TaskScheduler => {
@@ -116,7 +116,7 @@ impl Scheduler {
 ///
 /// # Errors
 /// When the command has a control character in it: XML cannot say it.
-pub fn files(job: &Job, scheduler: Scheduler) -> Result<Vec<(&'static str, String)>> {
+pub(crate) fn files(job: &Job, scheduler: Scheduler) -> Result<Vec<(&'static str, String)>> {
     let values = job.env.iter().map(|(_, value)| value);
     if let Some(word) = job.command.iter().chain(values).find(|word| word.contains(char::is_control)) {
         let word = crate::fsys::printable(word);

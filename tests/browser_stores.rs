@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rand::{RngExt as _, SeedableRng as _};
@@ -73,15 +74,11 @@ fn every_healthy_store_is_called_sound() {
     {
         // Not every version can be asked for it.
         let index =
-            home_with_cache(home, name).and_then(|home| fs::read(http_cache(&home).join("index")).ok());
+            home_with_cache(home, name).and_then(|home| fs::read(home.http_cache().join("index")).ok());
         if index.is_some_and(|index| index.starts_with(magic)) {
             assert!(kinds.contains_key(kind), "there is a {kind}: {kinds:?}");
         }
     }
-}
-
-fn http_cache(home: &FilledHome) -> PathBuf {
-    home.at(".cache/chromium/Default/Cache/Cache_Data")
 }
 
 /// A scan names every store with its kind and its coverage, store by store.
@@ -226,8 +223,12 @@ pub(crate) fn find(store: &Path, is_it: impl Fn(&str) -> bool) -> PathBuf {
 }
 
 pub(crate) fn change(file: &Path, at: usize) {
+    change_range(file, at..at + 1);
+}
+
+pub(crate) fn change_range(file: &Path, range: Range<usize>) {
     let mut bytes = fs::read(file).unwrap();
-    bytes[at] ^= 0x5a;
+    bytes[range].iter_mut().for_each(|byte| *byte ^= 0x5a);
     fs::write(file, bytes).unwrap();
 }
 
@@ -341,7 +342,7 @@ fn entry_of(cache: &Path, url: &str) -> PathBuf {
 #[test]
 fn a_damaged_cache_entry_goes_alone_and_the_others_still_hit() {
     let Some(home) = filled_home("a_damaged_cache_entry_goes_alone_and_the_others_still_hit") else { return };
-    let cache = http_cache(&home);
+    let cache = home.http_cache();
     let entry = entry_of(&cache, "https://seller-us.tiktok.com/asset/17.js");
     let middle = fs::metadata(&entry).unwrap().len() as usize / 2;
     change(&entry, middle);
@@ -368,15 +369,13 @@ fn a_damaged_cache_entry_goes_alone_and_the_others_still_hit() {
 fn a_cache_that_the_browser_would_drop_goes_whole() {
     let name = "a_cache_that_the_browser_would_drop_goes_whole";
     let Some(home) = home_with_cache("sql", name) else { return };
-    let cache = http_cache(&home);
+    let cache = home.http_cache();
     let database = cache.join("sqldb1");
     if !database.exists() {
         return beyond(name, "the installed Chromium keeps no SQL cache of several databases");
     }
     let middle = fs::metadata(&database).unwrap().len() as usize / 2;
-    for at in middle..middle + 3000 {
-        change(&database, at);
-    }
+    change_range(&database, middle..middle + 3000);
     let before = Snapshot::of(home.path());
     let run = Run::new().home(home.path());
     run.call(["repair", "--deep", "--yes"]).expect(Exit::Ok);

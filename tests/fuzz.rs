@@ -37,6 +37,7 @@ targets! {
     exo: 300,
     firefox_cache: 300,
     fresco: 300,
+    identify: 300,
     journal: 1000,
     json: 300,
     keva: 300,

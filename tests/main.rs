@@ -5,6 +5,7 @@
 mod support;
 
 mod cli;
+mod layers;
 mod remember;
 mod repair;
 mod salvage_repair;
@@ -55,6 +56,8 @@ mod odd_files;
 mod properties;
 #[cfg(unix)]
 mod races;
+#[cfg(unix)]
+mod safety;
 
 // values: the same on every system, and slow under Wine
 #[cfg(unix)]

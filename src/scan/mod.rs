@@ -11,7 +11,7 @@ mod hash;
 mod loose;
 mod stale;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -384,8 +384,12 @@ fn doubt_the_clock(out: &mut Scan, options: &Options, control: &Control) -> Resu
         crate::fsys::shown(&root.unwrap_or_default())
     };
     let doubt = clock::doubt(options.now_ns, newest.map(|(_, _, f)| f.mtime_ns));
-    let early: Vec<_> =
-        files().filter(|(_, s, f)| s.class == Class::Cache && !clock::is_possible(f.mtime_ns)).collect();
+    // Only where an age is asked for is one missing.
+    let by_age = |store: &Store| {
+        let rule = store.rule.as_ref().filter(|r| store.class == Class::Cache && r.may_clear());
+        rule.is_some_and(|r| options.older_than_ns.is_some() || r.max_age_days.is_some())
+    };
+    let early: Vec<_> = files().filter(|(_, s, f)| !clock::is_possible(f.mtime_ns) && by_age(s)).collect();
     let early = early.first().map(|first| {
         let what = match early.len() {
             1 => format!("the age of {}", shown(first)),
@@ -400,8 +404,8 @@ fn doubt_the_clock(out: &mut Scan, options: &Options, control: &Control) -> Resu
     let Some(why) = doubt else { return Ok(()) };
     let how =
         format!("set the clock, or give the files of the future a right time{example}, then scan again");
-    let what = "the age of anything: nothing is cleared because it is old";
-    out.not_checked.push(NotChecked::new(what, why).see_by(how));
+    let why = format!("{why}; nothing is cleared because it is old");
+    out.not_checked.push(NotChecked::new("the age of anything", why).see_by(how));
     out.clock_in_doubt = true;
     let options = Options { trust_ages: false, ..*options };
     for scanned in &mut out.targets {
@@ -523,7 +527,9 @@ impl Scanner<'_> {
         self.effort.files += stores.iter().map(|s| s.files.len() as u64).sum::<u64>();
         self.effort.bytes += stores.iter().map(Store::bytes).sum::<u64>();
 
-        stores.iter_mut().for_each(|s| s.scanned_ns = self.options.now_ns);
+        for store in &mut stores {
+            store.scanned_ns = self.options.now_ns;
+        }
         let fingerprints: Vec<[u8; 32]> = stores.iter().map(baseline::fingerprint).collect();
         let known = self.baseline.as_ref().map(|b| b.last_healthy(&target.id, &root.id)).unwrap_or_default();
         let mut accepted: Vec<String> = Vec::new();
@@ -590,7 +596,8 @@ impl Scanner<'_> {
         }
         self.effort.save_ms += millis(clock);
         let mut missing = Vec::new();
-        for last in known.iter().filter(|k| !stores.iter().any(|s| s.id == k.store)) {
+        let met: HashSet<&str> = stores.iter().map(|s| s.id.as_str()).collect();
+        for last in known.iter().filter(|k| !met.contains(k.store.as_str())) {
             self.control.safe_point()?;
             let Some(mut store) = compare::missing(dir, (index, root), last, &stores, &known) else {
                 continue;
@@ -606,7 +613,9 @@ impl Scanner<'_> {
         stores.extend(missing);
         stores.sort_by(|a, b| a.path.cmp(&b.path));
         if let Some(baseline) = self.baseline.as_deref_mut() {
-            accepted.iter().for_each(|store| baseline.has_accepted(store));
+            for store in &accepted {
+                baseline.has_accepted(store);
+            }
         }
         Ok(stores)
     }

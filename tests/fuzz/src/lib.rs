@@ -14,6 +14,7 @@ pub mod exo;
 pub mod firefox_cache;
 pub mod framed;
 pub mod fresco;
+pub mod identify;
 pub mod in_folder;
 pub mod journal;
 pub mod json;
