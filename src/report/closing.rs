@@ -80,7 +80,7 @@ fn how(action: &Action) -> &'static str {
         Op::Clear { .. } => "move the files aside, where undo finds them",
         Op::RestoreBackup { .. } => "put the app's own backup, if it is sound, in the place of the file",
         Op::PutBack { .. } => {
-            "make the copy anew from the vault; what is there now goes aside, where undo finds it"
+            "restore the copy from the vault; what is there now is moved aside, where undo finds it"
         }
         Op::Rebuild { how: Remedy::RebuildIndexes, .. } => {
             "rebuild the indexes in a copy; if that is not enough, rewrite or salvage it: rows may be lost"
