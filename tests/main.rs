@@ -5,6 +5,7 @@
 mod support;
 
 mod cli;
+mod layers;
 mod remember;
 mod repair;
 mod salvage_repair;
@@ -45,6 +46,8 @@ mod end_state;
 mod faults;
 #[cfg(unix)]
 mod incidents;
+#[cfg(unix)]
+mod leveldb_repair;
 #[cfg(unix)]
 mod not_checked;
 

@@ -64,8 +64,20 @@ fn actions(root: &Path) -> Vec<Action> {
     vec![
         action(root, "cache", StoreKind::Files, Class::Cache, whole),
         action(root, "loose", StoreKind::Files, Class::Cache, single),
-        action(root, "d/x.db", StoreKind::Sqlite, Class::User, Op::Rebuild { members: db, how }),
-        action(root, "l", StoreKind::Leveldb, Class::State, Op::Rebuild { members: below(root, "l"), how }),
+        action(
+            root,
+            "d/x.db",
+            StoreKind::Sqlite,
+            Class::User,
+            Op::Rebuild { members: db, how, unnamed_tables: false },
+        ),
+        action(
+            root,
+            "l",
+            StoreKind::Leveldb,
+            Class::State,
+            Op::Rebuild { members: below(root, "l"), how, unnamed_tables: false },
+        ),
         action(root, "p/prefs.xml", StoreKind::SharedPrefs, Class::State, prefs),
     ]
 }
