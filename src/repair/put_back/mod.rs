@@ -324,7 +324,19 @@ impl Work<'_> {
     /// The unit that puts this one back; not written down yet.
     fn unit(&self, number: u32, hands: &Hands, needs: &Needs, temps: Temps) -> Result<Unit, Halt> {
         let there: Vec<&RelPath> = needs.places(&hands.root).collect();
-        let folders = folders_of(&hands.root, there).map_err(failed("cannot look at the folders"))?;
+        let mut folders = folders_of(&hands.root, there).map_err(failed("cannot look at the folders"))?;
+        // Those that get the times of before as well: their present ones are
+        // to come back should this be undone in turn.
+        let timed: BTreeSet<&RelPath> = self
+            .old
+            .unit
+            .folders
+            .iter()
+            .filter(|f| f.touched)
+            .chain(&needs.merged)
+            .map(|f| &f.path)
+            .collect();
+        folders.iter_mut().for_each(|f| f.touched |= timed.contains(&f.path));
         let run = &self.of.begin.run;
         let (action, why, condition) = match self.planned {
             Some((job, _)) => (job.number, format!("the copy of run {run}"), job.action.condition.clone()),
