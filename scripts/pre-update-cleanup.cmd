@@ -100,7 +100,7 @@ call :say start: "%program%"%where%
 if "%dry_run%"=="1" goto :dry_run
 call :step "backup" backup
 rem What a backup skipped is no cache: clearing keeps its own copies, so that it can be undone.
-if %worst_rank% GTR 2 goto :not_backed_up
+if %worst_rank% GTR 3 goto :not_backed_up
 call :step "clear" repair --yes --only clear
 goto :check
 :not_backed_up
@@ -134,16 +134,17 @@ exit /b 0
 
 rem How bad an exit code is, in the same order as in shopmend itself, and what it means.
 :meaning
-set "rank=11"& set "means=ended unexpectedly"
+set "rank=12"& set "means=ended unexpectedly"
 if "%1"=="0" set "rank=0"& set "means=all is well"
-if "%1"=="1" set "rank=1"& set "means=findings are left"
-if "%1"=="3" set "rank=2"& set "means=some things were skipped"
-if "%1"=="11" set "rank=3"& set "means=the app is running"
-if "%1"=="12" set "rank=4"& set "means=device absent or unauthorised"
-if "%1"=="10" set "rank=5"& set "means=another run holds the lock"
-if "%1"=="13" set "rank=6"& set "means=profile or configuration invalid"
-if "%1"=="64" set "rank=7"& set "means=wrong command line"
-if "%1"=="4" set "rank=8"& set "means=a repair failed and was rolled back"
-if "%1"=="130" set "rank=9"& set "means=interrupted"
-if "%1"=="5" set "rank=10"& set "means=failed; the log says what to do"
+if "%1"=="2" set "rank=1"& set "means=nothing wrong was found, but something was not looked at"
+if "%1"=="1" set "rank=2"& set "means=findings are left"
+if "%1"=="3" set "rank=3"& set "means=something is left or was skipped"
+if "%1"=="11" set "rank=4"& set "means=the app is running"
+if "%1"=="12" set "rank=5"& set "means=device absent or unauthorised"
+if "%1"=="10" set "rank=6"& set "means=another run holds the lock"
+if "%1"=="13" set "rank=7"& set "means=profile or configuration invalid"
+if "%1"=="64" set "rank=8"& set "means=wrong command line"
+if "%1"=="4" set "rank=9"& set "means=a repair failed and was rolled back"
+if "%1"=="130" set "rank=10"& set "means=interrupted"
+if "%1"=="5" set "rank=11"& set "means=failed; the log says what to do"
 exit /b 0

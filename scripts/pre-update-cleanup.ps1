@@ -99,12 +99,20 @@ $program = $found.Source
 
 # How bad an exit code is, in the same order as in shopmend itself, and what it means.
 $codes = @{
-    0 = @(0, 'all is well'); 1 = @(1, 'findings are left'); 3 = @(2, 'some things were skipped')
-    11 = @(3, 'the app is running'); 12 = @(4, 'device absent or unauthorised'); 10 = @(5, 'another run holds the lock')
-    13 = @(6, 'profile or configuration invalid'); 64 = @(7, 'wrong command line')
-    4 = @(8, 'a repair failed and was rolled back'); 130 = @(9, 'interrupted'); 5 = @(10, 'failed; the log says what to do')
+    0 = @(0, 'all is well')
+    2 = @(1, 'nothing wrong was found, but something was not looked at')
+    1 = @(2, 'findings are left')
+    3 = @(3, 'something is left or was skipped')
+    11 = @(4, 'the app is running')
+    12 = @(5, 'device absent or unauthorised')
+    10 = @(6, 'another run holds the lock')
+    13 = @(7, 'profile or configuration invalid')
+    64 = @(8, 'wrong command line')
+    4 = @(9, 'a repair failed and was rolled back')
+    130 = @(10, 'interrupted')
+    5 = @(11, 'failed; the log says what to do')
 }
-function Rank([int]$code) { if ($codes.ContainsKey($code)) { $codes[$code][0] } else { 11 } }
+function Rank([int]$code) { if ($codes.ContainsKey($code)) { $codes[$code][0] } else { 12 } }
 function Meaning([int]$code) { if ($codes.ContainsKey($code)) { $codes[$code][1] } else { 'ended unexpectedly' } }
 
 # One argument as the C library of Windows reads it back.
@@ -155,7 +163,7 @@ if ($dryRun) {
 else {
     Step 'backup' @('backup')
     # What a backup skipped is no cache: clearing keeps its own copies, so that it can be undone.
-    if (@(0, 1, 3) -contains $script:worst) {
+    if (@(0, 1, 2, 3) -contains $script:worst) {
         Step 'clear' @('repair', '--yes', '--only', 'clear')
     }
     else {

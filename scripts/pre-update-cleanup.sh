@@ -102,8 +102,8 @@ fi
 # How bad an exit code is; the same order as in shopmend itself, and worse than all for a code that is not its own.
 rank() {
   case $1 in
-    0) echo 0 ;; 1) echo 1 ;; 3) echo 2 ;; 11) echo 3 ;; 12) echo 4 ;; 10) echo 5 ;; 13) echo 6 ;; 64) echo 7 ;;
-    4) echo 8 ;; 130) echo 9 ;; 5) echo 10 ;; *) echo 11 ;;
+    0) echo 0 ;; 2) echo 1 ;; 1) echo 2 ;; 3) echo 3 ;; 11) echo 4 ;; 12) echo 5 ;; 10) echo 6 ;; 13) echo 7 ;;
+    64) echo 8 ;; 4) echo 9 ;; 130) echo 10 ;; 5) echo 11 ;; *) echo 12 ;;
   esac
 }
 
@@ -111,7 +111,8 @@ meaning() {
   case $1 in
     0) echo "all is well" ;;
     1) echo "findings are left" ;;
-    3) echo "some things were skipped" ;;
+    2) echo "nothing wrong was found, but something was not looked at" ;;
+    3) echo "something is left or was skipped" ;;
     4) echo "a repair failed and was rolled back" ;;
     5) echo "failed; the log says what to do" ;;
     10) echo "another run holds the lock" ;;
@@ -163,7 +164,7 @@ fi
 run "backup" backup "$@"
 # What a backup skipped is no cache: clearing keeps its own copies, so that it can be undone.
 case $worst in
-  0 | 1 | 3) run "clear" repair --yes --only clear "$@" ;;
+  0 | 1 | 2 | 3) run "clear" repair --yes --only clear "$@" ;;
   *) say "clear: left out, since the backup did not succeed" ;;
 esac
 run "check" scan "$@"

@@ -1,8 +1,18 @@
 //! Text for people, in lines of 80 columns.
 
+/// An argument as a shell takes it: quoted when it has to be.
+#[must_use]
+pub(crate) fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// Writes `text` at 80 columns, every line behind as much white space as
 /// `lead` is long.
-pub fn wrap(out: &mut String, lead: &str, text: &str) {
+pub(crate) fn wrap(out: &mut String, lead: &str, text: &str) {
     const WIDTH: usize = 80;
     let indent = " ".repeat(lead.chars().count());
     let mut line = lead.to_owned();

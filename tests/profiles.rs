@@ -103,7 +103,7 @@ fn browsers_of_every_user_of_a_linux_disk_are_found() {
             "firefox:native:ann data=home/ann/.mozilla/firefox",
         ]
     );
-    assert!(tree.locate(Platform::Linux).notes.is_empty());
+    assert!(tree.locate(Platform::Linux).left_out.is_empty());
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn a_link_below_the_base_folder_is_refused_and_said() {
     tree.link("home/eve", "home/ann");
     let located = tree.locate(Platform::Linux);
     assert!(located.targets.is_empty());
-    let refused: Vec<_> = located.notes.iter().filter(|n| n.kind == NoteKind::Refused).collect();
-    assert_eq!(refused.len(), located.notes.len());
+    let refused: Vec<_> = located.left_out.iter().filter(|n| n.kind == NoteKind::Refused).collect();
+    assert_eq!(refused.len(), located.left_out.len());
     for path in ["home/ann/.config/chromium", "home/bob/.config"] {
         assert!(refused.iter().any(|n| n.path == tree.dir.join(path)), "{path}: {refused:?}");
     }
@@ -210,7 +210,7 @@ fn everything(platform: Platform) -> Tree {
 fn every_root_is_found(platform: Platform) {
     let tree = everything(platform);
     let located = tree.locate(platform);
-    assert!(located.notes.is_empty(), "{:?}", located.notes);
+    assert!(located.left_out.is_empty() && located.notes.is_empty(), "{:?}", located.left_out);
     let installs: usize = profiles().of(platform).map(|a| a.installs.len()).sum();
     assert_eq!(located.targets.len(), installs);
     insta::assert_snapshot!(platform.as_str(), tree.found(platform).join("\n"));
@@ -364,7 +364,7 @@ fn of_folders_that_differ_only_in_case_the_apps_own_is_taken() {
     let located = tree.locate(Platform::Macos);
     for left in ["Google/chrome", "google", "microsoft EDGE"] {
         let path = tree.dir.join(support).join(left);
-        let note = located.notes.iter().find(|n| n.path == path).unwrap_or_else(|| panic!("{left}"));
+        let note = located.left_out.iter().find(|n| n.path == path).unwrap_or_else(|| panic!("{left}"));
         assert!(note.kind == NoteKind::Refused && note.reason.contains("only in case"), "{note}");
     }
     // As a person writes it, whatever the case.
@@ -400,7 +400,7 @@ fn a_container_is_recognised_by_its_property_list() {
             "tiktok-ios:container:ann data@9F2=Users/ann/Library/Containers/9F2",
         ]
     );
-    assert_eq!(tree.locate(Platform::Macos).notes, []);
+    assert_eq!(tree.locate(Platform::Macos).left_out, []);
 }
 
 /// Chromium's rule: what is below `Application Support` has its caches at the

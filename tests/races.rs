@@ -11,18 +11,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use shopmend::control::Control;
-use shopmend::guard::Guard;
-use shopmend::keep::Keep;
+use shopmend::engine::{self, Engine, How, Outcome};
 use shopmend::model::Platform;
-use shopmend::place::{self, Filter, locate};
-use shopmend::plan::{self, Choice};
+use shopmend::place::{ImagePlace, LocalPlace, Request};
+use shopmend::plan::Choice;
 use shopmend::profile::{Extra, Profiles};
-use shopmend::repair::{self, BackupOptions, BackupStore, Done, Hooks};
-use shopmend::scan::{Options, scan};
-use shopmend::store::{Level, RebuildRequest, registry};
+use shopmend::repair::{Done, UndoOptions};
+use shopmend::scan::{Depth, Options};
 use shopmend::vault::{StateDir, object_path};
 
-use crate::support::plans::{down, open, options};
+use crate::support::plans::open;
 use crate::support::shop;
 use crate::support::skip::skipped;
 use crate::support::tree::{Snapshot, Tree};
@@ -135,7 +133,8 @@ fn race(top: &Path, tries: u64) {
             exchange(&a, &b);
         }
     }
-    repair::recover(&open(&state), &down).unwrap_or_else(|e| panic!("{e} {:?}", e.hint_text()));
+    engine::recover(&LocalPlace::by_records(), &open(&state))
+        .unwrap_or_else(|e| panic!("{e} {:?}", e.hint_text()));
     nothing_read_in(&state, &outside);
     outside.assert_same(&Snapshot::of(&top.join("outside")));
     let Counts { cleared, rebuilt, undone, backed_up } = counts;
@@ -147,51 +146,44 @@ fn race(top: &Path, tries: u64) {
     assert!(swapped > tries / 2 && cleared + rebuilt > 0 && backed_up > 0, "there was no race");
 }
 
-/// Scans, and repairs or backs up what it found; then takes that back.
+/// Scans, and repairs or backs up what it found; then takes that back. All of
+/// it through the engine, with its real guard and verification.
 fn attempt(top: &Path, profiles: &Profiles, state: &Path, i: u64, counts: &mut Counts) {
     let control = Control::default();
     let home = top.join("home");
-    let Ok(place) = place::open(Some(&home), Some(Platform::Linux)) else { return };
-    let Ok(found) = locate(profiles, place.as_ref(), &Filter { apps: vec!["shop".into()] }) else { return };
+    let Ok(place) = ImagePlace::open(&home, Some(Platform::Linux)) else { return };
     let state = open(state);
-    // The root may be elsewhere just now; the next try sets it in order.
-    let _ = repair::recover(&state, &down);
-    let now_ns = 4_000_000_000_000_000_000;
-    let how =
-        Options { level: Level::Fast, rehash: true, recall_hashes: false, older_than_ns: Some(1), now_ns };
-    let scan = scan(found.targets, false, &how, None, &control).unwrap();
+    // The root may be elsewhere just now; the next try puts it in order.
+    let _ = engine::recover(&place, &state);
+    // Late enough that everything is old, and not so late that the clock is in doubt.
+    let now_ns = jiff::Timestamp::now().as_nanosecond() + 400 * shopmend::scan::DAY_NS;
+    let options = Options {
+        depth: Depth::Fast,
+        rehash: true,
+        recall_hashes: false,
+        older_than_ns: Some(1),
+        now_ns,
+        trust_ages: true,
+    };
+    let request = Request { apps: vec!["shop".into()], ..Request::default() };
+    let mut engine = Engine::new(&place, profiles.clone(), request, None, &control);
+    let Ok(found) = engine.scan(&options) else { return };
+    let finished = |outcome: &Outcome, op: &str| {
+        let done = outcome.done.iter().flat_map(|d| &d.actions);
+        done.filter(|a| a.op == op && a.done == Done::Done).count() as u64
+    };
     if i % 3 == 2 {
-        let stores: Vec<BackupStore> = scan
-            .stores()
-            .map(|(target, store)| BackupStore {
-                store: store.id.clone(),
-                target: target.target.id.clone(),
-                app: "shop".into(),
-                rule: "r".into(),
-                kind: store.kind,
-                class: store.class,
-                root: target.target.roots[store.root].path.clone(),
-                path: store.path.clone(),
-                members: store.files.iter().map(plan::item).collect(),
-            })
-            .collect();
-        let how = BackupOptions { platform: Platform::Linux, live: false, allow_root: false };
-        if let Ok(done) = repair::backup(&stores, &state, &how, &down, &control) {
-            counts.backed_up += done.actions.iter().filter(|a| a.done == Done::Done).count() as u64;
+        if let Ok(outcome) = engine.backup(&found, &[], true, &How::default(), &state) {
+            counts.backed_up += finished(&outcome, "backup");
         }
         return;
     }
-    let choice = Choice { only: None, stores: Vec::new(), keep: Keep::new(std::iter::empty()).unwrap() };
-    let guard = Guard { own: vec![state.path().to_path_buf()], homes: vec![home] };
-    let (plan, _) = plan::make(&scan, Platform::Linux, false, &choice, &guard);
-    let rebuild =
-        |action: &plan::Action, request: &RebuildRequest<'_>| registry::rebuild(action.kind, request);
-    let hooks = Hooks { rebuild: &rebuild, verify: &|_, _| Ok(()), guard: &|_, _| Ok(()), running: &down };
-    let Ok(done) = repair::execute(&plan, &state, &options(), &hooks, &control) else { return };
-    let count = |op: &str| done.actions.iter().filter(|a| a.op == op && a.done == Done::Done).count() as u64;
-    counts.cleared += count("clear");
-    counts.rebuilt += count("rebuild");
-    let undone = repair::undo(&state, Some(&done.run), &repair::UndoOptions::default(), &down, &control);
+    let proposal = engine.plan(&found, &Choice::default(), state.path());
+    let Ok(outcome) = engine.execute(&found, proposal, &How::default(), &state) else { return };
+    counts.cleared += finished(&outcome, "clear");
+    counts.rebuilt += finished(&outcome, "rebuild");
+    let Some(run) = outcome.done.map(|done| done.run) else { return };
+    let undone = engine::undo(&place, &state, Some(&run), &UndoOptions::default(), &control);
     counts.undone += u64::from(undone.is_ok());
 }
 

@@ -7,9 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use shopmend::control::Control;
 use shopmend::exit::Exit;
+use shopmend::sqlite::Control;
 use shopmend::sqlite::recover::{SalvageOptions, salvage};
+use shopmend::store::sqlite::exit;
 
 use crate::support::skip::skipped;
 use crate::support::sqlite_gen::damage::{CLASSES, Case, Damaged, apply, recut};
@@ -101,7 +102,7 @@ fn run(case: &Case, damaged: &Damaged, dir: &Path) -> Score {
                 score.unsound = Some(report.integrity.clone());
             }
             let lost = score.lost + score.doubtful + score.aside + score.gone > 0;
-            score.silent = usize::from(report.exit() == Exit::Ok && lost);
+            score.silent = usize::from(exit(report.outcome()) == Exit::Ok && lost);
         }
     }
     score
@@ -153,7 +154,7 @@ fn half_a_page_that_is_lost_is_never_silent() {
             let _ = std::fs::remove_file(&output);
             let report = salvage(&input, &output, &SalvageOptions::default(), &Control::default()).unwrap();
             let what = format!("{name}, page {page_size}, index {index}:\n{}", report.text());
-            assert_eq!(report.exit(), Exit::Left, "{what}");
+            assert_eq!(exit(report.outcome()), Exit::Left, "{what}");
             let places = report.tables.iter().find(|t| t.name == "places").unwrap();
             let here = places.recovered + places.doubtful + places.partial + places.set_aside;
             assert!(here == 20 || places.lost > 0 || places.untold_pages > 0, "{what}");

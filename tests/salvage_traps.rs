@@ -5,10 +5,11 @@ use std::path::Path;
 
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
-use shopmend::control::Control;
 use shopmend::exit::Exit;
+use shopmend::sqlite::Control;
 use shopmend::sqlite::recover::{SalvageOptions, salvage};
 use shopmend::sqlite::report::SalvageReport;
+use shopmend::store::sqlite::exit;
 
 use crate::support::sqlite_gen::walk::{Files, Record, View};
 
@@ -85,7 +86,7 @@ fn collations_and_functions_of_the_app() {
         numbers(db, "INSERT INTO decks VALUES(?1, iif(?1 % 2, 'Deck ', 'deck ') || ?1)");
         numbers(db, "INSERT INTO people(a,b) VALUES('Name ' || ?1, ?1)");
     });
-    assert_eq!(report.exit(), Exit::Ok, "{}", report.text());
+    assert_eq!(exit(report.outcome()), Exit::Ok, "{}", report.text());
     assert_eq!(report.integrity, "ok");
     assert!(report.stand_ins.contains(&"collation unicase".to_owned()), "{:?}", report.stand_ins);
     // In the app, REINDEX makes the indexes right.
@@ -100,7 +101,7 @@ fn a_descending_integer_key_is_not_the_rowid() {
         db.execute_batch("CREATE TABLE turbo(at INTEGER PRIMARY KEY DESC, level INT)").unwrap();
         numbers(db, "INSERT INTO turbo VALUES(1600000000000 + ?1 * 977, ?1)");
     });
-    assert_eq!(report.exit(), Exit::Ok);
+    assert_eq!(exit(report.outcome()), Exit::Ok);
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn text_with_nuls_and_bytes_that_are_no_text() {
                 "INSERT INTO t VALUES(CAST(x'fffed800dc00' AS TEXT), CAST(x'd800' || CAST(?1 + 10 AS BLOB) AS TEXT))",
             );
         });
-        assert_eq!(report.exit(), Exit::Ok, "{encoding}");
+        assert_eq!(exit(report.outcome()), Exit::Ok, "{encoding}");
     }
 }
 
@@ -135,7 +136,7 @@ fn columns_named_like_the_rowid() {
         numbers(db, "INSERT INTO odd VALUES(?1 * 3, 'z')");
         db.execute_batch("DELETE FROM all_three WHERE oid < '5'").unwrap();
     });
-    assert_eq!(report.exit(), Exit::Ok);
+    assert_eq!(exit(report.outcome()), Exit::Ok);
 }
 
 #[test]
@@ -181,7 +182,7 @@ fn rows_under_a_stale_unique_index_are_all_kept() {
     .unwrap();
     drop(db);
     let report = salvage(&from, &to, &SalvageOptions::default(), &Control::default()).unwrap();
-    assert_eq!((report.exit(), report.integrity.as_str()), (Exit::Left, "ok"));
+    assert_eq!((exit(report.outcome()), report.integrity.as_str()), (Exit::Left, "ok"));
     let db = Connection::open(&to).unwrap();
     let count = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap();
     assert_eq!(count("SELECT count(*) FROM t"), 50);
@@ -203,7 +204,7 @@ fn a_big_blob() {
     db.execute("INSERT INTO t VALUES(2, ?1, 'end')", [vec![7_u8; 1_000_000]]).unwrap();
     drop(db);
     let report = salvage(&from, &to, &SalvageOptions::default(), &Control::default()).unwrap();
-    assert_eq!(report.exit(), Exit::Ok, "{}", report.text());
+    assert_eq!(exit(report.outcome()), Exit::Ok, "{}", report.text());
     let (a, b) = (std::fs::read(&from).unwrap(), std::fs::read(&to).unwrap());
     assert_eq!(a.len(), b.len());
     drop((a, b));

@@ -7,15 +7,19 @@ use std::path::Path;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rusqlite::Connection;
-use shopmend::control::Control;
 use shopmend::fsys::{Dir, RelPath};
 use shopmend::model::{Finding, Remedy, Severity};
-use shopmend::sqlite::check;
-use shopmend::store::{Level, Subject};
+use shopmend::sqlite::{Control, check};
+use shopmend::store::{self, Level, Subject};
+
+/// The crate's findings as this program gives them.
+fn ours(found: Vec<shopmend::sqlite::Finding>) -> Vec<Finding> {
+    found.into_iter().map(Finding::from).collect()
+}
 
 fn checked(db: &[u8]) -> Vec<Finding> {
     let db = db.to_vec();
-    check::bytes(&db, None, None, "test.db", &Control::default()).unwrap().findings
+    ours(check::bytes(&db, None, None, &Control::default()).unwrap().findings)
 }
 
 /// What SQLite says of a private copy: `None` when it is content.
@@ -246,7 +250,7 @@ fn whatever_sqlite_sees_is_seen() {
             (None, false) => none += 1,
             // A damaged collation name reads as the app's own: said, but no damage.
             (Some(message), false) if message.starts_with("no such collation sequence") => {
-                let open = check::bytes(&db, None, None, "", &Control::default()).unwrap().not_checked;
+                let open = check::bytes(&db, None, None, &Control::default()).unwrap().not_checked;
                 assert!(
                     open.iter().any(|n| n.contains("collation is the app's own")),
                     "seed {seed}: {open:?}"
@@ -299,7 +303,8 @@ fn folder(dir: &Path) -> Vec<(std::ffi::OsString, Vec<u8>, std::time::SystemTime
 fn check_file(dir: &Path, level: Level) -> shopmend::store::Check {
     let dir = Dir::open(&dir.canonicalize().unwrap()).unwrap();
     let path = RelPath::new("a.db").unwrap();
-    check::check(Subject { dir: &dir, path: &path }, level, &Control::default()).unwrap()
+    store::sqlite::check(Subject { dir: &dir, path: &path }, level, &shopmend::control::Control::default())
+        .unwrap()
 }
 
 fn codes(findings: &[Finding]) -> Vec<&str> {
@@ -374,7 +379,7 @@ fn a_log_of_another_database_and_a_damaged_log_are_told_apart() {
     drop(conn);
     let look = |db: &[u8], wal: &[u8]| {
         let (db, wal) = (db.to_vec(), wal.to_vec());
-        check::bytes(&db, Some(&wal), None, "a.db", &Control::default()).unwrap().findings
+        ours(check::bytes(&db, Some(&wal), None, &Control::default()).unwrap().findings)
     };
     assert_eq!(look(&good, &frames), []);
     // The page in the file does not count where the log has a newer one.
@@ -401,9 +406,9 @@ fn a_hot_journal_is_rolled_back_in_the_view() {
     .unwrap();
     let file = std::fs::read(dir.path().join("a.db")).unwrap();
     let journal = std::fs::read(dir.path().join("a.db-journal")).unwrap();
-    let found = check::bytes(&file, None, Some(&journal), "a.db", &Control::default()).unwrap();
-    assert_eq!(codes(&found.findings), ["sqlite.hot-journal"]);
-    assert_eq!(found.findings[0].severity, Severity::Info);
+    let found = ours(check::bytes(&file, None, Some(&journal), &Control::default()).unwrap().findings);
+    assert_eq!(codes(&found), ["sqlite.hot-journal"]);
+    assert_eq!(found[0].severity, Severity::Info);
     assert!(!checked(&file).is_empty(), "without its journal the file is torn");
 }
 
@@ -575,6 +580,6 @@ proptest::proptest! {
         wal in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000),
     ) {
         db[..24].copy_from_slice(b"SQLite format 3\0\x02\0\x01\x01\0\x40\x20\x20");
-        check::bytes(&db, Some(&wal), Some(&wal), "any.db", &Control::default()).unwrap();
+        check::bytes(&db, Some(&wal), Some(&wal), &Control::default()).unwrap();
     }
 }

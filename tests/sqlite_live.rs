@@ -8,12 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use shopmend::control::Control;
 use shopmend::exit::Exit;
 use shopmend::fsys::{Dir, RelPath};
-use shopmend::model::{Finding, Severity};
-use shopmend::sqlite::{check, wal};
-use shopmend::store::{Check, Level, StoreError, Subject};
+use shopmend::model::Finding;
+use shopmend::sqlite::{Control, check, wal};
+use shopmend::store::{self, Check, Level, StoreError, Subject};
 
 use crate::support::run::Run;
 use crate::support::shop::Shop;
@@ -22,13 +21,18 @@ use crate::support::tree::{Snapshot, Tree};
 fn look(db: &[u8], wal: Option<&Vec<u8>>) -> Vec<Finding> {
     let (db, wal) = (db.to_vec(), wal.cloned());
     let wal = wal.as_ref().map(|w| w as &dyn shopmend::sqlite::source::ReadAt);
-    check::bytes(&db, wal, None, "a.db", &Control::default()).unwrap().findings
+    check::bytes(&db, wal, None, &Control::default())
+        .unwrap()
+        .findings
+        .into_iter()
+        .map(Finding::from)
+        .collect()
 }
 
 fn check_in(dir: &Path, name: &str, level: Level) -> Result<Check, StoreError> {
     let dir = Dir::open(&dir.canonicalize().unwrap()).unwrap();
     let path = RelPath::new(name).unwrap();
-    check::check(Subject { dir: &dir, path: &path }, level, &Control::default())
+    store::sqlite::check(Subject { dir: &dir, path: &path }, level, &shopmend::control::Control::default())
 }
 
 fn database(dir: &Path, name: &str, sql: &str) -> Connection {
@@ -372,10 +376,13 @@ fn foreign_keys_are_looked_up_as_sqlite_does() {
         drop(rows);
         drop(db);
         let bytes = std::fs::read(dir.path().join(&name)).unwrap();
-        let examined = check::bytes(&bytes, None, None, "a.db", &Control::default()).unwrap();
+        let examined = check::bytes(&bytes, None, None, &Control::default()).unwrap();
         let mut found: BTreeMap<String, u64> = BTreeMap::new();
         for finding in &examined.findings {
-            assert_eq!((finding.code.as_str(), finding.severity), ("sqlite.foreign-key", Severity::Info));
+            assert_eq!(
+                (finding.code.as_str(), finding.severity),
+                ("sqlite.foreign-key", shopmend::sqlite::Severity::Info)
+            );
             let words: Vec<&str> = finding.message.split(' ').collect();
             *found.entry(words[4].to_owned()).or_default() += words[0].parse::<u64>().unwrap();
         }

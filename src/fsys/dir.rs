@@ -73,23 +73,28 @@ enum At {
 }
 
 impl Dir {
-    /// Opens `path` itself, which must be an absolute path to a real directory:
-    /// a link in its last component is refused, however the path is written.
+    /// Opens `path` itself, which must be an absolute path to a real directory
+    /// of this machine: a link in its last component is refused, however the
+    /// path is written. [`super::Disk::open`] opens those of a place.
     ///
     /// # Errors
     /// The system's error; `ELOOP` or `ENOTDIR` for a link.
     pub fn open(path: &Path) -> io::Result<Self> {
         // Rebuilt by component, so that `link/` cannot mean the link's target.
         let path: PathBuf = path.components().collect();
-        if let Some(found) = remote::find(&path) {
-            let (there, on) = found?;
-            there.enter(&on)?;
-            return Ok(Self { at: At::There(there, on), path, known: None });
+        if let Some((name, _)) = remote::split(&path) {
+            return Err(remote::not_connected(&name));
         }
         if !path.is_absolute() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is not absolute"));
         }
         Ok(Self { at: At::Here(Arc::new(sys::open_dir(&path)?)), path, known: None })
+    }
+
+    /// Opens a directory of another device, which is written `path` here.
+    pub(super) fn on(there: Arc<dyn Remote>, on: PathBuf, path: &Path) -> io::Result<Self> {
+        there.enter(&on)?;
+        Ok(Self { at: At::There(there, on), path: path.components().collect(), known: None })
     }
 
     /// The same directory, whose [`Dir::listed`] answers from listings that a

@@ -2,17 +2,15 @@
 //! rooms above work on it as on this machine's.
 //!
 //! Its paths begin with `/adb:NAME/`, which no folder of this machine is ever
-//! looked for under: while the device is not mounted here, such a path is an
-//! error.
+//! looked for under: only the [`Disk`] of that device opens such a path.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use super::{Attributes, Digest, Entry, Ident, Meta, RelPath, Space};
+use super::{Attributes, Digest, Dir, Entry, Ident, Meta, RelPath, Space};
 
 /// What the first name of a path on another device begins with.
 pub const REMOTE: &str = "adb:";
@@ -97,66 +95,65 @@ pub trait Remote: Send + Sync + std::fmt::Debug {
     /// Looks at everything below a folder at once and answers from that until
     /// the next change.
     fn preload(&self, path: &Path) -> io::Result<()>;
-    /// The processes of the app whose folder it is, by id and name.
-    fn users(&self, path: &Path) -> io::Result<Vec<(u32, String)>>;
     /// Everything is looked up anew from now on.
     fn forget(&self);
 }
 
-static MOUNTED: RwLock<BTreeMap<String, Arc<dyn Remote>>> = RwLock::new(BTreeMap::new());
-
-/// Makes a device's files reachable below `/adb:NAME/` until the guard is
-/// dropped.
-pub fn mount(name: &str, remote: Arc<dyn Remote>) -> Mounted {
-    let mut all = MOUNTED.write().unwrap_or_else(PoisonError::into_inner);
-    all.insert(name.to_owned(), remote);
-    Mounted { name: name.to_owned() }
+/// The file system that the paths of a place are on: this machine's own, or
+/// that of one other device. Whoever opens a path of a place does so here.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    remote: Option<(String, Arc<dyn Remote>)>,
 }
 
-/// Keeps a device mounted.
-#[derive(Debug)]
-pub struct Mounted {
-    name: String,
-}
+impl Disk {
+    /// This machine's own file systems.
+    #[must_use]
+    pub fn here() -> Self {
+        Self::default()
+    }
 
-impl Mounted {
-    /// Where a path of the device is reached.
+    /// The files of another device, whose paths begin with `/adb:NAME/`.
+    #[must_use]
+    pub fn remote(name: &str, remote: Arc<dyn Remote>) -> Self {
+        Self { remote: Some((name.to_owned(), remote)) }
+    }
+
+    /// Where a path of the device is written on this machine; the same path
+    /// for this machine's own.
     #[must_use]
     pub fn path(&self, on_device: &Path) -> PathBuf {
-        let top = Path::new("/").join(format!("{REMOTE}{}", self.name));
+        let Some((name, _)) = &self.remote else { return on_device.to_path_buf() };
+        let top = Path::new("/").join(format!("{REMOTE}{name}"));
         top.join(on_device.strip_prefix("/").unwrap_or(on_device))
+    }
+
+    /// Opens a folder as [`Dir::open`] does, one of the device as well.
+    ///
+    /// # Errors
+    /// As [`Dir::open`]; `NotConnected` for a path of a device that is not
+    /// this one.
+    pub fn open(&self, path: &Path) -> io::Result<Dir> {
+        let Some((name, on)) = split(path) else { return Dir::open(path) };
+        if on.components().any(|c| !matches!(c, Component::RootDir | Component::Normal(_))) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is not plain"));
+        }
+        match &self.remote {
+            Some((own, remote)) if *own == name => Dir::on(Arc::clone(remote), on, path),
+            _ => Err(not_connected(&name)),
+        }
     }
 }
 
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        MOUNTED.write().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
-    }
+/// An error for a path of a device that nobody opened.
+pub(super) fn not_connected(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, format!("the device {name} is not connected"))
 }
 
 /// Whether a path is on another device.
 #[must_use]
 pub fn is_remote(path: &Path) -> bool {
     split(path).is_some()
-}
-
-/// The device and the path on it, for a path on another device.
-pub(super) fn find(path: &Path) -> Option<io::Result<(Arc<dyn Remote>, PathBuf)>> {
-    let (name, rest) = split(path)?;
-    if rest.components().any(|c| !matches!(c, Component::RootDir | Component::Normal(_))) {
-        return Some(Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is not plain")));
-    }
-    let all = MOUNTED.read().unwrap_or_else(PoisonError::into_inner);
-    Some(all.get(&name).map(|r| (Arc::clone(r), rest)).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotConnected, format!("the device {name} is not connected"))
-    }))
-}
-
-/// The processes of the app whose folder on another device it is; `None` for
-/// a path of this machine.
-#[must_use]
-pub fn users_of(path: &Path) -> Option<io::Result<Vec<(u32, String)>>> {
-    Some(find(path)?.and_then(|(there, on)| there.users(&on)))
 }
 
 /// The name of the device that a path is on, and the path there.

@@ -2,10 +2,11 @@
 //! path belongs to, and what would be done to it.
 
 use std::fmt::Write as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::listed::without_dots;
 use super::{Located, Root, Target};
 use crate::error::{Error, Kind, Result};
 use crate::fsys::{RelPath, printable, shown};
@@ -89,10 +90,15 @@ pub fn explain(profiles: &Profiles, located: &Located, path: &Path) -> Result<Ex
         Explained { path: given, exists: meta.is_ok(), root: None, done: Vec::new(), why: String::new() };
     let Some((path, target, root, below)) = hit else {
         out.done.push("nothing: never touched".to_owned());
-        out.why = located.notes.iter().find(|n| out.path.starts_with(&n.path)).map_or_else(
-            || "it lies in no folder of an app that was found here".to_owned(),
-            |n| format!("{} is left out: {}", shown(&n.path), n.reason),
-        );
+        out.why = located
+            .left_out
+            .iter()
+            .chain(&located.notes)
+            .find(|n| out.path.starts_with(&n.path))
+            .map_or_else(
+                || "it lies in no folder of an app that was found here".to_owned(),
+                |n| format!("{} is left out: {}", shown(&n.path), n.reason),
+            );
         return Ok(out);
     };
     out.path = path;
@@ -168,21 +174,6 @@ fn below(path: &Path, root: &Path, fold: bool) -> Option<RelPath> {
         }
     }
     RelPath::new(names.as_path()).ok()
-}
-
-/// Takes `.` and `..` out of an absolute path by its names alone.
-fn without_dots(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                out.pop();
-            }
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 fn ends_in_separator(path: &Path) -> bool {

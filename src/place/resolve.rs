@@ -5,11 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::privacy::reason;
-use super::{BaseFolder, NoteKind, Scope};
-use crate::fsys::{Dir, Kind, RelPath, real_path};
+use super::{BaseFolder, Note, NoteKind, Scope, check_it, how_to_read};
+use crate::fsys::{Dir, Disk, Kind, RelPath, real_path};
 use crate::model::Platform;
 use crate::profile::{
-    Base, NameGlob, Template, name_glob, prepared, protected_below_home, protected_below_top,
+    Base, NameGlob, Template, least, name_glob, prepared, protected_below_home, protected_below_top,
 };
 
 /// Most folders that one template may stand for.
@@ -31,9 +31,6 @@ impl Found {
     }
 }
 
-/// A path that was not taken, and why.
-pub(crate) type Refusal = (NoteKind, PathBuf, String);
-
 /// The base folders that a template may start from in this scope.
 pub(crate) fn bases(template: &Template, scope: &Scope) -> Vec<BaseFolder> {
     match template.base() {
@@ -50,18 +47,13 @@ pub(crate) fn bases(template: &Template, scope: &Scope) -> Vec<BaseFolder> {
 
 /// The existing folders that the template stands for. The first base folder
 /// that has any decides.
-pub(crate) fn folders(
-    template: &Template,
-    scope: &Scope,
-    fold: bool,
-    notes: &mut Vec<Refusal>,
-) -> Vec<Found> {
+pub(crate) fn folders(template: &Template, scope: &Scope, fold: bool, notes: &mut Vec<Note>) -> Vec<Found> {
     for base in bases(template, scope) {
-        let mut found = below(template.names(), &template.written(), &base, fold, notes);
+        let mut found = below(template.names(), &template.written(), &base, &scope.disk, fold, notes);
         found.retain(|f| match guard(f, template, scope) {
             Ok(()) => true,
             Err(reason) => {
-                notes.push((NoteKind::Refused, f.path(), reason));
+                notes.push(Note::new(NoteKind::Refused, f.path(), reason));
                 false
             }
         });
@@ -72,13 +64,40 @@ pub(crate) fn folders(
     Vec::new()
 }
 
+/// The existing folders that a template stands for when its base folder, which
+/// must be that of the variable `name`, lies at `base`. What is refused is not
+/// said: nothing is looked at there.
+pub(crate) fn at_base(template: &Template, name: &str, base: &BaseFolder, scope: &Scope) -> Vec<Found> {
+    if !matches!(template.base(), Base::Var(own) if *own == name) {
+        return Vec::new();
+    }
+    let fold = scope.platform.ignores_case();
+    below(template.names(), &template.written(), base, &scope.disk, fold, &mut Vec::new())
+}
+
+/// The folder of that path below a base folder, name by name; none when it is
+/// not there or was refused.
+pub(crate) fn named(
+    path: &RelPath,
+    base: &BaseFolder,
+    scope: &Scope,
+    fold: bool,
+    notes: &mut Vec<Note>,
+) -> Option<Found> {
+    let texts: Vec<String> = path.components().map(|n| n.to_string_lossy().into_owned()).collect();
+    let globs: Vec<NameGlob> = texts.iter().map(|text| NameGlob::plain(text, fold)).collect();
+    let written: Vec<&str> = texts.iter().map(String::as_str).collect();
+    below(&globs, &written, base, &scope.disk, fold, notes).into_iter().next()
+}
+
 /// Goes down from a base folder, one name after the other.
 fn below(
     names: &[NameGlob],
     written: &[&str],
     base: &BaseFolder,
+    disk: &Disk,
     fold: bool,
-    notes: &mut Vec<Refusal>,
+    notes: &mut Vec<Note>,
 ) -> Vec<Found> {
     // A base folder that a person named may be reached through links, so its
     // real path is taken once, here.
@@ -87,22 +106,20 @@ fn below(
     let real = match real {
         Ok(real) if base.links || real == base.path => real,
         Ok(_) => {
-            let reason = "it is reached through a link, and links in an image are never followed";
-            notes.push((NoteKind::Refused, base.path.clone(), reason.to_owned()));
+            notes.push(Note::link_in_image(&base.path));
             return Vec::new();
         }
         Err(e) if absent(&e) => return Vec::new(),
         Err(e) => {
-            notes.push((NoteKind::Unreadable, base.path.clone(), reason(&base.path, &e)));
+            notes.push(Note::unreadable(&base.path, &e));
             return Vec::new();
         }
     };
-    let dir = match Dir::open(&real) {
+    let dir = match disk.open(&real) {
         Ok(dir) => dir,
         Err(e) if absent(&e) => return Vec::new(),
         Err(e) => {
-            let reason = reason(&real, &e);
-            notes.push((NoteKind::Unreadable, real, reason));
+            notes.push(Note::unreadable(real, &e));
             return Vec::new();
         }
     };
@@ -114,7 +131,12 @@ fn below(
             step(&parent, name, written, depth, base, fold, notes, &mut next);
         }
         now = next;
-        now.truncate(MAX_FOUND);
+        if now.len() > MAX_FOUND {
+            let why =
+                format!("more than {MAX_FOUND} folders have such a name; the others were not looked at");
+            notes.extend(now.get(MAX_FOUND).map(|first| Note::new(NoteKind::Refused, first.path(), why)));
+            now.truncate(MAX_FOUND);
+        }
     }
     now
 }
@@ -127,7 +149,7 @@ fn step(
     depth: usize,
     base: &BaseFolder,
     fold: bool,
-    notes: &mut Vec<Refusal>,
+    notes: &mut Vec<Note>,
     out: &mut Vec<Found>,
 ) {
     let plain = name.literal();
@@ -139,9 +161,7 @@ fn step(
             Ok(meta) => candidates.push((exact, meta.kind)),
             Err(e) if absent(&e) => {}
             Err(e) => {
-                let path = parent.path().join(exact.as_path());
-                let reason = reason(&path, &e);
-                notes.push((NoteKind::Unreadable, path, reason));
+                notes.push(Note::unreadable(parent.path().join(exact.as_path()), &e));
             }
         }
     } else {
@@ -153,7 +173,7 @@ fn step(
                     }
                 }
             }
-            Err(e) => notes.push((NoteKind::Unreadable, parent.path(), reason(&parent.path(), &e))),
+            Err(e) => notes.push(Note::unreadable(parent.path(), &e)),
         }
         if plain.is_some() {
             only_one(&mut candidates, written, parent, notes);
@@ -183,16 +203,16 @@ fn step(
                 Err(e) if absent(&e) => {}
                 Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
                     let reason = "it is a mount point, and no root may lie on another file system than its base folder";
-                    notes.push((NoteKind::Refused, path, reason.to_owned()));
+                    let how = check_it(&path);
+                    notes.push(Note::new(NoteKind::Refused, path, reason).see_by(how));
                 }
                 Err(e) if plain.is_none() => closed.add(path, e),
-                Err(e) => notes.push((NoteKind::Unreadable, path.clone(), reason(&path, &e))),
+                Err(e) => notes.push(Note::unreadable(path, &e)),
             },
             // A link that only a wildcard found is not what the template names,
             // for example `current` beside a snap's revisions.
             Kind::Link if plain.is_some() => {
-                let reason = "it is a link, and links below the base folder are never followed";
-                notes.push((NoteKind::Refused, path, reason.to_owned()));
+                notes.push(if base.links { Note::link(path) } else { Note::link_in_image(path) });
             }
             Kind::Link | Kind::File | Kind::Other => {}
         }
@@ -202,7 +222,7 @@ fn step(
 
 /// Of several folders whose names differ only in case, on a disk that tells
 /// case apart, the one whose name is written as in the template; else the first.
-fn only_one(candidates: &mut Vec<(RelPath, Kind)>, written: &str, parent: &Found, notes: &mut Vec<Refusal>) {
+fn only_one(candidates: &mut Vec<(RelPath, Kind)>, written: &str, parent: &Found, notes: &mut Vec<Note>) {
     candidates.retain(|(_, kind)| matches!(kind, Kind::Dir | Kind::Link));
     let exact = candidates.iter().position(|(rel, _)| rel.to_text() == written);
     if candidates.len() < 2 {
@@ -213,7 +233,9 @@ fn only_one(candidates: &mut Vec<(RelPath, Kind)>, written: &str, parent: &Found
     for (rel, _) in candidates.drain(1..) {
         let reason =
             format!("its name differs from `{kept}` beside it only in case, and that one is looked at");
-        notes.push((NoteKind::Refused, parent.path().join(rel.as_path()), reason));
+        let path = parent.path().join(rel.as_path());
+        let how = check_it(&path);
+        notes.push(Note::new(NoteKind::Refused, path, reason).see_by(how));
     }
 }
 
@@ -232,30 +254,51 @@ impl Closed {
     }
 
     /// On the folder that they lie in; none when there were none.
-    pub(crate) fn note(self) -> Option<Refusal> {
+    pub(crate) fn note(self) -> Option<Note> {
         let (path, e) = self.first?;
-        let why = reason(&path, &e);
         if self.count == 1 {
-            return Some((NoteKind::Unreadable, path, why));
+            return Some(Note::unreadable(path, &e));
         }
+        let why = reason(&path, &e);
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let above = path.parent().map(Path::to_path_buf).unwrap_or(path);
         let what = format!("{} folders in it could not be looked into, `{name}` for one: {why}", self.count);
-        Some((NoteKind::Unreadable, above, what))
+        let note = Note::new(NoteKind::Unreadable, above, what);
+        Some(Note { how: how_to_read(&e), ..note })
     }
 }
 
 /// The last look at a folder before it becomes a root: values of variables can
 /// make of a harmless template something that no root may be.
 fn guard(found: &Found, template: &Template, scope: &Scope) -> Result<(), String> {
-    let path = found.path();
-    let least = template.names().len();
-    if found.below.is_root() || found.below.components().count() != least {
+    if found.below.is_root() || found.below.components().count() != template.names().len() {
         return Err("it is not below its base folder".to_owned());
     }
+    let is_data = matches!(template.base(), Base::Var("DATA" | "DATA_DE" | "EXTERNAL"));
+    guard_path(&found.path(), is_data, scope)
+}
+
+/// The same for a folder that an app names: it must be as deep as the root of
+/// a profile.
+pub(crate) fn guard_listed(found: &Found, scope: &Scope) -> Result<(), String> {
+    let path = found.path();
+    let real = |b: &BaseFolder| real_path(&b.path).unwrap_or_else(|_| b.path.clone());
+    let is_below = |name: &&str| {
+        scope.bases.get(*name).into_iter().flatten().any(|b| {
+            path.strip_prefix(real(b))
+                .is_ok_and(|rest| rest.components().count() >= least(scope.platform, name))
+        })
+    };
+    if !scope.bases.keys().any(|name| is_below(&name)) {
+        return Err("it is too close to the top of this person's folders to be an app's own".to_owned());
+    }
+    guard_path(&path, false, scope)
+}
+
+fn guard_path(path: &Path, is_data: bool, scope: &Scope) -> Result<(), String> {
     for home in scope.bases.values().flatten().map(|b| &b.path) {
         let home = real_path(home).unwrap_or_else(|_| home.clone());
-        if home.starts_with(&path) {
+        if home.starts_with(path) {
             return Err(format!("it is, or holds, the base folder {}", home.display()));
         }
     }
@@ -269,7 +312,7 @@ fn guard(found: &Found, template: &Template, scope: &Scope) -> Result<(), String
     let top = scope.top.as_ref().and_then(|top| path.strip_prefix(real_path(top).ok()?).ok().map(texts));
     if let Some(hit) = top.as_deref().and_then(protected_below_top)
         && home.is_none()
-        && !matches!(template.base(), Base::Var("DATA" | "DATA_DE" | "EXTERNAL"))
+        && !is_data
     {
         return Err(format!("`/{hit}` belongs to the system"));
     }
@@ -310,7 +353,7 @@ pub(crate) fn newest(programs: &[Template], scope: &Scope, fold: bool) -> Option
     for program in programs {
         let Some((last, folders)) = program.names().split_last() else { continue };
         for base in bases(program, scope) {
-            for parent in below(folders, &program.written(), &base, fold, &mut Vec::new()) {
+            for parent in below(folders, &program.written(), &base, &scope.disk, fold, &mut Vec::new()) {
                 let times = if let Some(name) =
                     last.literal().filter(|_| !fold).and_then(|n| RelPath::root().join(n).ok())
                 {
@@ -341,7 +384,8 @@ mod tests {
         assert_eq!(Closed::default().note(), None);
         closed.add(PathBuf::from("/Users/ann/Library/Containers/a"), refused());
         closed.add(PathBuf::from("/Users/ann/Library/Containers/b"), refused());
-        let (kind, path, why) = closed.note().unwrap();
+        let Note { kind, path, reason: why, how, .. } = closed.note().unwrap();
+        assert!(how.is_some_and(|how| how.contains("as its owner")));
         assert_eq!(
             (kind, path.as_path()),
             (NoteKind::Unreadable, Path::new("/Users/ann/Library/Containers"))
@@ -352,6 +396,6 @@ mod tests {
         );
         let mut closed = Closed::default();
         closed.add(PathBuf::from("/c/a"), refused());
-        assert_eq!(closed.note().unwrap().1, Path::new("/c/a"));
+        assert_eq!(closed.note().unwrap().path, Path::new("/c/a"));
     }
 }

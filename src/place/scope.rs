@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
+use super::session::{Elsewhere, MOVING, Program};
 use crate::error::{Error, Kind, Result};
+use crate::fsys::Disk;
 use crate::model::Platform;
 
 /// A folder that a variable stands for.
@@ -50,6 +52,12 @@ pub struct Scope {
     pub top: Option<PathBuf>,
     /// When each Android app was last updated, in nanoseconds since 1970.
     pub updates: BTreeMap<String, i128>,
+    /// What its folders are opened on.
+    pub disk: Disk,
+    /// Base folders that this run does not see, though apps may use them.
+    pub elsewhere: Vec<Elsewhere>,
+    /// This person's running programs.
+    pub programs: Vec<Program>,
 }
 
 impl Scope {
@@ -61,6 +69,9 @@ impl Scope {
             bases: BTreeMap::new(),
             top: None,
             updates: BTreeMap::new(),
+            disk: Disk::here(),
+            elsewhere: Vec::new(),
+            programs: Vec::new(),
         }
     }
 
@@ -84,11 +95,7 @@ pub(crate) fn from_env(platform: Platform, env: Env<'_>) -> Result<Scope> {
         Platform::Linux => {
             let home = needed(env, "HOME")?;
             scope = Scope::new(platform, &home);
-            for (name, default) in [
-                ("XDG_CONFIG_HOME", ".config"),
-                ("XDG_CACHE_HOME", ".cache"),
-                ("XDG_DATA_HOME", ".local/share"),
-            ] {
+            for (name, default) in MOVING {
                 // The XDG base directory specification: unset or empty means
                 // the default. A relative path it would ignore; here that is
                 // an error, as the apps may have taken it at its word.

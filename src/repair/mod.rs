@@ -11,20 +11,23 @@
 //! | room | what it is for |
 //! |---|---|
 //! | `clear`, `rebuild`, `restore_backup`, `put_back`, `backup` | one kind of work each |
+//! | `remedies` | what the vault has for a store that is damaged or lost |
 //! | `undo`, `prune`, `recover` | which runs are taken back, let go of, set in order |
-//! | `swap`, `copies`, `temps`, `refuse`, `space` | what several kinds of work share |
+//! | `swap`, `copies`, `temps`, `refuse`, `space`, `fence` | what several kinds of work share |
 //! | `steps` | the journal's steps on the disk, done and taken back |
 //! | `session`, `outcome` | one run, and what it did |
 
 mod backup;
 mod clear;
 mod copies;
+mod fence;
 mod outcome;
 mod prune;
 mod put_back;
 mod rebuild;
 mod recover;
 mod refuse;
+mod remedies;
 mod restore_backup;
 mod session;
 mod space;
@@ -37,15 +40,17 @@ mod undo;
 
 use std::path::Path;
 
+pub use crate::place::Affected;
 pub use backup::{BackupOptions, BackupStore, backup};
 pub use outcome::{ActionOutcome, Done, Outcome, SkippedItem};
 pub use prune::{Pruned, Retention, prune};
 pub use recover::{Recovered, recover};
+pub use remedies::{HEALTHY_COPY, name_healthy_copies};
 pub use undo::{UndoOptions, restore, undo};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::fsys::RelPath;
+use crate::fsys::Ident;
 use crate::model::StoreKind;
 use crate::plan::{Action, Item, Op, Plan};
 use crate::store::{RebuildRequest, Rebuilt, StoreError};
@@ -53,30 +58,21 @@ use crate::vault::{LockedState, RunKind, Unit};
 use outcome::Timer;
 use session::Session;
 
-/// What is about to be touched, for the question whether its app is running.
-#[derive(Debug, Clone, Copy)]
-pub struct Affected<'a> {
-    /// The app's id.
-    pub app: &'a str,
-    /// The target's id.
-    pub target: &'a str,
-    /// Whether the files belong to this machine's running system; else no
-    /// process can have them open.
-    pub live: bool,
-    /// The target's root folder.
-    pub root: &'a Path,
-    /// The store's path below it.
-    pub path: &'a RelPath,
+/// The store that an action is about, for the question whether it is in use.
+fn store_of_action(action: &Action, live: bool) -> Affected<'_> {
+    Affected {
+        app: &action.app,
+        target: &action.target,
+        live,
+        root: &action.root,
+        path: &action.path,
+        moved: &[],
+    }
 }
 
-impl<'a> Affected<'a> {
-    fn by_action(action: &'a Action, live: bool) -> Self {
-        Self { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path }
-    }
-
-    fn by_unit(unit: &'a Unit, live: bool) -> Self {
-        Self { app: &unit.app, target: &unit.target, live, root: &unit.root, path: &unit.path }
-    }
+/// The same of a unit of a run.
+fn store_of_unit(unit: &Unit, live: bool) -> Affected<'_> {
+    Affected { app: &unit.app, target: &unit.target, live, root: &unit.root, path: &unit.path, moved: &[] }
 }
 
 /// Answers whether a store may be touched now: an error of kind `AppRunning`
@@ -131,7 +127,7 @@ pub fn execute(
     let mut asked: Vec<&str> = Vec::new();
     for action in &plan.actions {
         if !asked.contains(&action.target.as_str()) {
-            (hooks.running)(&Affected::by_action(action, plan.live))?;
+            (hooks.running)(&store_of_action(action, plan.live))?;
             asked.push(&action.target);
         }
     }
@@ -152,9 +148,14 @@ pub fn execute(
         let job = Job { number: number as u32, action, live: plan.live, hooks, control };
         outcomes.push(match &action.op {
             Op::Clear { files, whole } => clear::clear(&mut session, &job, files, whole),
-            Op::Rebuild { members, how } => rebuild::rebuild(&mut session, &job, members, *how),
+            Op::Rebuild { members, how, unnamed_tables } => {
+                rebuild::rebuild(&mut session, &job, members, *how, *unnamed_tables)
+            }
             Op::RestoreBackup { current, backup } => {
                 restore_backup::restore_backup(&mut session, &job, current.as_ref(), backup)
+            }
+            Op::PutBack { run, unit, current } => {
+                put_back::from_vault(&mut session, &job, run, *unit, current)
             }
         });
         control.progress().advance(1);
@@ -188,9 +189,25 @@ impl Job<'_> {
 
     /// Asks again whether the app is down.
     pub(crate) fn still_down(&self) -> Result<(), session::Halt> {
-        let affected = Affected::by_action(self.action, self.live);
+        let affected = store_of_action(self.action, self.live);
         (self.hooks.running)(&affected).map_err(|e| session::Halt::AppRunning(e.to_string()))
     }
+
+    /// Asks, when everything has its new place and nothing is committed yet,
+    /// whether a process opened one of the old files meanwhile: what it writes
+    /// would be lost with them.
+    pub(crate) fn nobody_came(&self, moved: &[Ident]) -> Result<(), session::Halt> {
+        let affected = Affected { moved, ..store_of_action(self.action, self.live) };
+        nobody_came(self.hooks.running, &affected)
+    }
+}
+
+/// See [`Job::nobody_came`].
+pub(crate) fn nobody_came(running: &Running, affected: &Affected) -> Result<(), session::Halt> {
+    if affected.moved.is_empty() {
+        return Ok(());
+    }
+    running(affected).map_err(|e| session::Halt::AppRunning(e.to_string()))
 }
 
 /// Opens a root folder so that nobody can redirect it.
@@ -201,11 +218,11 @@ impl Job<'_> {
 ///
 /// # Errors
 /// `Refused` or `Io`.
-pub(crate) fn open_root(path: &Path, allow_root: bool) -> Result<crate::fsys::Dir> {
+pub(crate) fn open_root(state: &LockedState, path: &Path, allow_root: bool) -> Result<crate::fsys::Dir> {
     use crate::fsys::{Dir, effective_user};
     let cannot = |e| Error::io("cannot open the folder", path, e);
     if crate::fsys::is_remote(path) {
-        let dir = Dir::open(path).map_err(cannot)?;
+        let dir = state.disk().open(path).map_err(cannot)?;
         dir.forget();
         return Ok(dir);
     }

@@ -2,8 +2,8 @@
 //! committed, finishes what was. Works from the journal alone, may itself be
 //! interrupted at any point, and never guesses.
 
+use super::Running;
 use super::session::{Session, by_hand};
-use super::{Affected, Running};
 use crate::error::{Error, Kind, Result};
 use crate::fsys::remove_tree;
 use crate::vault::{Journal, LockedState, Objects, Record, Run, RunId, Stage, StateDir, damaged, shortened};
@@ -69,7 +69,7 @@ fn recover_run(state: &LockedState, id: &RunId, running: &Running) -> Result<Opt
                 session.record(vec![Record::RolledBack { unit: number, reason }]).map_err(unknown)?;
             }
             Stage::Open => {
-                running(&Affected::by_unit(unit, live))?;
+                running(&super::store_of_unit(unit, live))?;
                 let mut hands = super::session::hands(state, &unit.root, allow_root)
                     .map_err(|e| stop(format!("the folder of {store} cannot be opened: {e}")))?;
                 let found = hands

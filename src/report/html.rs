@@ -3,10 +3,12 @@
 
 use askama::Template;
 
-use super::text::check_lines;
-use super::{Document, Phase, count, finding_lines, size};
+use super::document::shown_path;
+use super::text::{check_lines, tally};
+use super::{Document, Phase, count, size};
 use crate::fsys::printable;
 use crate::model::Verdict;
+use crate::place::adb::DeviceReport;
 
 #[derive(Template)]
 #[template(
@@ -40,6 +42,12 @@ td.n { text-align: right; white-space: nowrap; padding-right: 1rem }
 <div class="cards">
 {% for card in cards %}<div class="card"><b>{{ card.1 }}</b>{{ card.0 }}</div>
 {% endfor %}</div>
+<p><b>{{ result }}</b></p>
+{% if let Some(change) = change %}<p>Before: {{ change.0 }}<br>After: {{ change.1 }}</p>{% endif %}
+{% if !undo.is_empty() %}<p>Take it back: <code>{{ undo }}</code></p>{% endif %}
+{% if !left.is_empty() %}<h2>Still not right</h2><ul>{% for n in left %}<li>{{ n }}</li>{% endfor %}</ul>{% endif %}
+{% if !not_checked.is_empty() %}<h2>Not checked</h2><ul>{% for n in not_checked %}<li>{{ n }}</li>{% endfor %}</ul>{% endif %}
+{% if !by_hand.is_empty() %}<h2>By hand</h2><ul>{% for n in by_hand %}<li>{{ n }}</li>{% endfor %}</ul>{% endif %}
 {% for note in notes %}<p>{{ note }}</p>{% endfor %}
 {% if !plan.is_empty() %}<h2>{{ plan_title }}</h2><table><tr><th>What</th><th>Where</th><th>Why</th></tr>
 {% for line in plan %}<tr><td>{{ line.0 }}</td><td><code>{{ line.1 }}</code></td><td>{{ line.2 }}</td></tr>
@@ -65,6 +73,16 @@ struct Page {
     platform: &'static str,
     version: &'static str,
     cards: Vec<(String, String)>,
+    /// What the exit code means.
+    result: &'static str,
+    /// Stores by verdict, before and after.
+    change: Option<(String, String)>,
+    /// The command that takes it back; empty when there is none.
+    undo: String,
+    /// Stores that are damaged or unreadable now.
+    left: Vec<String>,
+    not_checked: Vec<String>,
+    by_hand: Vec<String>,
     notes: Vec<String>,
     plan_title: &'static str,
     plan: Vec<(String, String, String)>,
@@ -95,14 +113,24 @@ struct Row {
 /// Never for a document that this program made.
 pub fn html(document: &Document) -> Result<String, askama::Error> {
     let summary = &document.summary;
+    let now = document.after.as_ref().map_or(&summary.by_verdict, |after| &after.by_verdict);
     let mut cards: Vec<(String, String)> =
-        summary.by_verdict.iter().rev().map(|(v, n)| (v.to_string(), n.to_string())).collect();
-    cards.push(("of stale cache".to_owned(), size(summary.stale_bytes)));
+        now.iter().rev().map(|(v, n)| (v.to_string(), n.to_string())).collect();
+    cards.push(("of stale cache".to_owned(), size(summary.stale_allocated_bytes)));
     cards.push(("in all".to_owned(), size(summary.bytes)));
     let plan = document.plan.as_ref().map(|p| p.plan.actions.as_slice()).unwrap_or_default();
     let outcome = |store: &str| {
-        let done = document.repair.as_ref()?;
-        done.actions.iter().find(|a| a.store == store).map(|a| format!("{:?}", a.done).to_lowercase())
+        let done = document.done.as_ref()?;
+        let action = done.actions.iter().find(|a| a.store == store)?;
+        let mut words = action.done.as_str().to_owned();
+        if let Some(rebuilt) = &action.rebuilt {
+            words.push_str(&format!(
+                ", by {}: {} kept, {} doubtful, {} lost",
+                rebuilt.method, rebuilt.recovered, rebuilt.doubtful, rebuilt.lost
+            ));
+        }
+        words.extend(action.reason.iter().map(|why| format!(": {why}")));
+        Some(printable(&words))
     };
     let volumes = document
         .volumes
@@ -113,12 +141,40 @@ pub fn html(document: &Document) -> Result<String, askama::Error> {
             Phase::Scan => "Scan report",
             Phase::Preview => "What would be repaired",
             Phase::Repair => "Repair report",
+            Phase::Backup => "Backup report",
+            Phase::Undo => "Undo report",
+            Phase::Restore => "Restore report",
         },
         created: document.created.clone(),
         place: printable(&document.place),
         platform: document.platform.as_str(),
         version: env!("CARGO_PKG_VERSION"),
         cards,
+        result: document.exit().meaning(),
+        change: document
+            .before
+            .as_ref()
+            .zip(document.after.as_ref())
+            .map(|(before, after)| (tally(&before.by_verdict), tally(&after.by_verdict))),
+        undo: match &document.done {
+            Some(done) if document.command == Phase::Repair && done.bytes_freed == 0 => {
+                let place = document.device.as_ref().map(DeviceReport::named).unwrap_or_default();
+                format!("shopmend undo {}{place}", done.run)
+            }
+            _ => String::new(),
+        },
+        left: document
+            .after
+            .iter()
+            .flat_map(|after| &after.stores)
+            .filter(|s| matches!(s.verdict, Verdict::Damaged | Verdict::Unreadable))
+            .map(|s| {
+                let why = super::findings(&s.findings, false).join("; ");
+                format!("{} {}: {}: {why}", s.verdict, s.kind, printable(&s.path))
+            })
+            .collect(),
+        not_checked: document.summary.not_checked.iter().map(|n| printable(&n.to_string())).collect(),
+        by_hand: document.by_hand.iter().map(|n| printable(n)).collect(),
         notes: document.notes.iter().map(|n| printable(n)).chain(volumes).collect(),
         plan_title: if document.command == Phase::Repair { "What was done" } else { "The plan" },
         plan: plan
@@ -126,10 +182,11 @@ pub fn html(document: &Document) -> Result<String, askama::Error> {
             .map(|a| {
                 let what = match &a.op {
                     crate::plan::Op::Clear { files, .. } => {
-                        format!("clear {}, {}", count(files.len() as u64, "file"), size(a.bytes()))
+                        format!("clear {}, {}", count(files.len() as u64, "file"), size(a.allocated_bytes))
                     }
                     crate::plan::Op::Rebuild { .. } => format!("rebuild, {}", size(a.bytes())),
                     crate::plan::Op::RestoreBackup { .. } => "restore .bak".to_owned(),
+                    crate::plan::Op::PutBack { run, .. } => format!("put back from run {run}"),
                 };
                 let what = outcome(&a.store).map_or(what.clone(), |state| format!("{what}: {state}"));
                 (what, crate::fsys::shown(&a.root.join(a.path.as_path())), printable(&a.why))
@@ -144,9 +201,9 @@ fn target(target: &super::TargetDoc) -> Target {
     let (healthy, problems): (Vec<_>, Vec<_>) =
         target.stores.iter().partition(|s| s.verdict == Verdict::Healthy);
     let row = |s: &&super::StoreDoc| {
-        let mut findings: Vec<String> = s.findings.iter().flat_map(|f| finding_lines(f, false)).collect();
+        let mut findings = super::findings(&s.findings, false);
         if let Some(stale) = &s.stale {
-            findings.push(format!("{} may go, {}", count(stale.entries, "entry"), size(stale.bytes)));
+            findings.push(format!("{} can be cleared, {}", count(stale.entries, "entry"), size(stale.bytes)));
         }
         Row {
             verdict: s.verdict.as_str(),
@@ -160,7 +217,7 @@ fn target(target: &super::TargetDoc) -> Target {
     let user = target.user.as_deref().map(|u| format!(", user {}", printable(u))).unwrap_or_default();
     Target {
         name: format!("{}{user}", target.name),
-        roots: target.roots.iter().map(|(id, path)| format!("{id}: {}", printable(path))).collect(),
+        roots: target.roots.iter().map(|(id, path)| format!("{id}: {}", shown_path(path))).collect(),
         notes: target.notes.iter().map(|n| printable(n)).collect(),
         problems: problems.iter().map(row).collect(),
         healthy: healthy.iter().map(row).collect(),

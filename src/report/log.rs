@@ -20,7 +20,10 @@ pub fn log(document: &Document) {
             );
         }
     }
-    if let Some(repair) = &document.repair {
+    for not in &document.summary.not_checked {
+        tracing::info!(what = not.what, why = not.why, "not checked");
+    }
+    if let Some(repair) = &document.done {
         for action in &repair.actions {
             tracing::info!(
                 store = action.store,
@@ -33,8 +36,21 @@ pub fn log(document: &Document) {
                 "action"
             );
         }
-        tracing::info!(run = %repair.run, bytes_cleared = repair.bytes_cleared, "repair");
+        let losses = document.summary.losses.unwrap_or_default();
+        tracing::info!(
+            run = %repair.run,
+            bytes_cleared = repair.bytes_cleared,
+            lost = losses.lost,
+            doubtful = losses.doubtful,
+            "repair"
+        );
     }
     let counts: Vec<String> = document.summary.by_verdict.iter().map(|(v, n)| format!("{n} {v}")).collect();
-    tracing::info!(place = document.place, stores = counts.join(", "), "summary");
+    tracing::info!(
+        place = document.place,
+        stores = counts.join(", "),
+        not_checked = document.summary.not_checked.len(),
+        exit = document.summary.exit,
+        "summary"
+    );
 }

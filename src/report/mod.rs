@@ -1,17 +1,19 @@
 //! One result, several formats. Every format is made from the same
 //! [`Document`], so that none can say what another does not.
 
+mod closing;
 mod document;
 mod html;
 mod json;
 mod log;
 mod text;
 
-pub use document::{Document, Phase, StoreDoc, Summary, TargetDoc};
+pub use closing::{closing, preview};
+pub use document::{Document, Phase, StateDoc, StoreDoc, Summary, TargetDoc};
 pub use html::html;
 pub use json::json;
 pub use log::log;
-pub use text::{Style, finding_lines, outcome, plan, text};
+pub use text::{Style, finding_lines, findings, text};
 
 /// A size for people: `312.4 MiB`.
 #[must_use]

@@ -4,13 +4,12 @@ use std::fmt::Write as _;
 
 use clap::builder::styling::{AnsiColor, Style as Ansi};
 
+use super::document::shown_path;
 use super::{Document, Phase, StoreDoc, TargetDoc, count, size};
 use crate::fsys::printable;
 use crate::lines::wrap;
 use crate::model::{Finding, Remedy, Severity, Verdict};
-use crate::place::adb::DeviceReport;
-use crate::plan::{Action, Op};
-use crate::repair::{Done, Outcome};
+use crate::scan::LISTED;
 
 /// How much to print, and whether in colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,6 +59,9 @@ const FINDINGS_SHOWN: usize = 3;
 /// The whole report as text.
 #[must_use]
 pub fn text(document: &Document, style: Style) -> String {
+    if !matches!(document.command, Phase::Scan | Phase::Preview) {
+        return super::closing(document, style);
+    }
     let mut out = String::new();
     for target in &document.targets {
         one_target(&mut out, target, style);
@@ -74,20 +76,44 @@ pub fn text(document: &Document, style: Style) -> String {
     for note in &document.notes {
         wrap(&mut out, "Note: ", note);
     }
+    not_checked(&mut out, document, style);
     summary(&mut out, document, style);
     out
 }
 
+/// What was not looked at, and what would make it visible.
+pub(super) fn not_checked(out: &mut String, document: &Document, style: Style) {
+    let all = &document.summary.not_checked;
+    if !all.is_empty() {
+        let _ = writeln!(out, "{}", style.bold("Not checked"));
+        for not in all {
+            wrap(out, "  - ", &printable(&not.to_string()));
+        }
+    }
+    if !document.by_hand.is_empty() {
+        let _ = writeln!(out, "{}", style.bold("By hand"));
+        for step in &document.by_hand {
+            wrap(out, "  - ", &printable(step));
+        }
+    }
+}
+
+/// Whether a store is shown without `-v`: a cache of which only the list was
+/// looked at is named with the others of its kind under `Not checked`.
+fn is_shown(store: &StoreDoc) -> bool {
+    let only_listed = store.verdict == Verdict::Unknown && store.findings.iter().any(|f| f.code == LISTED);
+    store.verdict != Verdict::Healthy && !only_listed
+}
+
 fn one_target(out: &mut String, target: &TargetDoc, style: Style) {
-    let interesting: Vec<&StoreDoc> =
-        target.stores.iter().filter(|s| style.verbose || s.verdict != Verdict::Healthy).collect();
+    let interesting: Vec<&StoreDoc> = target.stores.iter().filter(|s| style.verbose || is_shown(s)).collect();
     if style.quiet && interesting.is_empty() && target.notes.is_empty() {
         return;
     }
     let user = target.user.as_deref().map(|u| format!(", user {}", printable(u))).unwrap_or_default();
     let _ = writeln!(out, "{}{user}", style.bold(&target.name));
     for (id, path) in &target.roots {
-        let _ = writeln!(out, "  {}", style.dim(&format!("{id}: {}", printable(path))));
+        let _ = writeln!(out, "  {}", style.dim(&format!("{id}: {}", shown_path(path))));
     }
     for running in &target.running {
         let _ = writeln!(out, "  running: {} (pid {})", printable(&running.name), running.pid);
@@ -119,23 +145,25 @@ fn one_store(out: &mut String, store: &StoreDoc, style: Style) {
     if let Some(site) = &store.site {
         wrap(out, "           ", &format!("stored by the shop's page {}", printable(site)));
     }
+    if store.allocated_bytes < store.bytes / 2 {
+        let room = format!(
+            "takes up {} on the disk: its files have holes or several names",
+            size(store.allocated_bytes)
+        );
+        wrap(out, "           ", &room);
+    }
     if let Some(stale) = &store.stale {
         let why: Vec<String> = stale.why.iter().map(|(why, n)| format!("{n} {}", why.phrase())).collect();
-        let of = if stale.bytes == store.bytes { "all of it".to_owned() } else { size(stale.bytes) };
+        let of =
+            if stale.bytes == store.bytes { "all of it".to_owned() } else { size(stale.allocated_bytes) };
         wrap(
             out,
             "           ",
-            &format!("{} may go ({of}): {}", count(stale.entries, "entry"), why.join(", ")),
+            &format!("{} can be cleared ({of}): {}", count(stale.entries, "entry"), why.join(", ")),
         );
     }
-    let shown = if style.verbose { store.findings.len() } else { FINDINGS_SHOWN };
-    for finding in store.findings.iter().take(shown) {
-        for line in finding_lines(finding, style.verbose) {
-            wrap(out, "           ", &line);
-        }
-    }
-    if let Some(more) = store.findings.len().checked_sub(shown).filter(|n| *n > 0) {
-        let _ = writeln!(out, "           and {more} more findings (-v shows them)");
+    for line in findings(&store.findings, style.verbose) {
+        wrap(out, "           ", &line);
     }
     if style.verbose {
         for line in check_lines(store) {
@@ -163,7 +191,45 @@ pub(super) fn check_lines(store: &StoreDoc) -> Vec<String> {
     out
 }
 
-/// A finding in words: the message, and its remedy or evidence.
+/// The findings of one store in words: the worst first, and at the end the one
+/// remedy, that of the worst.
+#[must_use]
+pub fn findings(all: &[Finding], verbose: bool) -> Vec<String> {
+    let mut sorted: Vec<&Finding> = all.iter().filter(|f| f.code != LISTED || verbose).collect();
+    sorted.sort_by_key(|f| std::cmp::Reverse((f.severity, f.remedy)));
+    let shown = if verbose { sorted.len() } else { FINDINGS_SHOWN };
+    let mut out: Vec<String> = sorted.iter().take(shown).flat_map(|f| finding_lines(f, verbose)).collect();
+    match sorted.len().saturating_sub(shown) {
+        0 => {}
+        1 => out.push("and 1 more finding (-v shows it)".to_owned()),
+        more => out.push(format!("and {more} more findings (-v shows them)")),
+    }
+    let severity = sorted.first().map(|f| f.severity);
+    let remedy = sorted.iter().map(|f| f.remedy).max().unwrap_or(Remedy::None);
+    out.extend(remedy_words(remedy, severity).map(|words| format!("-> {words}")));
+    out
+}
+
+/// What can be done about a store whose strongest remedy this is.
+fn remedy_words(remedy: Remedy, severity: Option<Severity>) -> Option<&'static str> {
+    match remedy {
+        Remedy::None => None,
+        Remedy::Report => (severity == Some(Severity::Error))
+            .then_some("needs your decision: shopmend does not change it by itself"),
+        Remedy::ClearEntry => Some("the entries can be cleared"),
+        Remedy::ClearStore => Some("the cache can be cleared"),
+        Remedy::RebuildIndexes => {
+            Some("can be repaired by rebuilding its indexes; if that fails, by salvage, which can lose rows")
+        }
+        Remedy::Vacuum => {
+            Some("can be repaired by rewriting it; if that fails, by salvage, which can lose rows")
+        }
+        Remedy::Rebuild => Some("can be rebuilt from what is readable; some of it can be lost"),
+        Remedy::RestoreBackup => Some("the app's own backup beside it can be put in place"),
+    }
+}
+
+/// A finding in words: the message, and with `verbose` the evidence.
 #[must_use]
 pub fn finding_lines(finding: &Finding, verbose: bool) -> Vec<String> {
     let mut out = vec![printable(&finding.message)];
@@ -177,20 +243,14 @@ pub fn finding_lines(finding: &Finding, verbose: bool) -> Vec<String> {
         parts.extend(e.found.as_ref().map(|x| format!("found {}", printable(x))));
         out.push(format!("[{}]", parts.join(", ")));
     }
-    let remedy = match finding.remedy {
-        Remedy::None => None,
-        Remedy::Report => (finding.severity == Severity::Error).then_some("a person must decide"),
-        Remedy::ClearEntry => Some("the entry can be cleared"),
-        Remedy::ClearStore => Some("the cache can be cleared"),
-        Remedy::RebuildIndexes => Some("rebuilding the indexes mends it; no row is lost"),
-        Remedy::Vacuum => Some("rewriting the database mends it; no row is lost"),
-        Remedy::Rebuild => Some("it can be rebuilt from what is readable"),
-        Remedy::RestoreBackup => Some("the app's own backup beside it can be put in place"),
-    };
-    if let (Some(remedy), Some(last)) = (remedy, out.last_mut()) {
-        let _ = write!(last, " - {remedy}");
-    }
     out
+}
+
+/// Numbers of stores by verdict, the worst first: `1 damaged, 4 healthy`.
+pub(super) fn tally(by_verdict: &std::collections::BTreeMap<Verdict, u64>) -> String {
+    let order = [Verdict::Damaged, Verdict::Unreadable, Verdict::Stale, Verdict::Unknown, Verdict::Healthy];
+    let parts = order.iter().filter_map(|v| by_verdict.get(v).map(|n| format!("{n} {v}")));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn summary(out: &mut String, document: &Document, style: Style) {
@@ -200,135 +260,22 @@ fn summary(out: &mut String, document: &Document, style: Style) {
         let _ = writeln!(out, "`shopmend profile list` shows what is looked for.");
         return;
     }
-    let order = [Verdict::Damaged, Verdict::Unreadable, Verdict::Stale, Verdict::Unknown, Verdict::Healthy];
-    let parts: Vec<String> =
-        order.iter().filter_map(|v| summary.by_verdict.get(v).map(|n| format!("{n} {v}"))).collect();
-    let _ = writeln!(
-        out,
-        "{} in {}: {}",
-        count(summary.stores, "store"),
-        count(summary.targets, "app"),
-        parts.join(", ")
-    );
+    let parts = tally(&summary.by_verdict);
+    let _ =
+        writeln!(out, "{} in {}: {}", count(summary.stores, "store"), count(summary.targets, "app"), parts);
+    match summary.not_checked.len() as u64 {
+        0 => {}
+        n => {
+            let _ = writeln!(out, "{} not checked: see above", count(n, "thing"));
+        }
+    }
     if summary.stale_bytes > 0 {
-        let _ = writeln!(out, "{} of stale cache", size(summary.stale_bytes));
+        let _ = writeln!(out, "{} of stale cache on the disk", size(summary.stale_allocated_bytes));
     }
     if document.command == Phase::Scan && summary.exit == 1 {
-        let place = match (&document.image, &document.device) {
-            (Some(dir), _) => format!(" --image {} --platform {}", printable(dir), document.platform),
-            (None, Some(device)) => device.named(),
-            (None, None) => String::new(),
-        };
-        let next = format!("shopmend repair --dry-run{place}");
+        let next = format!("shopmend repair --dry-run{}", printable(&document.options));
         let _ = writeln!(out, "See what would be done:\n  {}", style.bold(&next));
     }
-}
-
-/// The plan, one numbered line an action.
-#[must_use]
-pub fn plan(actions: &[Action], style: Style) -> String {
-    let mut out = String::new();
-    for (i, action) in actions.iter().enumerate() {
-        let (verb, what) = match &action.op {
-            Op::Clear { files, .. } => {
-                ("clear", format!("{}, {}", count(files.len() as u64, "file"), size(action.bytes())))
-            }
-            Op::Rebuild { how, .. } => {
-                let how = match how {
-                    Remedy::RebuildIndexes => "rebuild indexes",
-                    Remedy::Vacuum => "rewrite",
-                    _ => "rebuild",
-                };
-                (how, format!("{} {}", action.kind, size(action.bytes())))
-            }
-            Op::RestoreBackup { .. } => ("restore .bak", action.kind.to_string()),
-        };
-        let path = action.root.join(action.path.as_path());
-        let _ =
-            writeln!(out, "{:>3}. {} ({what})\n     {}", i + 1, style.bold(verb), crate::fsys::shown(&path));
-        wrap(&mut out, "     ", &format!("why: {}", printable(&action.why)));
-        wrap(&mut out, "     ", &format!("rule {} of {}, store {}", action.rule, action.app, action.store));
-    }
-    out
-}
-
-/// What a repair, an undo or a backup came to.
-#[must_use]
-pub fn outcome(outcome: &Outcome, device: Option<&DeviceReport>, style: Style) -> String {
-    let mut out = String::new();
-    for action in &outcome.actions {
-        let (word, color) = match action.done {
-            Done::Done if action.skipped.is_empty() => ("done", AnsiColor::Green),
-            Done::Done => ("done in part", AnsiColor::Yellow),
-            Done::Skipped => ("skipped", AnsiColor::Yellow),
-            Done::RolledBack => ("rolled back", AnsiColor::Red),
-            Done::Failed => ("FAILED", AnsiColor::Red),
-            Done::NotDone => ("not done", AnsiColor::Yellow),
-        };
-        if style.quiet && action.done == Done::Done && action.skipped.is_empty() {
-            continue;
-        }
-        let word = style.paint(color.on_default(), &format!("{word:<12}"));
-        let what = format!("{}, {}", count(action.files, "file"), size(action.bytes));
-        let (plain, what) = (format!("{:<14}", action.op), format!("{} ({what})", action.path));
-        let mut line = String::new();
-        wrap(&mut line, &" ".repeat(2 + 12 + 1 + plain.len() + 1), &what);
-        let _ = write!(out, "  {word} {plain} {}", line.trim_start());
-        for line in action.reason.iter().chain(&action.notes) {
-            wrap(&mut out, "               ", &printable(line));
-        }
-        if let Some(rebuilt) = &action.rebuilt {
-            let counts =
-                [(rebuilt.recovered, "kept"), (rebuilt.doubtful, "doubtful"), (rebuilt.lost, "lost")];
-            let counts: Vec<String> = counts
-                .iter()
-                .filter(|(n, w)| *n > 0 || *w == "lost")
-                .map(|(n, w)| format!("{n} {w}"))
-                .collect();
-            wrap(&mut out, "               ", &format!("by {}: {}", rebuilt.method, counts.join(", ")));
-            for note in &rebuilt.notes {
-                wrap(&mut out, "               ", &printable(note));
-            }
-        }
-        let most = if style.verbose { usize::MAX } else { FINDINGS_SHOWN };
-        for item in action.skipped.iter().take(most) {
-            wrap(
-                &mut out,
-                "               ",
-                &format!("left alone: {}: {}", item.path, printable(&item.reason)),
-            );
-        }
-        if action.skipped.len() > most {
-            let _ = writeln!(out, "               and {} more left alone", action.skipped.len() - most);
-        }
-    }
-    if outcome.bytes_cleared > 0 {
-        let _ = write!(out, "{} of cache cleared", size(outcome.bytes_cleared));
-        if outcome.bytes_held > 0 {
-            let _ = write!(out, "; {} stay held for undo", size(outcome.bytes_held));
-        }
-        if outcome.bytes_freed > 0 {
-            let _ = write!(out, "; {} freed for good", size(outcome.bytes_freed));
-        }
-        out.push('\n');
-    }
-    for note in &outcome.notes {
-        wrap(&mut out, "", &printable(note));
-    }
-    if !outcome.by_hand.is_empty() {
-        let _ = writeln!(out, "{}", style.bold("To go on by hand:"));
-        for command in &outcome.by_hand {
-            let _ = writeln!(out, "  {}", printable(command));
-        }
-    }
-    let changed = outcome.actions.iter().any(|a| a.done == Done::Done && a.files > 0);
-    let undoable = outcome.kind == "repair" && changed && outcome.bytes_freed == 0;
-    let _ = writeln!(out, "{} {}", if outcome.kind == "undo" { "Undo" } else { "Run" }, outcome.run);
-    if undoable {
-        let place = device.map(DeviceReport::named).unwrap_or_default();
-        let _ = writeln!(out, "Take it back:\n  shopmend undo {}{place}", outcome.run);
-    }
-    out
 }
 
 #[cfg(test)]

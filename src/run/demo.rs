@@ -6,23 +6,26 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::Session;
-use super::inspect::Job;
+use super::{Session, open, repair, undo};
 use crate::cli;
+use crate::engine::Inspection;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::fsys::{Dir, RelPath};
 use crate::model::{Platform, Verdict};
+use crate::plan::Choice;
 use crate::repair::UndoOptions;
-use crate::report::size;
+use crate::report::{self, Document, size};
 use crate::sample::android::{self, Roots};
 use crate::sample::harm::{Harm, break_index};
+use crate::scan::Baseline;
 use crate::vault::StateDir;
 
 pub(super) fn demo(session: &Session, keep: bool) -> Result<Exit> {
     let console = session.console;
     let made = |e: io::Error| Error::new(Kind::Io, "the sample device could not be made").because(e);
-    let folder = tempfile::Builder::new().prefix("shopmend-demo-").tempdir().map_err(made)?;
+    let folder =
+        tempfile::Builder::new().prefix("shopmend-demo-").tempdir_in(std::env::temp_dir()).map_err(made)?;
     let base = crate::fsys::real_path(folder.path()).map_err(made)?;
     let (device, state_path) = (base.join("device"), base.join("state"));
 
@@ -43,29 +46,34 @@ pub(super) fn demo(session: &Session, keep: bool) -> Result<Exit> {
 
     let wanted =
         cli::Where { image: Some(device.clone()), platform: Some(Platform::Android), ..Default::default() };
+    let place = open::place(session, &wanted, true)?;
     let state = StateDir::open(&state_path)?.lock()?;
-    let mut job = Job::new(session, &state, wanted)?;
+    let memory = Baseline::open(state.path())?;
+    let mut engine = open::engine(session, &wanted, place.as_ref(), Some(memory))?;
+    let options = open::options(session, cli::Depth::default(), None);
+    let show = |found: &Inspection| report::text(&Document::of_scan(found), console.style);
 
     step(session, 2, "Scan it (nothing is written to the device)")?;
-    let first = job.scan()?;
-    console.print(&job.scan_text(&first))?;
+    let first = engine.scan(&options)?;
+    console.print(&show(&first))?;
     unchanged(&device, &before, "the scan")?;
 
     step(session, 3, "Plan, back up, clear, rebuild, verify")?;
-    let (exit, run) = job.repair(&first)?;
+    let ways = repair::Ways::default();
+    let (exit, run) = repair::carry_out(session, &mut engine, &first, &Choice::default(), &ways, &state)?;
     let run = run.ok_or_else(|| {
         Error::new(Kind::Failed, "the repair had nothing to do, though the device is damaged")
     })?;
 
     step(session, 4, "Scan again")?;
-    let second = job.scan()?;
-    console.print(&job.scan_text(&second))?;
+    let second = engine.scan(&options)?;
+    console.print(&show(&second))?;
     let tally = |scan: &crate::scan::Scan, v| scan.by_verdict().get(&v).copied().unwrap_or(0);
     let (was, is) = (tally(&first.scan, Verdict::Damaged), tally(&second.scan, Verdict::Damaged));
     console.print(&format!("Damaged stores: {was} before, {is} after the repair\n"))?;
 
     step(session, 5, "Undo the repair and compare every file")?;
-    super::upkeep::undo_run(session, &state, Some(&run), &UndoOptions::default())?;
+    undo::undo_run(session, place.as_ref(), &state, Some(&run), &UndoOptions::default())?;
     session.control.safe_point()?;
     unchanged(&device, &before, "the undo")?;
     console.print(&format!(

@@ -1,22 +1,15 @@
-//! `devices`: the Android devices that adb sees, and what is in reach on each;
-//! and what every command on a device begins with.
+//! `devices`: the Android devices that adb sees, and what is in reach on each.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
 
 use super::Session;
-use crate::cli;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::fsys::printable;
 use crate::lines::wrap;
-use crate::model::Platform;
-use crate::place::adb::{Attached, Device, DevicePlace, Facts, Server, Wanted};
-use crate::profile::Profiles;
-use crate::vault::StateDir;
+use crate::place::adb::{Attached, Device, Facts, Server, Wanted};
 
 /// One line of the list.
 #[derive(Debug, Serialize)]
@@ -44,7 +37,7 @@ pub(super) fn server() -> Result<Server> {
 pub(super) fn devices(session: &Session, format: &str, root: bool) -> Result<Exit> {
     let server = server()?;
     let found = server.devices()?;
-    let wanted = asked(&session.profiles(None, Vec::new())?, root);
+    let wanted = Wanted::of(&session.profiles(None, Vec::new())?, root);
     // One that hangs must not keep the others from being shown.
     let lines: Vec<Line> = std::thread::scope(|scope| {
         let asked: Vec<_> = found
@@ -121,73 +114,6 @@ fn look(server: &Server, wanted: &Wanted, adb: &Attached) -> Line {
         Err(e) => {
             let hint = e.hint_text().map(|h| format!("; {h}")).unwrap_or_default();
             Line { problem: Some(format!("{e}{hint}")), ..line }
-        }
-    }
-}
-
-/// What is wanted of a device: the packages that the profiles know on Android.
-fn asked(profiles: &Profiles, root: bool) -> Wanted {
-    let all = profiles.apps().iter().filter(|a| a.platform == Platform::Android);
-    Wanted { packages: all.map(|a| a.id.clone()).collect(), root }
-}
-
-/// What a person is told while a device lists its files.
-pub(super) const LISTING: &str = "Listing";
-
-/// The device that the command line names, as a place, and where its records
-/// are; `None` when none is named. `profiles` is a folder of a person's own.
-/// Its files are listed already when they are to be looked at.
-pub(super) fn open(
-    session: &Session,
-    wanted: &cli::OnDevice,
-    profiles: Option<&Path>,
-    look: bool,
-) -> Result<Option<(DevicePlace, PathBuf)>> {
-    let Some(serial) = &wanted.serial else { return Ok(None) };
-    let named = Some(serial.clone()).filter(|s| !s.is_empty());
-    let named = named.or_else(|| std::env::var("ANDROID_SERIAL").ok().filter(|s| !s.is_empty()));
-    let profiles = session.profiles(profiles, vec![Platform::Android])?;
-    let device = Device::find(&server()?, named.as_deref(), &asked(&profiles, wanted.root))?;
-    let state = state_of(session, &device.facts().serial)?;
-    if look {
-        session.control.progress().stage(LISTING, 0);
-    }
-    let place = DevicePlace::open(device, state.path(), look)?;
-    Ok(Some((place, state.path().to_path_buf())))
-}
-
-/// A device's records have a folder of their own, so that no device waits for
-/// another, and what was lost with one waits for that one.
-pub(super) fn state_of(session: &Session, serial: &str) -> Result<StateDir> {
-    let all = session.state()?;
-    StateDir::open(&all.path().join("devices").join(serial))
-}
-
-/// The records of a device that need not be attached; of one that is, also by
-/// adb's name for it.
-pub(super) fn records_of(session: &Session, serial: &str) -> Result<StateDir> {
-    let all = session.state()?.path().join("devices");
-    let known: Vec<String> = match std::fs::read_dir(&all) {
-        Ok(entries) => entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect(),
-        Err(_) => Vec::new(),
-    };
-    if known.iter().any(|k| k == serial) {
-        return StateDir::open(&all.join(serial));
-    }
-    let attached = || {
-        let server = server().ok()?;
-        let adb = server.devices().ok()?.into_iter().find(|a| a.serial == serial)?;
-        Device::identify(&server, &adb).ok().map(|facts| facts.serial)
-    };
-    match attached().filter(|number| known.contains(number)) {
-        Some(number) => StateDir::open(&all.join(number)),
-        None => {
-            Err(Error::new(Kind::Usage, format!("nothing is recorded of the device {}", printable(serial)))
-                .hint(if known.is_empty() {
-                    "no device was repaired or backed up with this state folder".to_owned()
-                } else {
-                    format!("recorded are: {}", known.join(", "))
-                }))
         }
     }
 }

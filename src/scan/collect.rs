@@ -1,17 +1,18 @@
 //! Walks one root and gathers its files into stores.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{FileRecord, Store};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Brief, Dir, Kind, Listings, Meta, Named, RelPath, Walked};
-use crate::model::{Class, Finding, Remedy, SQLITE_SIDECARS, Severity, StoreKind};
+use crate::model::{Class, Finding, NotChecked, Remedy, SQLITE_SIDECARS, Severity, StoreKind};
 use crate::place::{Root, Target, privacy};
-use crate::profile::{Position, Rule};
+use crate::profile::{Below, Position, Rule};
 use crate::sqlite::format::MAGIC;
-use crate::store::{Subject, registry};
+use crate::store::{self, Subject};
 
 /// A folder of a store as the walk met it.
 #[derive(Debug, Clone)]
@@ -26,7 +27,8 @@ pub struct Folder {
 /// What one root holds.
 pub(super) struct Collected {
     pub(super) stores: Vec<Store>,
-    pub(super) notes: Vec<String>,
+    /// What was not looked at and is no store's finding.
+    pub(super) not_checked: Vec<NotChecked>,
     /// What the largest folders hold.
     pub(super) listings: Listings,
 }
@@ -96,11 +98,19 @@ pub(super) fn collect(
     root: &Root,
     target: &Target,
     index: usize,
+    live: bool,
     control: &Control,
 ) -> Result<Collected, Cancelled> {
-    let mut gather =
-        Gather { dir, target, index, by_path: HashMap::new(), stores: Vec::new(), rules: HashMap::new() };
-    let mut notes = Vec::new();
+    let mut gather = Gather {
+        dir,
+        target,
+        index,
+        by_path: HashMap::new(),
+        stores: Vec::new(),
+        rules: HashMap::new(),
+        not_checked: Vec::new(),
+    };
+    let device = (!dir.is_remote()).then(|| dir.stat(&RelPath::root()).map(|m| m.dev).ok()).flatten();
     let mut folders = Open::default();
     let mut loose = HashMap::new();
     let mut unreadable = Vec::new();
@@ -135,6 +145,10 @@ pub(super) fn collect(
         folders.go_to(depth, &walked.path, left);
         let Walked { name, path, meta } = walked;
         let is_dir = meta.kind == Kind::Dir;
+        let mounted = is_dir && device.is_some_and(|device| device != meta.dev);
+        if (meta.kind == Kind::Link || mounted) && keeps_stores(&holder.rules, &name) {
+            gather.not_followed(&path, mounted, live);
+        }
         let (rules, found) = if is_dir {
             let rules = holder.rules.folder(&name);
             let found = rules.here();
@@ -186,22 +200,23 @@ pub(super) fn collect(
     gather.split_mixed_folders(control)?;
     gather.split_mixed_caches(control)?;
     if let Some(first) = elsewhere.first() {
-        notes.push(format!(
-            "{}: {}",
-            crate::fsys::shown(&dir.path().join(first.as_path())),
-            match elsewhere.len() {
-                1 => "a cloud drive keeps its content; it is neither read nor cleared".to_owned(),
-                n => format!(
+        let why = match elsewhere.len() {
+            1 => "a cloud drive keeps its content; it is neither read nor cleared".to_owned(),
+            n => {
+                format!(
                     "a cloud drive keeps its content, and that of {} more files; none is read or cleared",
                     n - 1
-                ),
+                )
             }
-        ));
+        };
+        let how = "have the cloud drive keep it on this device";
+        gather.not_checked.push(NotChecked::new(gather.whole(first), why).see_by(how));
     }
     for (path, source) in unreadable {
-        gather.unreadable(&path, &source, &mut notes);
+        gather.unreadable(&path, &source);
     }
-    let mut stores = gather.stores;
+    let Gather { mut stores, mut not_checked, .. } = gather;
+    cut(&mut not_checked, dir);
     stores.retain(|s| !s.files.is_empty() || !s.folders.is_empty() || !s.findings.is_empty());
     for store in &mut stores {
         if !store.files.is_sorted_by(|a, b| a.path <= b.path) {
@@ -213,7 +228,41 @@ pub(super) fn collect(
         }
     }
     stores.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(Collected { stores, notes, listings: folders.listings })
+    Ok(Collected { stores, not_checked, listings: folders.listings })
+}
+
+/// Most entries of a root that are told of one by one.
+const MAX_NOT_CHECKED: usize = 50;
+
+/// Tells of what is too much to be told one by one as of one.
+fn cut(all: &mut Vec<NotChecked>, dir: &Dir) {
+    all.sort();
+    all.dedup();
+    let more = all.len().saturating_sub(MAX_NOT_CHECKED);
+    if more > 0 {
+        all.truncate(MAX_NOT_CHECKED);
+        let why = format!("{more} more files and folders in it were not looked at for such reasons");
+        all.push(NotChecked::new(crate::fsys::shown(dir.path()), why));
+    }
+}
+
+/// Whether an entry that is not entered, such as a link, stands where a store
+/// begins or where stores lie below. Inside a store it is no part of its
+/// content, and nothing is missing.
+fn keeps_stores(holder: &Position<'_>, name: &OsStr) -> bool {
+    let depth = holder.depth() + 1;
+    let folder = holder.folder(name);
+    match folder.here().or_else(|| holder.file(name)) {
+        Some(found) => found.store_depth == depth,
+        None => folder.below() != Below::Nothing,
+    }
+}
+
+/// Whether a link is one of those that hold no path but a word, as browsers
+/// mark with the host and process that has a folder open.
+fn is_a_mark(link: &Path) -> bool {
+    let is_word = |to: PathBuf| to.components().count() == 1 && !to.has_root();
+    std::fs::read_link(link).is_ok_and(is_word) && std::fs::metadata(link).is_err()
 }
 
 struct Gather<'a> {
@@ -223,9 +272,38 @@ struct Gather<'a> {
     by_path: HashMap<RelPath, usize>,
     stores: Vec<Store>,
     rules: HashMap<String, Arc<Rule>>,
+    not_checked: Vec<NotChecked>,
 }
 
 impl Gather<'_> {
+    /// A path below the root as it is shown everywhere.
+    fn whole(&self, path: &RelPath) -> String {
+        crate::fsys::shown(&self.dir.path().join(path.as_path()))
+    }
+
+    /// A link or a mount point where a store should be.
+    fn not_followed(&mut self, path: &RelPath, mounted: bool, live: bool) {
+        let full = self.dir.path().join(path.as_path());
+        let here = !self.dir.is_remote();
+        if !mounted && here && is_a_mark(&full) {
+            return;
+        }
+        let why = if mounted {
+            "it is a mount point, and other file systems are not entered"
+        } else {
+            "it is a link, and links are never followed"
+        };
+        let mut out = NotChecked::new(crate::fsys::shown(&full), why);
+        // What a link in an image leads to is not this machine's folder.
+        if here
+            && live
+            && let Ok(real) = crate::fsys::real_path(&full)
+        {
+            out = out.see_by(format!("what it leads to is looked at by {}", crate::place::check_it(&real)));
+        }
+        self.not_checked.push(out);
+    }
+
     /// The index of the store at that path, which is made when it is new.
     fn store(&mut self, path: &RelPath, rule: Option<&Rule>) -> usize {
         if let Some(&at) = self.by_path.get(path) {
@@ -254,8 +332,15 @@ impl Gather<'_> {
             if count % 256 == 0 {
                 control.safe_point()?;
             }
-            if meta.size >= MAGIC.len() as u64 && is_sqlite(self.dir, path) {
-                bases.push(path.clone());
+            if meta.size < MAGIC.len() as u64 {
+                continue;
+            }
+            match self.dir.begins_with(path, MAGIC) {
+                Ok(true) => bases.push(path.clone()),
+                Ok(false) => {}
+                // The app removed it meanwhile.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => self.unread(path, &e),
             }
         }
         bases.sort();
@@ -325,7 +410,7 @@ impl Gather<'_> {
                 control.safe_point()?;
                 let inside = folder.path == own || found.iter().any(|(f, _)| folder.path.starts_with(f));
                 let subject = Subject { dir: self.dir, path: &folder.path };
-                if !inside && let Ok(Some(kind)) = registry::recognise(subject) {
+                if !inside && let Ok(Some(kind)) = store::recognise(subject) {
                     found.push((folder.path.clone(), kind));
                 }
             }
@@ -343,9 +428,9 @@ impl Gather<'_> {
 
     /// What could not be listed makes every store that it is part of, or that
     /// lies below it, unreadable: nothing is concluded from what is missing.
-    fn unreadable(&mut self, path: &RelPath, source: &std::io::Error, notes: &mut Vec<String>) {
+    fn unreadable(&mut self, path: &RelPath, error: &std::io::Error) {
         let mut told = false;
-        let source = privacy::reason(&self.dir.path().join(path.as_path()), source);
+        let source = privacy::reason(&self.dir.path().join(path.as_path()), error);
         for store in &mut self.stores {
             if path.starts_with(&store.path) || store.path.starts_with(path) {
                 let message = format!("{path} could not be read: {source}");
@@ -355,18 +440,34 @@ impl Gather<'_> {
             }
         }
         if !told {
-            notes.push(format!("{path} could not be read: {source}; what is in it is unknown"));
+            self.unread(path, error);
         }
+    }
+
+    /// What could not be read and is no known store's.
+    fn unread(&mut self, path: &RelPath, e: &std::io::Error) {
+        let why = privacy::reason(&self.dir.path().join(path.as_path()), e);
+        let out = NotChecked::new(self.whole(path), format!("it could not be read: {why}"));
+        self.not_checked.push(NotChecked { how_to_see: crate::place::how_to_read(e), ..out });
     }
 }
 
 /// The database's path and those its sidecars would have.
-fn with_sidecars(base: &RelPath) -> Vec<RelPath> {
+pub(super) fn with_sidecars(base: &RelPath) -> Vec<RelPath> {
     std::iter::once(base.clone()).chain(SQLITE_SIDECARS.iter().map(|s| base.with_suffix(s))).collect()
 }
 
-fn record(path: RelPath, meta: &Meta) -> FileRecord {
-    FileRecord { path, size: meta.size, mtime_ns: meta.mtime_ns, dev: meta.dev, ino: meta.ino, hash: None }
+pub(super) fn record(path: RelPath, meta: &Meta) -> FileRecord {
+    FileRecord {
+        path,
+        size: meta.size,
+        mtime_ns: meta.mtime_ns,
+        dev: meta.dev,
+        ino: meta.ino,
+        links: meta.links,
+        allocated: meta.allocated,
+        hash: None,
+    }
 }
 
 /// Whether a file begins as a database does.

@@ -68,11 +68,12 @@ pub fn in_memory(control: &Control, time: Option<Duration>) -> rusqlite::Result<
 }
 
 /// SQLite's NOFOLLOW refuses a link anywhere in the path, also the system's own
-/// (`/tmp` on macOS), so only the last component keeps its name.
+/// (`/tmp` on macOS), so only the last component keeps its name. On Windows it
+/// does not look for links, and a resolved path has a form of its own.
 fn without_links(path: &Path) -> PathBuf {
     let resolved = path.parent().and_then(|p| {
         let parent = if p.as_os_str().is_empty() { Path::new(".") } else { p };
-        crate::fsys::real_path(parent).ok()
+        if cfg!(unix) { parent.canonicalize().ok() } else { None }
     });
     match (resolved, path.file_name()) {
         (Some(parent), Some(name)) => parent.join(name),

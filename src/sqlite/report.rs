@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::rebuild::{TableCount, Written};
 use super::salvage::{self as read, PageCount, ReadReport};
 use super::salvaged::SchemaOrigin;
-use crate::exit::Exit;
-use crate::fsys::printable;
+use crate::text::printable;
 
 /// Rows in a table, by how they came there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +27,7 @@ pub struct PlacedBy {
 /// What became of one table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableReport {
+    /// Its name.
     pub name: String,
     /// Rows in the table that are whole and that nothing contradicts.
     pub recovered: u64,
@@ -48,6 +48,7 @@ pub struct TableReport {
     /// either: rows may be gone beyond those that are counted.
     #[serde(default)]
     pub untold_pages: u64,
+    /// How its rows came there.
     pub placed_by: PlacedBy,
     /// `file`, `mended`, `given` or `inferred`.
     pub schema: String,
@@ -56,26 +57,34 @@ pub struct TableReport {
 /// A schema object that could not be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dropped {
+    /// Its name.
     pub name: String,
+    /// What was wrong with it.
     pub reason: String,
 }
 
 /// The result of one salvage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SalvageReport {
-    /// Paths, for a person.
+    /// The damaged database, its path made safe to print.
     pub input: String,
+    /// The new database, its path made safe to print.
     pub output: String,
+    /// What became of each table.
     pub tables: Vec<TableReport>,
     /// Records that no table could be found for.
     pub orphans: u64,
     /// Entries in the list of doubtful values.
     pub doubts: u64,
-    /// Names of the side tables in the new database, when there are any.
+    /// Name of the table in the new database that has the records without a
+    /// place in their own, when there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_and_found: Option<String>,
+    /// Name of the table in the new database that lists the doubtful values,
+    /// when there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub doubtful_list: Option<String>,
+    /// What became of the pages.
     pub pages: PageCount,
     /// Whether rows of the schema are lost, so that tables may be missing.
     #[serde(default)]
@@ -83,8 +92,16 @@ pub struct SalvageReport {
     /// Whether a log was left out that may yet be this database's.
     #[serde(default)]
     pub doubtful_log: bool,
+    /// Whether a log ended before what it speaks of, so that a part of a
+    /// transaction stays that was never finished.
+    #[serde(default)]
+    pub cut_log: bool,
+    /// Whether nothing says what `user_version` and `application_id` were; they are 0 now.
+    #[serde(default)]
+    pub versions_lost: bool,
     /// Whether anything at all was wrong with the input.
     pub damaged: bool,
+    /// Schema objects that could not be made.
     pub dropped: Vec<Dropped>,
     /// Collations and functions of the app that stand-ins served.
     pub stand_ins: Vec<String>,
@@ -93,7 +110,19 @@ pub struct SalvageReport {
     /// Which checks say so.
     #[serde(default)]
     pub proved_by: String,
+    /// Sentences for the user.
     pub notes: Vec<String>,
+}
+
+/// How a salvage ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was lost, and nothing is doubtful.
+    Complete,
+    /// Something was lost or is doubtful, or may be.
+    Incomplete,
+    /// Nothing could be brought back.
+    Nothing,
 }
 
 impl SalvageReport {
@@ -117,6 +146,8 @@ impl SalvageReport {
             pages: read.pages,
             schema_incomplete: read.schema_incomplete,
             doubtful_log: read.doubtful_log,
+            versions_lost: read.versions_lost,
+            cut_log: read.cut_log,
             damaged,
             dropped: written.dropped.into_iter().map(|(name, reason)| Dropped { name, reason }).collect(),
             stand_ins: written.stand_ins,
@@ -147,24 +178,25 @@ impl SalvageReport {
         self.damaged && rows == 0 && (self.tables.is_empty() || had_rows)
     }
 
-    /// 0 when nothing was lost or is doubtful, 3 when something was, 4 when
-    /// nothing could be rebuilt.
+    /// How it ended as a whole.
     #[must_use]
-    pub fn exit(&self) -> Exit {
+    pub fn outcome(&self) -> Outcome {
         let (_, doubtful, lost) = self.totals();
         if self.has_nothing(None) {
-            Exit::RolledBack
+            Outcome::Nothing
         } else if doubtful + lost + self.doubts > 0
             || !self.dropped.is_empty()
             || self.pages.unreadable > 0
             || self.schema_incomplete
             || self.doubtful_log
+            || self.versions_lost
+            || self.cut_log
             || self.tables.iter().any(|t| t.untold_pages > 0)
             || self.integrity_failed()
         {
-            Exit::Left
+            Outcome::Incomplete
         } else {
-            Exit::Ok
+            Outcome::Complete
         }
     }
 
@@ -225,6 +257,12 @@ impl SalvageReport {
             wrapped(
                 &mut out,
                 "a log beside the database was left out: if it is this database's, its rows are lost (keep it)",
+            );
+        }
+        if self.versions_lost {
+            wrapped(
+                &mut out,
+                "user_version and application_id are lost and 0 now: the app may take the database for an older one (try --schema-from)",
             );
         }
         if self.orphans > 0 {
@@ -373,14 +411,14 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_tells_lost_from_sound_from_nothing() {
+    fn the_outcome_tells_lost_from_sound_from_nothing() {
         let mut report = sample();
-        assert_eq!(report.exit(), Exit::Left);
+        assert_eq!(report.outcome(), Outcome::Incomplete);
         report.tables[0].lost = 0;
-        assert_eq!(report.exit(), Exit::Ok);
+        assert_eq!(report.outcome(), Outcome::Complete);
         report.doubts = 1;
-        assert_eq!(report.exit(), Exit::Left);
+        assert_eq!(report.outcome(), Outcome::Incomplete);
         let nothing = SalvageReport { damaged: true, integrity: "ok".into(), ..SalvageReport::default() };
-        assert_eq!(nothing.exit(), Exit::RolledBack);
+        assert_eq!(nothing.outcome(), Outcome::Nothing);
     }
 }

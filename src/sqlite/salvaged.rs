@@ -10,26 +10,36 @@ use crate::control::Cancelled;
 /// A value with its exact storage class and bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// NULL.
     Null,
+    /// An integer.
     Integer(i64),
+    /// A floating point number.
     Real(f64),
     /// Bytes in the database's encoding, not checked to be valid in it.
     Text(Vec<u8>),
+    /// Bytes.
     Blob(Vec<u8>),
 }
 
 /// What a rebuilt database must keep of the old one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
+    /// Bytes per page.
     pub page_size: u32,
     /// Unused bytes at the end of each page.
     pub reserved: u8,
+    /// How text is stored.
     pub encoding: Encoding,
     /// 0 none, 1 full, 2 incremental.
     pub auto_vacuum: u8,
+    /// `PRAGMA user_version`.
     pub user_version: i32,
+    /// `PRAGMA application_id`.
     pub application_id: i32,
+    /// `PRAGMA default_cache_size`, in pages.
     pub default_cache_size: i32,
+    /// Schema format number, 1 to 4.
     pub schema_format: u32,
     /// Whether the header asks for WAL mode.
     pub wal_mode: bool,
@@ -38,9 +48,13 @@ pub struct Settings {
 /// The kind of a schema object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ObjectKind {
+    /// A table, virtual ones included.
     Table,
+    /// An index, automatic ones included.
     Index,
+    /// A view.
     View,
+    /// A trigger.
     Trigger,
 }
 
@@ -60,7 +74,9 @@ pub enum SchemaOrigin {
 /// One row of `sqlite_schema` as it should stand in the new database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaObject {
+    /// What it is.
     pub kind: ObjectKind,
+    /// Its name.
     pub name: String,
     /// The table it belongs to; its own name for a table or view.
     pub table: String,
@@ -68,6 +84,7 @@ pub struct SchemaObject {
     pub root_page: u32,
     /// `None` for automatic indexes.
     pub sql: Option<String>,
+    /// How sure its text is.
     pub origin: SchemaOrigin,
 }
 
@@ -110,7 +127,12 @@ pub struct Row {
     /// stored left out; a short row (ADD COLUMN) ends early. The rowid alias
     /// holds `Null` as in the file. A missing value holds `Null` and a doubt.
     pub values: Vec<Value>,
+    /// Values of its record beyond the last column that the table has: an app's
+    /// other version wrote them. The row is kept whole beside its table.
+    pub surplus: Vec<Value>,
+    /// Values that are missing or may be wrong.
     pub doubts: Vec<Doubt>,
+    /// How it came to the table.
     pub placed_by: PlacedBy,
     /// Page it was found on, from 1.
     pub page: u32,
@@ -121,22 +143,30 @@ pub struct Row {
 /// A record that no table could be found for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Orphan {
+    /// Page it was found on, from 1.
     pub page: u32,
+    /// Offset of its cell in the file.
     pub offset: u64,
     /// The likeliest table, when there is one.
     pub guess: Option<String>,
+    /// Its rowid, when its cell has one.
     pub rowid: Option<i64>,
+    /// By field of the record.
     pub values: Vec<Value>,
+    /// Values that are missing or may be wrong.
     pub doubts: Vec<Doubt>,
 }
 
 /// Why the writing half stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
+    /// SQLite refused it.
     #[error("cannot write the new database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The file could not be written.
     #[error("cannot write the new database: {0}")]
     Io(#[from] std::io::Error),
+    /// The caller asked to stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }

@@ -1,6 +1,7 @@
 //! JSON state files: Chromium `Preferences` and `Local State`, an app's own
 //! settings. The format has no checksum: a file is sound when it is UTF-8 and
-//! parses to its end.
+//! parses to its end. Firefox compresses some (`mozLz4`, Mozilla's
+//! `toolkit/components/lz4`): magic, length, one LZ4 block.
 
 use std::io::{self, BufRead, Read};
 use std::ops::Range;
@@ -8,9 +9,11 @@ use std::ops::Range;
 use serde::Deserialize as _;
 use serde::de::IgnoredAny;
 
+use super::foreign::{Foreign, JSON_COMMENTS, JSON_LINES};
+use super::lz4;
 use super::source::Source;
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{Check, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::printable;
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -19,9 +22,16 @@ use crate::model::{Finding, Remedy, Severity, StoreKind};
 const MAX_BYTES: u64 = 512 << 20;
 /// UTF-8's byte order mark, which some Windows programs write.
 const BOM: &[u8] = b"\xef\xbb\xbf";
+/// How Firefox's compressed files begin.
+const MOZLZ4: &[u8] = b"mozLz40\0";
+/// Longest file in which another dialect is looked for.
+const MAX_DIALECT: u64 = 64 << 20;
 
 /// Whether a file's first bytes begin a JSON object or array.
 pub(super) fn recognise(glimpse: &Glimpse) -> bool {
+    if glimpse.head.starts_with(MOZLZ4) {
+        return true;
+    }
     let head = glimpse.head.strip_prefix(BOM).unwrap_or(&glimpse.head).trim_ascii_start();
     let (first, rest) = match head.split_first() {
         Some((first, rest)) => (first, rest.trim_ascii_start()),
@@ -51,65 +61,210 @@ pub(super) fn tally(subject: Subject<'_>, control: &Control) -> Result<Tally, St
     source.at_most(MAX_BYTES)?;
     let mut tally = Tally::new(StoreKind::Json, "JSON grammar");
     tally.seen(source.len());
-    let problem =
-        parse(source.reader(), &mut |range| tally.vouch(None, range)).map_err(|e| source.error(e))?;
+    let mut head = [0; MOZLZ4.len()];
+    let packed = source.len() >= head.len() as u64 && {
+        source.reader().read_exact(&mut head).map_err(|e| source.error(e))?;
+        io::Seek::rewind(&mut source.file()).map_err(|e| source.error(e))?;
+        head == *MOZLZ4
+    };
+    let problem = if packed {
+        unpacked(&source.bytes(MAX_BYTES)?).map_err(|e| source.error(e))?
+    } else {
+        parse(source.reader(), &mut |range| tally.vouch(None, range)).map_err(|e| source.error(e))?
+    };
     source.unchanged()?;
     if source.len() > 0 {
         tally.not_checked("keys and values: the format has no checksum");
     }
-    if let Some((code, offset, expected, found)) = problem {
+    if let Some(Problem { code, offset, expected, found, whole }) = problem {
+        let message = match whole {
+            Some(length) => format!(
+                "a whole JSON document of {length} bytes is followed by other bytes, as a shorter text written over a \
+                 longer one leaves them: the app cannot read the file; the first {length} bytes of a copy are the \
+                 document"
+            ),
+            None => "the file is no complete JSON document: restore an older copy while the app is closed"
+                .to_owned(),
+        };
         tally.finding(
-            Finding::new(
-                code,
-                Severity::Error,
-                Remedy::Report,
-                "the file is no complete JSON document: restore an older copy while the app is closed",
-            )
-            .at(offset)
-            .expected_found(expected, found),
+            Finding::new(code, Severity::Error, Remedy::Report, message)
+                .at(offset)
+                .expected_found(expected, found),
         );
     }
     Ok(tally)
 }
 
-/// What is wrong: code, offset, expected, found.
-type Problem = (&'static str, u64, String, String);
+/// Reads a document that Firefox compressed.
+fn unpacked(bytes: &[u8]) -> io::Result<Option<Problem>> {
+    let bad = |offset: usize, expected: &str, found: String| {
+        Ok(Some(Problem {
+            code: "json.lz4",
+            offset: offset as u64,
+            expected: expected.into(),
+            found,
+            whole: None,
+        }))
+    };
+    let size =
+        bytes.get(MOZLZ4.len()..MOZLZ4.len() + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+    let Some(size) = size.filter(|s| u64::from(*s) <= MAX_BYTES) else {
+        return bad(MOZLZ4.len(), "the length of the document", "none that is possible".into());
+    };
+    let block = bytes.get(MOZLZ4.len() + 4..).unwrap_or_default();
+    match lz4::block(block, size as usize) {
+        Ok(text) => parse(text.as_slice(), &mut |_| {}),
+        Err(at) => bad(MOZLZ4.len() + 4 + at, "a sound LZ4 block", "other bytes".into()),
+    }
+}
+
+/// Which dialect a file is written in that is no JSON by itself: with comments
+/// and commas before brackets, or one document a line.
+///
+/// # Errors
+/// The system's error.
+pub(super) fn dialect(subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+    let mut bytes = Vec::new();
+    let file = subject.dir.open_file(subject.path)?;
+    if file.metadata()?.len() > MAX_DIALECT {
+        return Ok(None);
+    }
+    file.take(MAX_DIALECT).read_to_end(&mut bytes)?;
+    let text = bytes.strip_prefix(BOM).unwrap_or(&bytes);
+    Ok(if is_lines(text) {
+        Some(JSON_LINES)
+    } else if let Some(plain) = without_comments(text)
+        && serde_json::from_slice::<IgnoredAny>(&plain).is_ok()
+    {
+        Some(JSON_COMMENTS)
+    } else {
+        None
+    })
+}
+
+/// Two documents at least, each an object or array at the beginning of a line
+/// and whole at its end; the last line may be cut.
+fn is_lines(text: &[u8]) -> bool {
+    let mut whole = 0;
+    let mut lines = text.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()).peekable();
+    while let Some(line) = lines.next() {
+        let sound =
+            matches!(line.first(), Some(b'{' | b'[')) && serde_json::from_slice::<IgnoredAny>(line).is_ok();
+        if !sound {
+            return whole >= 2 && lines.peek().is_none() && matches!(line.first(), Some(b'{' | b'['));
+        }
+        whole += 1;
+    }
+    whole >= 2
+}
+
+/// The text with white space for comments and for commas before a closing
+/// bracket; `None` when there are none.
+fn without_comments(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = text.to_vec();
+    let mut at = 0;
+    let mut in_string = false;
+    let mut comma: Option<usize> = None;
+    let mut changed = false;
+    let mut blank = |range: Range<usize>, out: &mut Vec<u8>| {
+        changed = true;
+        out.get_mut(range).unwrap_or_default().fill(b' ');
+    };
+    while let Some(&byte) = text.get(at) {
+        if in_string {
+            match byte {
+                b'\\' => at += 1,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            at += 1;
+            continue;
+        }
+        let rest = text.get(at..).unwrap_or_default();
+        if rest.starts_with(b"//") || rest.starts_with(b"/*") {
+            let end: &[u8] = if rest.starts_with(b"//") { b"\n" } else { b"*/" };
+            let len = memchr::memmem::find(rest.get(2..).unwrap_or_default(), end)
+                .map_or(rest.len(), |n| n + 2 + end.len());
+            blank(at..at + len, &mut out);
+            at += len;
+            continue;
+        }
+        match byte {
+            b',' => comma = Some(at),
+            b'}' | b']' => {
+                if let Some(before) = comma.take() {
+                    blank(before..before + 1, &mut out);
+                }
+            }
+            b if b.is_ascii_whitespace() => {}
+            _ => comma = None,
+        }
+        in_string = byte == b'"';
+        at += 1;
+    }
+    changed.then_some(out)
+}
+
+/// What is wrong with a document.
+#[derive(Debug, PartialEq, Eq)]
+struct Problem {
+    code: &'static str,
+    offset: u64,
+    expected: String,
+    found: String,
+    /// Where a whole document ends that other bytes follow.
+    whole: Option<u64>,
+}
 
 /// Reads a document to its end. `pin` receives the bytes of which none can
 /// change unnoticed: brackets, quotes, colons, and commas not beside a number.
 fn parse(input: impl BufRead, pin: &mut dyn FnMut(Range<u64>)) -> io::Result<Option<Problem>> {
+    let problem = |code, offset, expected: &str, found: String| {
+        Ok(Some(Problem { code, offset, expected: expected.to_owned(), found, whole: None }))
+    };
     let mut text =
         Text { input, at: 0, tail: Tail::default(), in_string: false, escaped: false, last: 0, pin };
     let head = text.input.fill_buf()?;
     if head.is_empty() {
-        return Ok(Some(("json.empty", 0, "a JSON document".into(), "an empty file".into())));
+        return problem("json.empty", 0, "a JSON document", "an empty file".into());
     }
     let skip = if head.starts_with(BOM) { BOM.len() } else { 0 };
     let zeros = head.iter().take_while(|&&b| b == 0).count();
     if zeros > 0 {
         let found =
             if zeros == head.len() { "zero bytes only".to_owned() } else { format!("{zeros} zero bytes") };
-        return Ok(Some(("json.zeros", 0, "a JSON document".into(), found)));
+        return problem("json.zeros", 0, "a JSON document", found);
     }
     text.input.consume(skip);
     text.at = skip as u64;
 
-    let mut document = serde_json::Deserializer::from_reader(&mut text);
-    // Skipping values uses no stack, so that depth is no danger.
-    let result = IgnoredAny::deserialize(&mut document).and_then(|_| document.end());
+    let (is_whole, result) = {
+        let mut document = serde_json::Deserializer::from_reader(&mut text);
+        // Skipping values uses no stack, so that depth is no danger.
+        let first = IgnoredAny::deserialize(&mut document);
+        (first.is_ok(), first.and_then(|_| document.end()))
+    };
     let Err(error) = result else { return Ok(None) };
     let at = text.at.saturating_sub(1);
-    Ok(Some(match error.classify() {
+    if is_whole && (text.tail.broken || error.classify() != serde_json::error::Category::Io) {
+        let (code, found) = match text.last {
+            0 => ("json.zeros", "a zero byte".to_owned()),
+            byte => ("json.tail", format!("the byte {byte:#04x}")),
+        };
+        let expected = "the end of the file".to_owned();
+        return Ok(Some(Problem { code, offset: at, expected, found, whole: Some(at) }));
+    }
+    match error.classify() {
         serde_json::error::Category::Io if text.tail.broken => {
-            ("json.not-utf8", at, "UTF-8".to_owned(), format!("the byte {:#04x}", text.last))
+            problem("json.not-utf8", at, "UTF-8", format!("the byte {:#04x}", text.last))
         }
-        serde_json::error::Category::Io => return Err(error.into()),
+        serde_json::error::Category::Io => Err(error.into()),
         serde_json::error::Category::Eof => {
-            ("json.torn", text.at, "the rest of the document".to_owned(), "the end of the file".to_owned())
+            problem("json.torn", text.at, "the rest of the document", "the end of the file".into())
         }
-        _ if text.last == 0 => ("json.zeros", at, "JSON".to_owned(), "a zero byte".to_owned()),
-        _ => ("json.malformed", at, "JSON".to_owned(), printable(&error.to_string())),
-    }))
+        _ if text.last == 0 => problem("json.zeros", at, "JSON", "a zero byte".into()),
+        _ => problem("json.malformed", at, "JSON", printable(&error.to_string())),
+    }
 }
 
 /// The document's bytes on their way to the parser, which itself does not look
@@ -199,6 +354,31 @@ impl Tail {
     }
 }
 
+/// The table's line for this kind.
+pub(super) struct Json;
+
+impl Format for Json {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Json
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn other_engine(&self, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+        dialect(subject)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -214,7 +394,7 @@ mod tests {
     }
 
     fn code(bytes: &[u8]) -> Option<&'static str> {
-        parse(bytes, &mut |_| {}).unwrap().map(|p| p.0)
+        parse(bytes, &mut |_| {}).unwrap().map(|p| p.code)
     }
 
     #[test]
@@ -225,7 +405,7 @@ mod tests {
         assert_eq!(code(&[0; 5000]), Some("json.zeros"));
         assert_eq!(code(b"{\"a\":1}\0\0\0"), Some("json.zeros"));
         assert_eq!(code(&SOUND.as_bytes()[..60]), Some("json.torn"));
-        assert_eq!(code(b"{\"a\":1}}"), Some("json.malformed"));
+        assert_eq!(code(b"{\"a\":1}}"), Some("json.tail"));
         assert_eq!(code(b"{\"a\":\"\xc0\xaf\"}"), Some("json.not-utf8"));
         assert_eq!(code(b"{\"a\":\"\xed\xa0\x80\"}"), Some("json.not-utf8"));
         let deep = "[".repeat(2_000_000);
@@ -237,7 +417,57 @@ mod tests {
         let mut bytes = SOUND.as_bytes().to_vec();
         let at = SOUND.find(":{\"name").unwrap();
         bytes[at] = b'=';
-        assert_eq!(parse(bytes.as_slice(), &mut |_| {}).unwrap().unwrap().1, at as u64);
+        assert_eq!(parse(bytes.as_slice(), &mut |_| {}).unwrap().unwrap().offset, at as u64);
+    }
+
+    #[test]
+    fn a_whole_document_before_the_tail_of_a_longer_one_is_seen() {
+        let whole = r#"{"a":[1,2]}"#;
+        for tail in ["\"old\":true}", " ]}", "\0\0\0", "\u{e9}"] {
+            let text = format!("{whole}{tail}");
+            let problem = parse(text.as_bytes(), &mut |_| {}).unwrap().unwrap();
+            let end = problem.whole.unwrap() as usize;
+            assert_eq!(text.get(..end).unwrap().trim_end(), whole, "{tail:?}");
+        }
+        assert_eq!(parse(&br#"{"a":[1,2"#[..], &mut |_| {}).unwrap().unwrap().whole, None);
+    }
+
+    #[test]
+    fn firefoxs_compressed_documents_are_read() {
+        // One run of literals, as LZ4 writes what does not repeat.
+        let packed = |text: &[u8]| {
+            let mut out = MOZLZ4.to_vec();
+            out.extend((text.len() as u32).to_le_bytes());
+            out.extend([(text.len() as u8) << 4]);
+            out.extend(text);
+            out
+        };
+        let seen = |bytes: Vec<u8>| {
+            let bench = Bench::new("sessionstore.jsonlz4");
+            bench.write("sessionstore.jsonlz4", bytes);
+            bench.codes(&check)
+        };
+        let sound = packed(br#"{"a":[1,2]}"#);
+        assert_eq!(seen(sound.clone()), [""; 0]);
+        assert_eq!(seen(sound[..sound.len() - 3].to_vec()), ["json.lz4"]);
+        assert_eq!(seen(packed(br#"{"a":[1,2]"#)), ["json.torn"]);
+    }
+
+    #[test]
+    fn dialects_are_told_from_damage() {
+        let seen = |text: &str| {
+            let bench = Bench::new("a.json");
+            bench.write("a.json", text);
+            let dir = crate::fsys::Dir::open(bench.path()).unwrap();
+            let path = crate::fsys::RelPath::new("a.json").unwrap();
+            dialect(Subject { dir: &dir, path: &path }).unwrap().map(|f| f.id)
+        };
+        assert_eq!(seen("// mine\n{\n  \"a\": \"//no\", /* b */ \"b\": [1,2,],\n}\n"), Some("jsonc"));
+        assert_eq!(seen("{\"a\":1}\n{\"a\":2}\n"), Some("json-lines"));
+        assert_eq!(seen("{\"a\":1}\n{\"a\":2}\n{\"a\""), Some("json-lines"));
+        for damaged in ["{\"a\":1}\n\"b\":2}\n", "{\"a\":1", "{\"a\":1}}", "{\"a\" 1} // x", ""] {
+            assert_eq!(seen(damaged), None, "{damaged}");
+        }
     }
 
     #[test]

@@ -4,15 +4,20 @@
 //! was last known to be on the disk (Tencent MMKV, `MMKVMetaInfo.hpp`,
 //! `MMKV_IO.cpp`). When the CRC does not hold, the library tries the size in
 //! the data file, then the last confirmed pair, and then drops everything: so
-//! a copy made before the app's next start is worth most.
+//! a copy made before the app's next start is worth most. Of what the library
+//! would drop, the entries that still follow one another are walked, and are
+//! offered as doubtful: no checksum vouches for them.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
+use super::read_at::{OpenFile, read_vec, u32_le};
 use super::source::Source;
 use super::tally::Tally;
-use super::{Check, Level, RebuildRequest, Rebuilt, StoreError, Subject};
+use super::{
+    Check, Foreign, Format, Glimpse, Level, RebuildRequest, Rebuilt, Shape, StoreError, Subject, foreign,
+};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{RelPath, shown};
 use crate::model::{Finding, MMKV_META as CRC, Remedy, Severity, StoreKind};
@@ -70,8 +75,20 @@ enum Standing {
     OldSize { state: State },
     /// The last confirmed state is whole: the library goes back to it.
     Confirmed { state: State },
+    /// No checksum holds, but entries can be read: the library drops them.
+    Walked(Walked),
     /// Nothing holds: the library drops everything.
     Lost,
+}
+
+/// Entries that follow one another from the beginning of a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Walked {
+    records: u64,
+    /// Bytes of the payload that they take.
+    size: u32,
+    /// Whether they end where a size says that the payload ends.
+    to_the_end: bool,
 }
 
 /// What a look at the two files gave.
@@ -105,6 +122,22 @@ pub(super) fn recognise(subject: Subject<'_>, length: u64) -> io::Result<bool> {
     Ok(Meta::read(&meta).is_some_and(|m| m.version <= LAST_VERSION + 2))
 }
 
+/// Whether a file without a `.crc` is a payload in the clear: whole pages, and
+/// entries with names of text from the beginning to the size it gives.
+pub(super) fn is_walkable(file: &OpenFile, length: u64) -> io::Result<bool> {
+    // The library maps the file by whole pages.
+    if length < 4096 || !length.is_multiple_of(4096) {
+        return Ok(false);
+    }
+    let size = u32_le(&read_vec(file, 0, 4)?, 0).unwrap_or_default();
+    if size == 0 || PAYLOAD + u64::from(size) > length {
+        return Ok(false);
+    }
+    let bytes = read_vec(file, PAYLOAD, size as usize)?;
+    let walked = readable(&mut bytes.as_slice(), size)?;
+    Ok(walked.is_some_and(|w| w.size == size))
+}
+
 /// Checks the store whose data file is at `subject.path`.
 ///
 /// # Errors
@@ -119,32 +152,20 @@ pub(super) fn tally(subject: Subject<'_>, control: &Control) -> Result<Tally, St
     let crc_name = crc_path.file_name().and_then(|n| RelPath::root().join(n).ok()).unwrap_or_default();
     let data = Source::must(subject.dir, subject.path)?;
     tally.seen(data.len());
-    let Some(crc) = Source::open(subject.dir, &crc_path)? else {
-        tally.finding(
-            Finding::new(
-                "mmkv.no-crc",
-                Severity::Error,
-                Remedy::Report,
-                "the file of checksums is missing: the app will start with an empty store; keep a copy before it does",
-            )
-            .in_file(crc_name),
-        );
-        return Ok(tally);
-    };
+    let crc = Source::open(subject.dir, &crc_path)?;
     let mut meta = Vec::new();
-    crc.reader().take(META_LEN as u64).read_to_end(&mut meta).map_err(|e| crc.error(e))?;
-    tally.seen(meta.len() as u64);
-    let Some(meta) = Meta::read(&meta) else {
+    if let Some(crc) = &crc {
+        crc.reader().take(META_LEN as u64).read_to_end(&mut meta).map_err(|e| crc.error(e))?;
+        tally.seen(meta.len() as u64);
+    }
+    let (Some(crc), Some(meta)) = (&crc, Meta::read(&meta)) else {
+        let walked = offered(&mut data.file(), data.len(), &[]).map_err(|e| data.error(e))?;
+        data.unchanged()?;
+        let what = if crc.is_some() { "is too short" } else { "is missing" };
         tally.finding(
-            Finding::new(
-                "mmkv.no-crc",
-                Severity::Error,
-                Remedy::Report,
-                "the file of checksums is too short: the app will start with an empty store; keep a copy before it does",
-            )
-            .in_file(crc_name)
-            .at(0)
-            .expected_found(format!("{META_LEN} bytes"), format!("{} bytes", crc.len())),
+            without_checksums(what, walked)
+                .in_file(crc_name)
+                .expected_found(format!("{META_LEN} bytes"), format!("{} bytes", meta.len())),
         );
         return Ok(tally);
     };
@@ -158,6 +179,15 @@ pub(super) fn tally(subject: Subject<'_>, control: &Control) -> Result<Tally, St
     crc.unchanged()?;
     report(&judged, walked.flatten(), data.len(), &crc_name, &mut tally);
     Ok(tally)
+}
+
+fn without_checksums(what: &str, walked: Option<Walked>) -> Finding {
+    let (remedy, rest) = match walked {
+        Some(w) => (Remedy::Rebuild, format!("{} entries can still be read from the data file", w.records)),
+        None => (Remedy::Report, "keep a copy before it does".to_owned()),
+    };
+    let message = format!("the file of checksums {what}: the app will start with an empty store; {rest}");
+    Finding::new("mmkv.no-crc", Severity::Error, remedy, message)
 }
 
 fn report(judged: &Judged, entries: Option<u64>, length: u64, crc_name: &RelPath, tally: &mut Tally) {
@@ -219,6 +249,15 @@ fn report(judged: &Judged, entries: Option<u64>, length: u64, crc_name: &RelPath
             let message = format!(
                 "the newest state does not match its checksum; the last confirmed one is sound ({} of {} bytes)",
                 state.size, claimed.size
+            );
+            tally.finding(evidence(Finding::new(code, Severity::Error, Remedy::Rebuild, message)));
+        }
+        Standing::Walked(walked) => {
+            let reach = if walked.to_the_end { "all" } else { "those before the damage" };
+            let message = format!(
+                "neither the newest nor the last confirmed state matches its checksum: the app will drop everything \
+                 when it starts; {} entries can still be read ({reach}), though nothing vouches for them",
+                walked.records
             );
             tally.finding(evidence(Finding::new(code, Severity::Error, Remedy::Rebuild, message)));
         }
@@ -287,6 +326,13 @@ fn judge<R: Read + Seek>(data: &mut R, length: u64, meta: Meta, control: &Contro
             Standing::Lost
         }
     };
+    let standing = match standing {
+        Standing::Lost if !meta.iv => {
+            let sizes = [Some(size), old_size, Some(meta.size)];
+            offered(data, length, &sizes)?.map_or(Standing::Lost, Standing::Walked)
+        }
+        other => other,
+    };
     Ok(Judged { meta, claimed, found, agreed: old_size == Some(size), standing })
 }
 
@@ -314,6 +360,56 @@ fn crc<R: Read + Seek>(data: &mut R, length: u64, size: u32, control: &Control) 
     }
     // The file may have become shorter since its length was asked for.
     Ok((got == u64::from(size)).then(|| hasher.finalize()))
+}
+
+/// The entries that can be read of a data file of which no checksum holds: as
+/// far as the largest of `sizes` that fits, or to the end of the file.
+fn offered<R: Read + Seek>(data: &mut R, length: u64, sizes: &[Option<u32>]) -> io::Result<Option<Walked>> {
+    let room = u32::try_from(length.saturating_sub(PAYLOAD)).unwrap_or(u32::MAX);
+    let mut own = [0; 4];
+    data.seek(SeekFrom::Start(0))?;
+    let own = match data.read_exact(&mut own) {
+        Ok(()) => Some(u32::from_le_bytes(own)),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let size = sizes.iter().copied().chain([own]).flatten().filter(|s| *s <= room).max().filter(|s| *s > 0);
+    data.seek(SeekFrom::Start(PAYLOAD))?;
+    readable(&mut io::BufReader::new(data.take(u64::from(size.unwrap_or(room)))), size.unwrap_or(room))
+        .map(|w| w.map(|w| Walked { to_the_end: size == Some(w.size), ..w }))
+}
+
+/// Longest name of an entry that is believed.
+const MAX_NAME: u64 = 4096;
+
+/// The entries from the beginning of a payload to the first that cannot be
+/// one: names are text, and none is empty. `None` without a single one.
+fn readable(input: &mut impl Read, size: u32) -> io::Result<Option<Walked>> {
+    let mut left = u64::from(size);
+    if varint(input, &mut left)?.is_none() {
+        return Ok(None);
+    }
+    let mut walked = Walked { records: 0, size: 0, to_the_end: false };
+    let mut name = Vec::new();
+    while left > 0 {
+        let Some(len) = varint(input, &mut left)?.filter(|&l| l > 0 && l <= left && l <= MAX_NAME) else {
+            break;
+        };
+        name.clear();
+        if input.by_ref().take(len).read_to_end(&mut name)? as u64 != len {
+            break;
+        }
+        left -= len;
+        let is_text = std::str::from_utf8(&name).is_ok_and(|n| !n.chars().any(char::is_control));
+        let Some(len) = varint(input, &mut left)?.filter(|&l| is_text && l <= left) else { break };
+        if io::copy(&mut input.by_ref().take(len), &mut io::sink())? != len {
+            break;
+        }
+        left -= len;
+        walked.records += 1;
+        walked.size = size - u32::try_from(left).unwrap_or(size);
+    }
+    Ok((walked.records > 0).then_some(walked))
 }
 
 /// Counts the records of a payload that is in the clear; `None` when its
@@ -373,21 +469,38 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     let length = data.metadata().map_err(|e| reading(copy, e))?.len();
     let mut crc_file = Vec::new();
     // A page on every device; what lies behind has no meaning.
-    File::open(&copy_crc)
-        .and_then(|f| f.take(64 * 1024).read_to_end(&mut crc_file))
-        .map_err(|e| reading(&copy_crc, e))?;
+    match File::open(&copy_crc).and_then(|f| f.take(64 * 1024).read_to_end(&mut crc_file)) {
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(reading(&copy_crc, e)),
+    }
     let cannot = |reason: &str| StoreError::CannotRebuild { path: shown(copy), reason: reason.to_owned() };
-    let meta = Meta::read(&crc_file)
-        .ok_or_else(|| cannot("its file of checksums is too short; restore both files from a backup"))?;
-    let judged = judge(&mut data, length, meta, request.control).map_err(|stop| match stop {
+    let stopped = |stop| match stop {
         Stop::Read(e) => reading(copy, e),
         Stop::Cancelled(c) => c.into(),
-    })?;
+    };
+    let judged = match Meta::read(&crc_file) {
+        Some(meta) => judge(&mut data, length, meta, request.control).map_err(stopped)?,
+        None => {
+            crc_file = new_checksum_file();
+            let walked = offered(&mut data, length, &[]).map_err(|e| reading(copy, e))?;
+            let meta = Meta::read(&crc_file).ok_or_else(|| cannot("no checksum file could be made"))?;
+            let claimed = State { size: walked.map_or(0, |w| w.size), crc: 0 };
+            let standing = walked.map_or(Standing::Lost, Standing::Walked);
+            Judged { meta, claimed, found: None, agreed: false, standing }
+        }
+    };
+    let meta = judged.meta;
     let state = match judged.standing {
         Standing::Sound { state } | Standing::OldSize { state } | Standing::Confirmed { state } => state,
+        Standing::Walked(walked) => {
+            let crc = crc(&mut data, length, walked.size, request.control).map_err(stopped)?;
+            State { size: walked.size, crc: crc.ok_or_else(|| cannot("it became shorter meanwhile"))? }
+        }
         Standing::Lost => {
             return Err(cannot(
-                "neither its newest nor its last confirmed state holds; restore it from a backup",
+                "neither its newest nor its last confirmed state holds, and no entry can be read; restore it from a \
+                 backup",
             ));
         }
     };
@@ -409,21 +522,45 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     write_new(&beside(out), |file| file.write_all(&crc_file))?;
 
     let gone = judged.claimed.size.saturating_sub(state.size);
-    let lost_records = u64::from(matches!(judged.standing, Standing::Confirmed { .. }));
+    let (mut recovered, mut doubtful, mut lost) = (records.unwrap_or(1), 0, 0);
     let mut notes = Vec::new();
-    if lost_records > 0 {
-        notes.push(format!(
-            "changes made after the last confirmed state are gone, about {gone} bytes of them"
-        ));
+    let mut method = "mmkv last sound state";
+    match judged.standing {
+        Standing::Confirmed { .. } => {
+            lost = 1;
+            notes.push(format!(
+                "changes made after the last confirmed state are gone, about {gone} bytes of them"
+            ));
+        }
+        Standing::Walked(walked) => {
+            method = "mmkv entries that can be read";
+            (recovered, doubtful, lost) = (0, walked.records, u64::from(!walked.to_the_end));
+            notes.push(format!(
+                "no checksum vouches for the {} entries that could be read: each may hold a wrong value",
+                walked.records
+            ));
+            if !walked.to_the_end {
+                notes.push("what came behind the damage is gone".to_owned());
+            }
+        }
+        Standing::Sound { .. } | Standing::OldSize { .. } | Standing::Lost => {}
     }
     Ok(Rebuilt {
-        method: "mmkv last sound state".to_owned(),
-        recovered: records.unwrap_or(1),
-        doubtful: 0,
-        lost: lost_records,
+        method: method.to_owned(),
+        recovered,
+        doubtful,
+        lost,
         details: serde_json::json!({ "bytes_recovered": state.size, "bytes_lost": gone, "records": records }),
         notes,
     })
+}
+
+/// A checksum file for a store whose own is gone: a page, of the first version
+/// that keeps sizes, which every later library reads.
+fn new_checksum_file() -> Vec<u8> {
+    let mut out = vec![0; 4096];
+    out.splice(4..8, SIZES.to_le_bytes());
+    out
 }
 
 fn beside(path: &Path) -> PathBuf {
@@ -442,6 +579,35 @@ fn write_new(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Res
             file.sync_all()
         })
         .map_err(|source| StoreError::Write { path: shown(path), source })
+}
+
+/// The table's line for this kind.
+pub(super) struct Mmkv;
+
+impl Format for Mmkv {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Mmkv
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse.meta.size)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn rebuild(&self, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+        rebuild(request)
+    }
+
+    fn other_engine(&self, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+        foreign::of(subject)
+    }
 }
 
 #[cfg(test)]
@@ -501,17 +667,19 @@ mod tests {
         let one = |code: &str, remedy| vec![(code.to_owned(), remedy)];
         // The tail is lost: back to the confirmed state.
         assert_eq!(with(&|f| f.data[4 + size - 1] ^= 1), one("mmkv.crc", Remedy::Rebuild));
-        // The confirmed part is damaged: nothing holds.
-        assert_eq!(with(&|f| f.data[100] ^= 1), one("mmkv.crc", Remedy::Report));
+        // The confirmed part is damaged: no checksum holds, the entries can be read.
+        assert_eq!(with(&|f| f.data[100] ^= 1), one("mmkv.crc", Remedy::Rebuild));
+        // Nothing is left of them.
+        assert_eq!(with(&|f| f.data[4..100].fill(0)), one("mmkv.crc", Remedy::Report));
         // Only the size in the `.crc` is wrong.
         assert_eq!(with(&|f| f.crc[28] ^= 1), one("mmkv.crc", Remedy::Rebuild));
         assert_eq!(with(&|f| f.crc[31] ^= 1), one("mmkv.size", Remedy::Rebuild));
-        assert_eq!(with(&|f| f.data.truncate(900)), one("mmkv.size", Remedy::Report));
-        assert_eq!(with(&|f| f.crc.truncate(20)), one("mmkv.no-crc", Remedy::Report));
+        assert_eq!(with(&|f| f.data.truncate(900)), one("mmkv.size", Remedy::Rebuild));
+        assert_eq!(with(&|f| f.crc.truncate(20)), one("mmkv.no-crc", Remedy::Rebuild));
         assert_eq!(with(&|f| f.crc[4] = 9), one("mmkv.version", Remedy::Report));
         // Before version 3 only the data file has the size, and nothing is confirmed.
         assert_eq!(with(&|f| f.crc[4] = 2), vec![]);
-        assert_eq!(with(&|f| (f.crc[4], f.data[0]) = (2, 3)), one("mmkv.crc", Remedy::Report));
+        assert_eq!(with(&|f| (f.crc[4], f.data[0]) = (2, 3)), one("mmkv.crc", Remedy::Rebuild));
     }
 
     #[test]
@@ -537,7 +705,7 @@ mod tests {
     #[test]
     fn nothing_is_rebuilt_from_nothing() {
         let mut files = sample();
-        files.data[50] ^= 1;
+        files.data[4..60].fill(0);
         let bench = bench(&files);
         let control = Control::default();
         let (copy, out) = (bench.path().join("kv"), bench.path().join("new"));
@@ -545,6 +713,58 @@ mod tests {
             RebuildRequest { copy: &copy, out: &out, how: Remedy::Rebuild, known: None, control: &control };
         assert!(matches!(rebuild(&request), Err(StoreError::CannotRebuild { .. })));
         assert!(!out.exists());
+    }
+
+    /// Rebuilds the bench's store; what it says, and the new pair.
+    fn rebuilt(bench: &Bench) -> (Rebuilt, Files) {
+        let control = Control::default();
+        let (copy, out) = (bench.path().join("kv"), bench.path().join("new"));
+        let how = Remedy::Rebuild;
+        let said =
+            rebuild(&RebuildRequest { copy: &copy, out: &out, how, known: None, control: &control }).unwrap();
+        (said, Files { data: fs::read(&out).unwrap(), crc: fs::read(beside(&out)).unwrap() })
+    }
+
+    #[test]
+    fn entries_without_their_checksums_are_walked_and_offered_as_doubtful() {
+        let files = sample();
+        let bench = bench(&files);
+        fs::remove_file(bench.path().join("kv.crc")).unwrap();
+        let finding = bench.findings(&check).remove(0);
+        assert_eq!((finding.code.as_str(), finding.remedy), ("mmkv.no-crc", Remedy::Rebuild));
+        assert!(finding.message.contains("5 entries"), "{}", finding.message);
+        let (said, new) = rebuilt(&bench);
+        assert_eq!((said.recovered, said.doubtful, said.lost), (0, 5, 0));
+        assert_eq!(codes(&new), vec![]);
+        assert_eq!(new.data[..960], files.data[..960]);
+    }
+
+    #[test]
+    fn entries_before_a_tear_are_kept() {
+        let mut files = mmkv::files(&[("one", b"\x01a"), ("two", b"\x01b")], &[("three", b"\x01c")]);
+        let at = files.data.windows(5).position(|w| w == b"three").unwrap();
+        files.data[at - 1..at + 9].fill(0xff);
+        files.crc[36] ^= 1;
+        let bench = bench(&files);
+        assert_eq!(codes(&files), vec![("mmkv.crc".to_owned(), Remedy::Rebuild)]);
+        let (said, new) = rebuilt(&bench);
+        assert_eq!((said.recovered, said.doubtful, said.lost), (0, 2, 1));
+        assert_eq!(codes(&new), vec![]);
+    }
+
+    #[test]
+    fn a_data_file_alone_is_recognised_by_its_entries() {
+        let walkable = |data: &[u8]| {
+            let bench = Bench::new("kv");
+            bench.write("kv", data);
+            let file = OpenFile::new(File::open(bench.path().join("kv")).unwrap()).unwrap();
+            is_walkable(&file, data.len() as u64).unwrap()
+        };
+        let sound = sample().data;
+        assert!(sound.len().is_multiple_of(4096) && walkable(&sound));
+        let mut other = sound.clone();
+        other[0] ^= 1;
+        assert!(!walkable(&other) && !walkable(&sound[..4000]) && !walkable(&[0; 4096]));
     }
 
     proptest! {

@@ -1,4 +1,6 @@
-//! One file per store kind: recognise it by content, check it, rebuild it.
+//! One file per store kind: recognise it by content, check it, rebuild it. What
+//! a kind offers, and the table of all, is `format.rs`; what a path holds when
+//! its first bytes do not say so is `identify.rs`.
 //!
 //! Checks never write. A rebuild reads a private copy of the store and writes
 //! a new one; putting it in place is the repair stage's work.
@@ -9,22 +11,29 @@ pub mod disk_lru;
 pub mod entries;
 pub mod exo;
 pub mod firefox_cache;
+pub mod foreign;
+mod format;
 pub mod fresco;
 mod glimpse;
+pub mod identify;
+pub mod inside;
 pub mod json;
 pub mod keva;
 pub mod leveldb;
 mod lookup2;
+mod lz4;
 pub mod media;
 pub mod media_loader;
 pub mod mmkv;
+mod pages;
 pub mod plist;
 mod read_at;
-pub mod registry;
+pub mod salvage;
 pub mod shared_prefs;
 pub mod simple_cache;
 mod source;
 pub mod sql_cache;
+pub mod sqlite;
 mod tally;
 
 #[cfg(test)]
@@ -36,15 +45,21 @@ use std::io;
 use std::path::Path;
 
 pub use entries::{CacheEntries, CacheEntry, Clearable};
+pub use foreign::{Family, Foreign, may_hold_store};
+use format::{Format, Shape};
+pub use format::{check, entries, rebuild, recognise};
 pub use glimpse::Glimpse;
+pub use identify::{By, Identity, Part, filled_with, identify, part_of};
 pub use lookup2::lookup2;
-pub use registry::{check, entries, rebuild, recognise};
+/// What the baseline remembers of a healthy database, so that a later salvage
+/// knows what it lost.
+pub use shopmend_sqlite::Facts as SqliteFacts;
 
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, Named, RelPath};
-use crate::model::{Finding, Remedy, StoreKind};
+use crate::model::{Finding, Remedy, Severity, StoreKind, Verdict};
 
 /// Where a store lies: a file or folder below an open directory.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +144,22 @@ pub struct Check {
     pub facts: serde_json::Value,
 }
 
+/// Findings that say why the content could not be judged.
+const UNJUDGED: [&str; 1] = ["sqlite.encrypted"];
+
+impl Check {
+    /// What the findings come to; the worst decides.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self.findings.iter().map(|f| f.severity).max() {
+            Some(Severity::Error) => Verdict::Damaged,
+            _ if self.findings.iter().any(|f| UNJUDGED.contains(&f.code.as_str())) => Verdict::Unknown,
+            Some(Severity::Warning) => Verdict::Stale,
+            Some(Severity::Info) | None => Verdict::Healthy,
+        }
+    }
+}
+
 /// What one method proved of a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
@@ -156,16 +187,6 @@ impl Proof {
         };
         format!("{}: {}{more}", self.by, named.join(", "))
     }
-}
-
-/// What the baseline remembers of a healthy database, so that a later salvage
-/// knows what it lost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SqliteFacts {
-    /// `type`, `name`, `tbl_name`, `sql` of each `sqlite_schema` row, in order.
-    pub schema: Vec<(String, String, String, Option<String>)>,
-    /// Rows by table name, virtual tables left out.
-    pub rows: std::collections::BTreeMap<String, u64>,
 }
 
 /// Why a check or rebuild could not be done; damage is a finding, not an error.
@@ -208,6 +229,23 @@ pub enum StoreError {
         path: String,
         /// The kind it was asked to be checked as.
         kind: StoreKind,
+    },
+    /// The store is of a format that this program does not check.
+    #[error("{path} is {}, which shopmend does not check", .foreign.name)]
+    Foreign {
+        /// The store, for the message.
+        path: String,
+        /// What it is.
+        foreign: Foreign,
+    },
+    /// The store, or the greater part of it, has a version or a form that this
+    /// program does not know: it can be called neither sound nor damaged.
+    #[error("cannot judge {path}: {what}")]
+    UnknownForm {
+        /// The store, for the message.
+        path: String,
+        /// What is not known, with what was found.
+        what: String,
     },
     /// Nothing could be brought back, or this kind cannot be rebuilt.
     #[error("cannot rebuild {path}: {reason}")]

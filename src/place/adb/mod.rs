@@ -29,7 +29,7 @@ pub use device::Device;
 pub use facts::{AppFacts, Facts, app_facts, processes};
 pub use listing::{FORMAT, SIGNS, parse as parse_listing, parse_both as parse_listing_of_both};
 pub use parts::cut as cut_parts;
-pub use place::DevicePlace;
+pub use place::{DevicePlace, known_records, open, records_of};
 pub use questions::Wanted;
 pub use quote::quoted;
 pub use report::DeviceReport;

@@ -9,12 +9,16 @@ use std::time::{Duration, Instant};
 use super::device::{Device, unanswered};
 use super::files::Files;
 use super::mirror::Mirror;
+use super::questions::Wanted;
 use super::report::DeviceReport;
+use super::server::Server;
 use super::tier::{Reach, Tier, output};
+use crate::control::Control;
 use crate::error::{self, Error, Result};
-use crate::fsys::{Kind, Mounted, Space, mount, split_remote};
+use crate::fsys::{Disk, Kind, split_remote};
 use crate::model::{Class, Platform};
-use crate::place::{BaseFolder, Note, Place, Scope, Target};
+use crate::place::{Affected, BaseFolder, Context, Note, Place, PlaceReport, Scope, Target};
+use crate::process::Running;
 
 /// How long stopping an app may take.
 const QUESTION: Duration = Duration::from_secs(90);
@@ -26,7 +30,7 @@ const GONE: Duration = Duration::from_secs(10);
 pub struct DevicePlace {
     device: Device,
     files: Arc<Files>,
-    mounted: Mounted,
+    disk: Disk,
     scopes: Vec<Scope>,
     report: DeviceReport,
     /// Where an app's folders may be, on the device.
@@ -40,11 +44,11 @@ pub struct DevicePlace {
 impl DevicePlace {
     /// Makes a device a place, as far as it is in reach. Contents are kept in
     /// `state` while they are looked at. What may belong to an app is listed
-    /// when it is to be looked at, which [`DevicePlace::begin`] then need not.
+    /// when it is to be looked at, which [`Place::begin`] then need not.
     ///
     /// # Errors
     /// Kind `Refused` when root is wanted and there is none; `Io` when there
-    /// is no room here; as [`DevicePlace::begin`].
+    /// is no room here; as [`Place::begin`].
     pub fn open(mut device: Device, state: &Path, look: bool) -> Result<Self> {
         let in_reach = InReach::of(&device)?;
         let candidates = in_reach.candidates(&device.wanted.packages);
@@ -66,16 +70,32 @@ impl DevicePlace {
         scope.user = Some("0".to_owned());
         let updated = device.answers.apps.iter().filter_map(|(id, a)| Some((id.clone(), a.updated_ns?)));
         scope.updates = updated.collect();
-        let mounted = mount(&facts.serial, files.clone());
+        let disk = Disk::remote(&facts.serial, files.clone());
+        scope.disk = disk.clone();
+        // An app on adopted storage has nothing in the usual places.
+        for (package, app) in device.answers.apps.iter().filter(|_| device.tier() == Tier::Root) {
+            let Ok(Some(above)) = app.adopted(package) else { continue };
+            let of = |names: &str| above.ancestors().nth(2).map(|volume| volume.join(names));
+            let places = [
+                ("DATA", Some(above.clone())),
+                ("DATA_DE", of("user_de/0")),
+                ("EXTERNAL", of("media/0/Android/data")),
+            ];
+            for (name, path) in places {
+                let Some(path) = path else { continue };
+                let base = BaseFolder { only: Some(package.into()), ..BaseFolder::found(disk.path(&path)) };
+                scope.base(name, base);
+            }
+        }
         for (name, path, only) in in_reach.folders {
-            let base = BaseFolder { only: only.map(Into::into), ..BaseFolder::found(mounted.path(&path)) };
+            let base = BaseFolder { only: only.map(Into::into), ..BaseFolder::found(disk.path(&path)) };
             scope.base(name, base);
         }
         let report = DeviceReport::of(&device);
         let processes = Mutex::new(Some(device.answers.processes.clone()));
         Ok(Self {
             files,
-            mounted,
+            disk,
             scopes: vec![scope],
             report,
             candidates,
@@ -85,28 +105,12 @@ impl DevicePlace {
         })
     }
 
-    /// Begins a look at it: lists everything that may belong to an app, each
-    /// way to reach it in one stream; the first time that was done when it was
-    /// opened to be looked at, unless something was changed since.
-    ///
-    /// # Errors
-    /// Kind `Device` when the device does not answer or what it lists cannot
-    /// be believed.
-    pub fn begin(&self) -> Result<()> {
-        if self.listed.swap(false, Ordering::SeqCst) && self.candidates.iter().all(|c| self.files.is_seen(c))
-        {
-            return Ok(());
-        }
-        self.files.begin();
-        self.files.list_trees(&self.candidates).map_err(|e| unseen(&self.device, &e))
-    }
-
     /// Brings here what a check will need of the targets: everything but
     /// caches, unless `deep` wants those too.
     ///
     /// # Errors
-    /// As [`DevicePlace::begin`].
-    pub fn load(&self, targets: &[Target], deep: bool) -> Result<()> {
+    /// As [`Place::begin`].
+    fn fetch(&self, targets: &[Target], deep: bool) -> Result<()> {
         let roots: Vec<_> = targets
             .iter()
             .flat_map(|t| &t.roots)
@@ -140,31 +144,6 @@ impl DevicePlace {
         crate::fsys::Remote::fetch(self.files.as_ref(), &unknown).map_err(|e| unseen(&self.device, &e))
     }
 
-    /// After a scan: remembers what an unchanged file need not be read for, and
-    /// whether the device was there all the time.
-    ///
-    /// # Errors
-    /// Kind `Device` when it was lost meanwhile.
-    pub fn done(&self) -> Result<()> {
-        if let Some(why) = self.files.lost() {
-            return Err(Error::new(
-                error::Kind::Device,
-                format!("the device {} was lost", self.device.adb.serial),
-            )
-            .because(why)
-            .hint("attach it again and run the same command: it goes on where it was"));
-        }
-        // Without it the next scan reads a little more.
-        let _ = self.files.save();
-        Ok(())
-    }
-
-    /// Why the device is not asked any more, once it was lost.
-    #[must_use]
-    pub fn lost(&self) -> Option<String> {
-        self.files.lost()
-    }
-
     /// Its name among records: the hardware's serial number.
     #[must_use]
     pub fn serial(&self) -> &str {
@@ -177,35 +156,12 @@ impl DevicePlace {
         self.device.tier()
     }
 
-    /// What the report says of it.
-    #[must_use]
-    pub fn report(&self) -> &DeviceReport {
-        &self.report
-    }
-
-    /// How much room there is for apps' data, and where.
-    #[must_use]
-    pub fn room(&self) -> Option<(&Path, Space)> {
-        Some((Path::new("/data"), self.device.answers.room?))
-    }
-
-    /// See [`Device::hints`].
-    #[must_use]
-    pub fn hints(&self) -> Vec<String> {
-        self.device.hints()
-    }
-
-    /// Those of the asked-for apps that are installed.
-    pub fn installed(&self) -> impl Iterator<Item = &str> {
-        self.report.apps.keys().map(String::as_str)
-    }
-
     /// What runs on it, as `ps` prints it: the first time as it was when the
     /// device was asked what it is, since a scan only tells of it.
     ///
     /// # Errors
     /// Kind `Device` when the device does not show it.
-    pub fn processes(&self) -> Result<Vec<u8>> {
+    fn process_list(&self) -> Result<Vec<u8>> {
         let before = self.processes.lock().unwrap_or_else(PoisonError::into_inner).take();
         match before.filter(|text| super::facts::is_process_list(text)) {
             Some(text) => Ok(text),
@@ -217,7 +173,7 @@ impl DevicePlace {
     ///
     /// # Errors
     /// Kind `Device` when the device does not show them.
-    pub fn running(&self, package: &str) -> Result<Vec<(u32, String)>> {
+    fn running(&self, package: &str) -> Result<Vec<(u32, String)>> {
         self.files.running(package).map_err(|e| unanswered(&self.device.adb.serial, &e))
     }
 
@@ -226,7 +182,7 @@ impl DevicePlace {
     /// # Errors
     /// Kind `AppRunning` when something of it still does, `Device` when the
     /// device does not answer.
-    pub fn stop(&self, package: &str) -> Result<()> {
+    fn force_stop(&self, package: &str) -> Result<()> {
         let command =
             [b"am force-stop --user 0 ".as_slice(), &super::quote::quoted(package.as_bytes())].concat();
         let fail = |e: io::Error| unanswered(&self.device.adb.serial, &e);
@@ -247,26 +203,6 @@ impl DevicePlace {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-    }
-
-    /// Makes sure that nothing of an app runs: stops what does.
-    ///
-    /// # Errors
-    /// As [`DevicePlace::stop`].
-    pub fn ensure_down(&self, package: &str) -> Result<()> {
-        if self.running(package)?.is_empty() { Ok(()) } else { self.stop(package) }
-    }
-
-    /// Whether there are apps whose private data is out of reach.
-    #[must_use]
-    pub fn is_partial(&self) -> bool {
-        self.tier() != Tier::Root && self.report.apps.keys().any(|p| !self.device.answers.run_as.contains(p))
-    }
-
-    /// Where a path of the device is reached from here.
-    #[must_use]
-    pub fn path(&self, on_device: &Path) -> PathBuf {
-        self.mounted.path(on_device)
     }
 }
 
@@ -297,9 +233,12 @@ impl InReach {
             folders.push(("DATA_DE", "/data/user_de/0".into(), None));
         } else {
             reach.push((PathBuf::from("/data/data"), Reach::Plain));
+            reach.push((PathBuf::from("/data/user_de/0"), Reach::Plain));
             for package in &device.answers.run_as {
                 reach.push((Path::new("/data/data").join(package), Reach::RunAs(package.clone())));
                 folders.push(("DATA", "/data/data".into(), Some(package.clone())));
+                reach.push((Path::new("/data/user_de/0").join(package), Reach::RunAs(package.clone())));
+                folders.push(("DATA_DE", "/data/user_de/0".into(), Some(package.clone())));
             }
         }
         if let Some(shared) = device.facts().shared.clone().filter(is_plain) {
@@ -342,6 +281,10 @@ impl Place for DevicePlace {
         )
     }
 
+    fn options(&self) -> String {
+        self.report.named()
+    }
+
     fn scopes(&self) -> &[Scope] {
         &self.scopes
     }
@@ -349,4 +292,141 @@ impl Place for DevicePlace {
     fn notes(&self) -> &[Note] {
         &[]
     }
+
+    fn disk(&self) -> Disk {
+        self.disk.clone()
+    }
+
+    fn records(&self, all: &Path) -> PathBuf {
+        all.join(records_of(self.serial()))
+    }
+
+    /// Lists everything that may belong to an app, each way to reach it in one
+    /// stream; the first time that was done when the place was opened to be
+    /// looked at, unless something was changed since.
+    fn begin(&self, control: &Control) -> Result<()> {
+        control.progress().stage(LISTING, 0);
+        if self.listed.swap(false, Ordering::SeqCst) && self.candidates.iter().all(|c| self.files.is_seen(c))
+        {
+            return Ok(());
+        }
+        self.files.begin();
+        self.files.list_trees(&self.candidates).map_err(|e| unseen(&self.device, &e))
+    }
+
+    fn load(&self, targets: &[Target], caches: bool, control: &Control) -> Result<()> {
+        control.progress().stage("Fetching", 0);
+        self.fetch(targets, caches)
+    }
+
+    /// Also remembers what an unchanged file need not be read for.
+    fn end(&self) -> Result<()> {
+        if let Some(why) = self.files.lost() {
+            return Err(Error::new(
+                error::Kind::Device,
+                format!("the device {} was lost", self.device.adb.serial),
+            )
+            .because(why)
+            .hint("attach it again and run the same command: it goes on where it was"));
+        }
+        // Without it the next scan reads a little more.
+        let _ = self.files.save();
+        Ok(())
+    }
+
+    fn processes(&self, targets: &[Target]) -> Result<Vec<Vec<Running>>> {
+        let all = self.process_list()?;
+        let running = |target: &Target| {
+            let of_app = super::processes(&all, &target.app.id).into_iter();
+            of_app.map(|(pid, name)| Running { pid, name, holds: None }).collect()
+        };
+        Ok(targets.iter().map(running).collect())
+    }
+
+    /// Stops what runs of the app: one that opens a damaged database deletes
+    /// it, so it goes first, on a phone without a question.
+    fn in_use(&self, store: &Affected<'_>) -> Result<()> {
+        if self.running(store.app)?.is_empty() { Ok(()) } else { self.force_stop(store.app) }
+    }
+
+    fn stop(&self, target: &Target, _ask: bool, _say: &dyn Fn(&str)) -> Result<()> {
+        self.force_stop(&target.app.id)
+    }
+
+    fn report(&self) -> PlaceReport {
+        let report = &self.report;
+        let apps = report.apps.iter().filter_map(|(id, app)| Some((id.clone(), vec![app.sentence()?])));
+        PlaceReport {
+            device: Some(report.clone()),
+            not_checked: report.not_checked.clone(),
+            by_hand: report.by_hand.clone(),
+            notes: self.device.hints(),
+            app_notes: apps.collect(),
+            room: self.device.answers.room.map(|space| (PathBuf::from("/data"), space)),
+            ..PlaceReport::default()
+        }
+    }
+
+    fn lost(&self) -> Option<String> {
+        self.files.lost()
+    }
 }
+
+/// The folder, in that for all records, that keeps those of one device.
+#[must_use]
+pub fn records_of(serial: &str) -> PathBuf {
+    Path::new("devices").join(serial)
+}
+
+/// The records of a device, in the folder `all` for all records: by the
+/// hardware's serial number, or while it is attached by adb's name for it.
+///
+/// # Errors
+/// Kind `Usage` when nothing is recorded of it.
+pub fn known_records(all: &Path, serial: &str) -> Result<PathBuf> {
+    let known: Vec<String> = match std::fs::read_dir(all.join("devices")) {
+        Ok(entries) => entries.flatten().filter_map(|e| e.file_name().into_string().ok()).collect(),
+        Err(_) => Vec::new(),
+    };
+    if known.iter().any(|k| k == serial) {
+        return Ok(records_of(serial));
+    }
+    let attached = || {
+        let server = Server::from_env(&|name| std::env::var(name).ok()).ok()?;
+        let adb = server.devices().ok()?.into_iter().find(|a| a.serial == serial)?;
+        Device::identify(&server, &adb).ok().map(|facts| facts.serial)
+    };
+    match attached().filter(|number| known.contains(number)) {
+        Some(number) => Ok(records_of(&number)),
+        None => Err(Error::new(
+            error::Kind::Usage,
+            format!("nothing is recorded of the device {}", crate::fsys::printable(serial)),
+        )
+        .hint(if known.is_empty() {
+            "no device was repaired or backed up with this state folder".to_owned()
+        } else {
+            format!("recorded are: {}", known.join(", "))
+        })),
+    }
+}
+
+/// The device that the command line names, as a place. Its files are listed
+/// already when they are to be looked at.
+///
+/// # Errors
+/// Kind `Device` when there is no such device, or none that is ready.
+pub fn open(serial: &str, root: bool, context: &Context<'_>) -> Result<DevicePlace> {
+    let named = Some(serial.to_owned()).filter(|s| !s.is_empty());
+    let named = named.or_else(|| std::env::var("ANDROID_SERIAL").ok().filter(|s| !s.is_empty()));
+    let profiles = (context.profiles)(vec![Platform::Android])?;
+    let server = Server::from_env(&|name| std::env::var(name).ok())?;
+    let device = Device::find(&server, named.as_deref(), &Wanted::of(&profiles, root))?;
+    let records = (context.records)(&records_of(&device.facts().serial))?;
+    if context.look {
+        context.control.progress().stage(LISTING, 0);
+    }
+    DevicePlace::open(device, &records, context.look)
+}
+
+/// What the user is told while a device lists its files.
+const LISTING: &str = "Listing";

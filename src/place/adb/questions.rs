@@ -15,6 +15,8 @@ use super::shell::Output;
 use super::sizes::{Sizes, sizes};
 use super::tier::{self, Reach, output};
 use crate::fsys::Space;
+use crate::model::Platform;
+use crate::profile::Profiles;
 
 /// How long all of it may take; a question of the root manager on the phone
 /// may have to be answered first.
@@ -27,6 +29,15 @@ pub struct Wanted {
     pub packages: Vec<String>,
     /// Whether root is to be tried.
     pub root: bool,
+}
+
+impl Wanted {
+    /// The packages that the profiles know on Android.
+    #[must_use]
+    pub fn of(profiles: &Profiles, root: bool) -> Self {
+        let all = profiles.apps().iter().filter(|a| a.platform == Platform::Android);
+        Self { packages: all.map(|a| a.id.clone()).collect(), root }
+    }
 }
 
 /// What the shell may do in these apps' folders of the shared storage; each is
@@ -54,6 +65,8 @@ pub(super) struct Answers {
     /// Those that `run-as` works for.
     pub run_as: BTreeSet<String>,
     pub shared: Shared,
+    /// Folders of these apps on cards that other devices can read as well.
+    pub cards: Vec<String>,
     /// How much room there is for apps' data.
     pub room: Option<Space>,
     /// What `ps` printed.
@@ -176,7 +189,8 @@ fn rest_script(wanted: &Wanted) -> Vec<u8> {
     let mut out = begin.into_bytes();
     out.extend(each(wanted));
     out.extend(
-        b"p \"$w $a\" dumpsys package \"$a\"; done; \
+        b"p \"$w $a\" dumpsys package \"$a\"; done; cards() { for q in /storage/*/Android/data/*; do \
+          case $q in /storage/emulated/*|/storage/self/*|*'*'*) ;; *) print -r -- \"$q\";; esac; done; }; p cards cards; \
           p room stat -f -c '%a %b %S %d %c' /data; p ps ps -A -o PID,NAME; exit 0",
     );
     out
@@ -239,6 +253,9 @@ fn answers(parts: Parts) -> io::Result<Answers> {
             _ => {}
         }
     }
+    out.cards = facts::cards(text("cards"));
+    let is_one = |path: &String| path.rsplit('/').next().is_some_and(|p| out.apps.contains_key(p));
+    out.cards.retain(is_one);
     out.room = facts::room(text("room"));
     out.processes = text("ps").to_vec();
     out.sizes = sizes(text("sizes"));

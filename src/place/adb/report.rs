@@ -9,6 +9,7 @@ use super::device::Device;
 use super::facts::{AppFacts, Facts};
 use super::sizes::Sizes;
 use super::tier::Tier;
+use crate::model::NotChecked;
 
 /// What the report says of a device.
 #[derive(Debug, Clone, Serialize)]
@@ -21,7 +22,7 @@ pub struct DeviceReport {
     /// What this tier could look at.
     pub checked: Vec<String>,
     /// What it could not, and what would.
-    pub not_checked: Vec<String>,
+    pub not_checked: Vec<NotChecked>,
     /// What a person can do on the phone instead.
     pub by_hand: Vec<String>,
     /// By package.
@@ -31,6 +32,9 @@ pub struct DeviceReport {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sizes: BTreeMap<String, Sizes>,
 }
+
+/// What brings more into reach.
+const ROOT: &str = "use --root on a rooted device";
 
 impl DeviceReport {
     /// How the next command names it, with the blank before it.
@@ -58,20 +62,24 @@ impl DeviceReport {
                 checked.push(format!("the apps' folders in the shared storage ({write})"));
             } else if shared.there {
                 not_checked.push(
-                    "the apps' folders in the shared storage: this device does not let adb read them"
-                        .to_owned(),
+                    NotChecked::new(
+                        "the apps' folders in the shared storage",
+                        "this device does not let adb read them",
+                    )
+                    .see_by(ROOT),
                 );
             } else if shared.list {
                 checked.push("the shared storage (these apps keep nothing in it)".to_owned());
             } else {
-                not_checked.push("the shared storage: this device does not let adb look into it".to_owned());
+                let why = "this device does not let adb look into it";
+                not_checked.push(NotChecked::new("the shared storage", why).see_by(ROOT));
             }
             if !closed.is_empty() {
-                not_checked.push(format!(
-                    "databases, messages, drafts, preferences and private caches of {}: only root reaches them \
-                     (--root on a rooted device)",
-                    closed.join(", ")
-                ));
+                let what = "databases, messages, drafts, preferences and private caches of";
+                not_checked.push(
+                    NotChecked::new(format!("{what} {}", closed.join(", ")), "only root reaches them")
+                        .see_by(ROOT),
+                );
                 by_hand.push(
                     "in TikTok: Profile > menu > Settings and privacy > Free up space > Clear (cache)"
                         .to_owned(),
@@ -83,8 +91,41 @@ impl DeviceReport {
                 );
             }
         }
+        for (package, app) in &answers.apps {
+            match app.adopted(package) {
+                Ok(None) => {}
+                Ok(Some(_)) if tier == Tier::Root => {
+                    checked.push(format!("private data of {package} on adopted storage"));
+                }
+                Ok(Some(above)) => {
+                    let what = format!("private data of {package} in {}", above.join(package).display());
+                    let why = "they were moved to adopted storage, which only root reaches";
+                    not_checked.push(NotChecked::new(what, why).see_by(ROOT));
+                }
+                Err(folder) => not_checked.push(
+                    NotChecked::new(
+                        format!("private data of {package} in {folder}"),
+                        "the device keeps them in a place that no profile covers",
+                    )
+                    .see_by("copy the folder from the device, and name the copy with --image"),
+                ),
+            }
+        }
+        for folder in &answers.cards {
+            not_checked.push(
+                NotChecked::new(
+                    folder,
+                    "it is on a card that can be taken out, and only the phone's own storage is looked at",
+                )
+                .see_by("copy it from the card, and name the copy with --image"),
+            );
+        }
         for user in &answers.facts.other_users {
-            not_checked.push(format!("user {user}: only the first user is looked at"));
+            not_checked.push(
+                NotChecked::new(format!("user {user}"), "only the first user is looked at").see_by(
+                    "with root, copy that user's folder in /data/user from the device and name the copy with --image",
+                ),
+            );
         }
         if device.adb.serial.contains(':') {
             by_hand.push(

@@ -11,7 +11,7 @@ use super::pass::{Mode, Seen, Side};
 use super::schema::{FieldRule, RowPlan, Tree, Types};
 use super::values;
 use super::worker::{Cell, Page, Worker};
-use crate::model::Remedy;
+use crate::finding::Remedy;
 
 /// The storage class of a serial type, as the bit of [`Types::Mask`].
 #[inline]
@@ -253,7 +253,7 @@ impl Worker<'_, '_> {
         found: &str,
     ) {
         let row = if page.kind.is_table() { format!("row {}", cell.rowid) } else { "a row".to_owned() };
-        let column = crate::fsys::printable(column);
+        let column = crate::text::printable(column);
         let what =
             if code == "sqlite.null" { "NULL in a NOT NULL column" } else { "a value of the wrong type" };
         self.shared

@@ -11,12 +11,11 @@ use rusqlite::Connection;
 
 use super::super::connect::{self, Access};
 use super::super::source::{ReadAt, read_full};
-use super::Examined;
 use super::schema::Open;
+use super::{CheckError, Examined};
 use crate::control::Control;
-use crate::fsys::printable;
-use crate::model::{Finding, Remedy, Severity};
-use crate::store::{Proof, StoreError};
+use crate::finding::{Finding, Proof, Remedy, Severity};
+use crate::text::printable;
 
 /// Codes that may stand without `PRAGMA integrity_check` objecting, and why.
 pub const BEYOND_SQLITE: [(&str, &str); 12] = [
@@ -91,7 +90,7 @@ pub(super) fn ask_sqlite(
     copy: &PrivateCopy,
     examined: &mut Examined,
     control: &Control,
-) -> Result<(), StoreError> {
+) -> Result<(), CheckError> {
     let outcome = connect::open(&copy.path, Access::Repair, control, None).and_then(|db| {
         let said = lines(&db, "PRAGMA integrity_check")?;
         Ok((said, dangling(&db, None)))
@@ -167,7 +166,7 @@ pub(super) fn ask_open(
     copy: &PrivateCopy,
     examined: &mut Examined,
     control: &Control,
-) -> Result<(), StoreError> {
+) -> Result<(), CheckError> {
     let open = std::mem::take(&mut examined.for_sqlite);
     let db = connect::open(&copy.path, Access::Repair, control, Some(TIME));
     let mut answers: BTreeMap<(&str, bool), Result<(), String>> = BTreeMap::new();

@@ -1,10 +1,8 @@
-//! From a file and its sidecars to one verdict: which view to take, and
-//! whether it stood still meanwhile.
+//! From a file and its sidecars to one verdict: which view to take, and what
+//! to ask SQLite on a private copy.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::time::Duration;
 
 use super::super::format::{DbHeader, MAGIC};
 use super::super::journal::{self, JournalView};
@@ -12,62 +10,123 @@ use super::super::source::{ReadAt, read_full};
 use super::super::wal::{self, WalView};
 use super::deep::{self, PrivateCopy};
 use super::view::{Layer, Overlay};
-use super::{Examined, examine};
+use super::{CheckError, Examined, examine};
 use crate::control::Control;
-use crate::fsys::{Kind, Meta, RelPath, to_hex};
-use crate::model::{Finding, Remedy, Severity, StoreKind};
-use crate::store::{Check, Level, StoreError, Subject};
+use crate::finding::{Coverage, Facts, Finding, Proof, Remedy, Severity};
+use crate::text::to_hex;
 
-/// How often a database that changes under the check is tried.
-const TRIES: u32 = 4;
 /// Largest database, its log included, of which a copy is made to ask SQLite
 /// what the passes leave open; it then takes about a second.
 const SMALL: u64 = 32 << 20;
 
-/// Checks the database file at `subject` with its log and journal.
+/// A database file and what lies beside it.
+#[derive(Clone, Copy)]
+pub struct Files<'a> {
+    /// The database file.
+    pub main: &'a dyn ReadAt,
+    /// Its write-ahead log (`-wal`).
+    pub wal: Option<&'a dyn ReadAt>,
+    /// Its rollback journal (`-journal`).
+    pub journal: Option<&'a dyn ReadAt>,
+}
+
+impl Files<'_> {
+    /// What a copy takes.
+    fn bytes(&self) -> u64 {
+        let parts = [Some(self.main), self.wal, self.journal];
+        parts.into_iter().flatten().map(|f| f.size().unwrap_or(u64::MAX)).fold(0, u64::saturating_add)
+    }
+}
+
+/// How much a check asks of SQLite, on a private copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Only what the passes leave open, and that of a small database only; of
+    /// a large one it is listed as not checked.
+    Fast,
+    /// A whole integrity check.
+    Deep,
+}
+
+/// The outcome of one check.
+#[derive(Debug, Clone, Default)]
+pub struct Checked {
+    /// What is wrong, worst first; empty when it is sound.
+    pub findings: Vec<Finding>,
+    /// How much of it was vouched for.
+    pub coverage: Coverage,
+    /// What proved it, in a few words.
+    pub method: String,
+    /// Which method proved what; only of a sound database.
+    pub proved: Vec<Proof>,
+    /// What could not be checked, with the reason.
+    pub not_checked: Vec<String>,
+    /// Schema and row counts; only of a sound database.
+    pub facts: Option<Facts>,
+}
+
+/// A check for which every byte is read; only SQLite is still to be asked.
+pub struct Pending {
+    examined: Examined,
+    copy: Option<io::Result<Option<PrivateCopy>>>,
+    level: Level,
+}
+
+/// Checks a database. The sources are only read.
 ///
-/// The files are only read. With [`Level::Fast`] SQLite is asked only what the
-/// passes leave open, on a private copy of a small database; of a large one it
-/// is listed as not checked. With [`Level::Deep`] SQLite checks a private copy
-/// as a whole.
+/// ```
+/// use shopmend_sqlite::Control;
+/// use shopmend_sqlite::check::{Files, Level, check};
+///
+/// let zeroed = vec![0_u8; 4096];
+/// let files = Files { main: &zeroed, wal: None, journal: None };
+/// let checked = check(files, Level::Fast, &Control::default()).unwrap();
+/// assert_eq!(checked.findings[0].code, "sqlite.zeroed");
+/// ```
 ///
 /// # Errors
-/// When a file cannot be read, keeps changing, or the run was cancelled.
-pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
-    for attempt in 0..TRIES {
-        if attempt > 0 {
-            control.safe_point()?;
-            std::thread::sleep(Duration::from_millis(60 << attempt));
-        }
-        let files = Files::open(subject)?;
-        let before = files.stamp(subject)?;
-        let (wal, journal) = (files.wal.as_ref().map(as_source), files.journal.as_ref().map(as_source));
-        let examined = bytes(&files.main, wal, journal, &subject.shown(), control);
-        let wanted = examined.as_ref().is_ok_and(|e| match level {
-            Level::Deep => e.is_database,
-            Level::Fast => !e.for_sqlite.is_empty() && may_ask(e) && files.bytes() <= SMALL,
-        });
-        let copy = if wanted {
-            let parts = [("", Some(as_source(&files.main))), ("-wal", wal), ("-journal", journal)];
-            Some(PrivateCopy::make(&parts, control))
-        } else {
-            None
-        };
-        if files.stamp(subject)? != before {
-            continue;
-        }
-        let mut examined = examined?;
-        match copy {
-            Some(Ok(Some(copy))) if level == Level::Deep => deep::ask_sqlite(&copy, &mut examined, control)?,
+/// When a source cannot be read, or the caller asked to stop.
+pub fn check(files: Files<'_>, level: Level, control: &Control) -> Result<Checked, CheckError> {
+    begin(files, level, control)?.finish(control)
+}
+
+/// Reads all that a check needs. When this returns, the caller can find out
+/// whether the files stood still meanwhile, before it calls [`Pending::finish`].
+///
+/// # Errors
+/// When a source cannot be read, or the caller asked to stop.
+pub fn begin(files: Files<'_>, level: Level, control: &Control) -> Result<Pending, CheckError> {
+    let examined = bytes(files.main, files.wal, files.journal, control)?;
+    let wanted = match level {
+        Level::Deep => examined.is_database,
+        Level::Fast => !examined.for_sqlite.is_empty() && may_ask(&examined) && files.bytes() <= SMALL,
+    };
+    let copy = wanted.then(|| {
+        let parts = [("", Some(files.main)), ("-wal", files.wal), ("-journal", files.journal)];
+        PrivateCopy::make(&parts, control)
+    });
+    Ok(Pending { examined, copy, level })
+}
+
+impl Pending {
+    /// Asks SQLite what is left to ask, on a private copy.
+    ///
+    /// # Errors
+    /// When the caller asked to stop.
+    pub fn finish(self, control: &Control) -> Result<Checked, CheckError> {
+        let mut examined = self.examined;
+        match self.copy {
+            Some(Ok(Some(copy))) if self.level == Level::Deep => {
+                deep::ask_sqlite(&copy, &mut examined, control)?;
+            }
             Some(Ok(Some(copy))) => deep::ask_open(&copy, &mut examined, control)?,
             Some(Err(e)) => {
                 examined.not_checked.push(format!("what SQLite would check: no copy could be made ({e})"));
             }
             Some(Ok(None)) | None => {}
         }
-        return Ok(finished(examined));
+        Ok(finished(examined))
     }
-    Err(StoreError::Busy { path: subject.shown() })
 }
 
 /// Whether SQLite's answers would add to what is known.
@@ -75,12 +134,7 @@ fn may_ask(examined: &Examined) -> bool {
     !examined.findings.iter().any(|f| f.severity > Severity::Info)
 }
 
-fn as_source(file: &File) -> &dyn ReadAt {
-    file
-}
-
-fn finished(mut examined: Examined) -> Check {
-    let facts = examined.facts.as_ref().and_then(|f| serde_json::to_value(f).ok()).unwrap_or_default();
+fn finished(mut examined: Examined) -> Checked {
     let why = if may_ask(&examined) {
         "a deep check asks SQLite, on a copy of this large database"
     } else {
@@ -91,89 +145,18 @@ fn finished(mut examined: Examined) -> Check {
     examined.findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
     let method =
         if examined.by_sqlite { format!("{METHOD}; SQLite on a private copy") } else { METHOD.to_owned() };
-    Check {
-        kind: StoreKind::Sqlite,
+    Checked {
         findings: examined.findings,
         coverage: examined.coverage,
         method,
         proved: examined.proved,
         not_checked: examined.not_checked,
-        facts,
+        facts: examined.facts,
     }
 }
 
 /// What proves a database sound, for the report.
 const METHOD: &str = "sqlite single pass, index content by 128-bit hash";
-
-struct Files {
-    main: File,
-    wal: Option<File>,
-    journal: Option<File>,
-}
-
-/// What must not change during a check.
-#[derive(PartialEq, Eq)]
-struct Stamp {
-    main: (u64, u64, u64, i128),
-    head: Vec<u8>,
-    /// Identity and header of the log: frames may be added to it meanwhile.
-    wal: Option<(u64, u64, Vec<u8>)>,
-    journal: Option<(u64, u64, u64, i128)>,
-}
-
-impl Files {
-    fn open(subject: Subject<'_>) -> Result<Self, StoreError> {
-        let own = |source| subject.read_error(&RelPath::root(), source);
-        let main = subject.dir.open_file(subject.path).map_err(own)?;
-        let sidecar = |suffix: &str| {
-            let path = subject.path.with_suffix(suffix);
-            match subject.dir.open_file(&path) {
-                Ok(file) => Ok(Some(file)),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(source) => {
-                    let path = crate::fsys::shown(&subject.dir.path().join(path.as_path()));
-                    Err(StoreError::Read { path, source })
-                }
-            }
-        };
-        Ok(Self { main, wal: sidecar("-wal")?, journal: sidecar("-journal")? })
-    }
-
-    /// What a copy takes.
-    fn bytes(&self) -> u64 {
-        let parts = [Some(&self.main), self.wal.as_ref(), self.journal.as_ref()];
-        parts.into_iter().flatten().map(|f| f.size().unwrap_or(u64::MAX)).fold(0, u64::saturating_add)
-    }
-
-    fn stamp(&self, subject: Subject<'_>) -> Result<Stamp, StoreError> {
-        let own = |source| subject.read_error(&RelPath::root(), source);
-        let identity = |m: &Meta| (m.dev, m.ino, m.size, m.mtime_ns);
-        // By name, so that a file put in its place is seen too.
-        let by_name = |suffix: &str| match subject.dir.stat(&subject.path.with_suffix(suffix)) {
-            Ok(m) if m.kind == Kind::File => Ok(Some(m)),
-            Ok(_) => Ok(None),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(own(e)),
-        };
-        let main = by_name("")?.map_or((0, 0, 0, 0), |m| identity(&m));
-        let open = identity(&Meta::of(&self.main).map_err(own)?);
-        let mut head = vec![0; 100];
-        let n = read_full(&self.main, &mut head, 0).map_err(own)?;
-        head.truncate(if main == open { n } else { 0 });
-        let wal = match (&self.wal, by_name("-wal")?) {
-            (Some(file), Some(meta)) => {
-                let mut head = vec![0; 32];
-                let n = read_full(file, &mut head, 0).map_err(own)?;
-                head.truncate(n);
-                Some((meta.dev, meta.ino, head))
-            }
-            (None, Some(meta)) => Some((meta.dev, meta.ino, Vec::new())),
-            _ => None,
-        };
-        let journal = by_name("-journal")?.map(|m| identity(&m));
-        Ok(Stamp { main, head, wal, journal })
-    }
-}
 
 /// Checks a database given as bytes: its file, log and journal.
 ///
@@ -183,28 +166,36 @@ pub fn bytes(
     main: &dyn ReadAt,
     wal: Option<&dyn ReadAt>,
     journal: Option<&dyn ReadAt>,
-    name: &str,
     control: &Control,
-) -> Result<Examined, StoreError> {
-    let read = |source: io::Error| StoreError::Read { path: name.to_owned(), source };
-    let len = main.size().map_err(read)?;
+) -> Result<Examined, CheckError> {
+    let len = main.size()?;
     let log = match wal {
-        Some(src) => wal::strict(src).map_err(read)?.filter(|v| !v.frames.is_empty()),
+        Some(src) => wal::strict(src)?.filter(|v| !v.frames.is_empty()),
         None => None,
     };
     let mut extra = Vec::new();
     if len == 0 {
+        // SQLite would throw either away: what it holds may be all that is left.
         if log.is_some() {
-            extra.push(stale_wal("a log lies beside an empty database: it belongs to another one"));
+            let text = "the database is empty, but the log beside it holds pages of one";
+            extra.push(Finding { remedy: Remedy::Rebuild, ..stale_wal(text) });
+        }
+        let hot = match journal {
+            Some(src) => journal::strict(src)?.filter(|j| j.pages > 0 && !j.saved.is_empty()),
+            None => None,
+        };
+        if hot.is_some() {
+            let text = "the database is empty, but the journal beside it holds pages of one";
+            extra.push(Finding::new("sqlite.stale-journal", Severity::Error, Remedy::Rebuild, text));
         }
         return Ok(Examined { findings: extra, ..Examined::default() });
     }
     let hot = match journal {
-        Some(src) => journal::strict(src).map_err(read)?,
+        Some(src) => journal::strict(src)?,
         None => None,
     };
     let mut head = vec![0; 4096];
-    let n = read_full(main, &mut head, 0).map_err(read)?;
+    let n = read_full(main, &mut head, 0)?;
     head.truncate(n);
     let file_header = DbHeader::parse(&head);
     let own_size = file_header.and_then(|h| h.page_size);
@@ -212,7 +203,7 @@ pub fn bytes(
         || hot.as_ref().is_some_and(|j| j.saved.iter().any(|s| s.page == 1));
     if head.get(..16) != Some(MAGIC)
         && !first_elsewhere
-        && let Some(finding) = not_a_database(main, &head, len).map_err(read)?
+        && let Some(finding) = not_a_database(main, &head, len)?
     {
         return Ok(Examined {
             findings: vec![finding],
@@ -221,7 +212,7 @@ pub fn bytes(
         });
     }
     if let (Some(src), size) = (wal, own_size) {
-        extra.extend(lost_frames(src, log.as_ref(), size, main).map_err(read)?);
+        extra.extend(lost_frames(src, log.as_ref(), size, main)?);
     }
     let fits = |size: u32| own_size.is_none_or(|own| own == size);
     let log = log.filter(|l| {
@@ -251,22 +242,26 @@ pub fn bytes(
             pages: j.pages,
         }),
     };
-    let mut examined = examine(main, overlay, name, control)?;
+    let mut examined = examine(main, overlay, control)?;
     let damaged = |e: &Examined| e.findings.iter().any(|f| f.severity > Severity::Info);
     if damaged(&examined) && (overlay.wal.is_some() || overlay.journal.is_some()) {
         // Sound alone and damaged together: they do not belong together.
-        let alone = examine(main, Overlay::default(), name, control)?;
+        let alone = examine(main, Overlay::default(), control)?;
         if !damaged(&alone) {
             examined = alone;
             examined.facts = None;
             if overlay.wal.is_some() {
-                extra.push(stale_wal(
-                    "the database is sound, but not with the log beside it: it belongs to another one",
-                ));
+                // The next program that opens the database would apply it.
+                extra.push(Finding {
+                    remedy: Remedy::Rebuild,
+                    ..stale_wal(
+                        "the database is sound, but not with the log beside it: it belongs to another one",
+                    )
+                });
             } else {
                 let text =
                     "the database is sound, but not with the journal beside it: it belongs to another one";
-                extra.push(Finding::new("sqlite.stale-journal", Severity::Error, Remedy::Report, text));
+                extra.push(Finding::new("sqlite.stale-journal", Severity::Error, Remedy::Rebuild, text));
             }
         }
     } else if overlay.journal.is_some() {

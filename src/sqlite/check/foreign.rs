@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::super::ddl::Affinity;
 use super::super::format::Encoding;
 use super::super::record::{self, ValueRef};
+use super::CheckError;
 use super::content::default_of;
 use super::fields::Entry;
 use super::filter::Source;
@@ -21,8 +22,7 @@ use super::report::Report;
 use super::schema::{Open, RowPlan, Tree};
 use super::values::{self, Collation, coerce, is_numeric, to_utf8};
 use super::worker::{Cell, Page, Worker};
-use crate::model::{Finding, Remedy, Severity};
-use crate::store::StoreError;
+use crate::finding::{Finding, Remedy, Severity};
 
 /// Slots of all sets of one round, eight bytes each.
 const MAX_SLOTS: u64 = 2 << 20;
@@ -305,7 +305,7 @@ pub(super) struct Outcome {
 }
 
 /// Looks all foreign keys up and reports the rows that refer to nothing.
-pub(super) fn check(shared: &Shared<'_>, totals: &Totals, report: &Report) -> Result<Outcome, StoreError> {
+pub(super) fn check(shared: &Shared<'_>, totals: &Totals, report: &Report) -> Result<Outcome, CheckError> {
     let keys = &shared.schema.foreign;
     // The structure of these pages was checked already.
     let quiet = Report::default();
@@ -405,7 +405,7 @@ fn finding(shared: &Shared<'_>, key: &ForeignKey, dangling: &Dangling) -> Findin
     };
     let message = format!(
         "{n} of {child} {refer} to rows of {} that are not there{which}",
-        crate::fsys::printable(&key.parent_name)
+        crate::text::printable(&key.parent_name)
     );
     let finding = Finding::new("sqlite.foreign-key", Severity::Info, Remedy::Report, message);
     match dangling.rows.first() {

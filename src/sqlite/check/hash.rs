@@ -14,15 +14,15 @@ const TEXT: u64 = 0xeb44_acca_b455_d165;
 const BLOB: u64 = 0x9c6e_6877_736c_46e3;
 
 /// Values longer than this are hashed by their length and this many leading bytes.
-pub(in crate::sqlite) const MAX_HASHED: usize = 4 << 20;
+pub(crate) const MAX_HASHED: usize = 4 << 20;
 
 /// The keys of one run.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sqlite) struct Keys([u64; 8]);
+pub(crate) struct Keys([u64; 8]);
 
 impl Keys {
     /// Keys that a crafted file cannot know.
-    pub(in crate::sqlite) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         use std::hash::BuildHasher as _;
         let random = std::collections::hash_map::RandomState::new();
         Self(std::array::from_fn(|i| random.hash_one(i)))
@@ -32,7 +32,7 @@ impl Keys {
 /// The hash of one entry in the making: two lanes of 64 bits, each a chain of
 /// wide multiplications under keys of its own.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::sqlite) struct EntryHash<'k> {
+pub(crate) struct EntryHash<'k> {
     a: u64,
     b: u64,
     keys: &'k [u64; 8],
@@ -61,7 +61,7 @@ fn short(bytes: &[u8]) -> u64 {
 
 impl<'k> EntryHash<'k> {
     #[inline]
-    pub(in crate::sqlite) fn new(keys: &'k Keys) -> Self {
+    pub(crate) fn new(keys: &'k Keys) -> Self {
         let Keys(keys) = keys;
         let [a, b, ..] = *keys;
         Self { a, b, keys }
@@ -75,18 +75,18 @@ impl<'k> EntryHash<'k> {
     }
 
     #[inline]
-    pub(in crate::sqlite) fn null(&mut self) {
+    pub(crate) fn null(&mut self) {
         self.step(0, NULL);
     }
 
     #[inline]
-    pub(in crate::sqlite) fn integer(&mut self, value: i64) {
+    pub(crate) fn integer(&mut self, value: i64) {
         self.step(value.cast_unsigned(), INTEGER);
     }
 
     /// Adds one value.
     #[inline]
-    pub(in crate::sqlite) fn value(&mut self, value: ValueRef<'_>) {
+    pub(crate) fn value(&mut self, value: ValueRef<'_>) {
         match value {
             ValueRef::Null => self.null(),
             ValueRef::Integer(i) => self.integer(i),
@@ -98,7 +98,7 @@ impl<'k> EntryHash<'k> {
 
     #[inline]
     #[expect(clippy::float_cmp, reason = "exactly a whole number, or not")]
-    pub(in crate::sqlite) fn real(&mut self, r: f64) {
+    pub(crate) fn real(&mut self, r: f64) {
         let whole = r as i64;
         // Also true of -0.0; not of what lies beyond the integers, whose nearest is another number.
         if whole as f64 == r && whole != i64::MAX {
@@ -113,7 +113,7 @@ impl<'k> EntryHash<'k> {
     /// Adds text or a blob; `len` is its true length when `bytes` are only its beginning.
     #[expect(clippy::inline_always, reason = "the hash stays in registers")]
     #[inline(always)]
-    pub(in crate::sqlite) fn bytes(&mut self, text: bool, bytes: &[u8], len: u64) {
+    pub(crate) fn bytes(&mut self, text: bool, bytes: &[u8], len: u64) {
         let tag = if text { TEXT } else { BLOB };
         if len <= 8 {
             // The kind and the length of a value say how many steps it takes,
@@ -153,7 +153,7 @@ impl<'k> EntryHash<'k> {
     /// The finished 128 bits. The last products mix both lanes, because sums
     /// of what the lanes hold could cancel out where entries differ by few bits.
     #[inline]
-    pub(in crate::sqlite) fn finish(self) -> (u64, u64) {
+    pub(crate) fn finish(self) -> (u64, u64) {
         let [_, _, _, _, k, l, m, n] = *self.keys;
         (fold(self.a ^ k, self.b ^ l), fold(self.b ^ m, self.a.rotate_left(32) ^ n))
     }
@@ -161,21 +161,21 @@ impl<'k> EntryHash<'k> {
 
 /// The sum of a multiset of entry hashes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::sqlite) struct Sum {
+pub(crate) struct Sum {
     low: u64,
     high: u64,
-    pub(in crate::sqlite) count: u64,
+    pub(crate) count: u64,
 }
 
 impl Sum {
     #[inline]
-    pub(in crate::sqlite) fn add(&mut self, (low, high): (u64, u64)) {
+    pub(crate) fn add(&mut self, (low, high): (u64, u64)) {
         self.low = self.low.wrapping_add(low);
         self.high = self.high.wrapping_add(high);
         self.count += 1;
     }
 
-    pub(in crate::sqlite) fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.low = self.low.wrapping_add(other.low);
         self.high = self.high.wrapping_add(other.high);
         self.count += other.count;

@@ -27,7 +27,7 @@ mod pass;
 mod plan;
 mod private;
 mod report;
-pub(crate) mod rows;
+pub mod rows;
 mod schema;
 pub(super) mod values;
 mod view;
@@ -35,7 +35,7 @@ mod walk;
 mod worker;
 
 pub use deep::{BESIDE_A_VIEW, BEYOND_SQLITE};
-pub use file::{bytes, check};
+pub use file::{Checked, Files, Level, Pending, begin, bytes, check};
 
 use std::collections::BTreeMap;
 use std::io;
@@ -43,22 +43,35 @@ use std::sync::atomic::AtomicI64;
 
 use super::format::MAGIC;
 use super::source::ReadAt;
-use crate::control::Control;
-use crate::model::{Finding, Remedy, Severity};
-use crate::store::{Coverage, Proof, SqliteFacts, StoreError};
+use crate::control::{Cancelled, Control};
+use crate::finding::{Coverage, Facts, Finding, Proof, Remedy, Severity};
 use report::Report;
 use schema::Open;
 use view::{Overlay, View};
 use walk::Map;
 
+/// Why a check could not be done; damage is a finding, not an error.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// One of the sources could not be read.
+    #[error("cannot read the database: {0}")]
+    Read(#[from] io::Error),
+    /// The caller asked to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
 /// What one look at a database gave.
 #[derive(Debug, Default)]
 pub struct Examined {
+    /// What is wrong, worst first; empty when it is sound.
     pub findings: Vec<Finding>,
+    /// What could not be checked, with the reason.
     pub not_checked: Vec<String>,
+    /// How much of it was vouched for.
     pub coverage: Coverage,
     /// Schema and row counts; only of a sound database.
-    pub facts: Option<SqliteFacts>,
+    pub facts: Option<Facts>,
     /// Which method proved what; only of a sound database.
     pub proved: Vec<Proof>,
     /// What could not be checked here, but by SQLite on a private copy.
@@ -72,15 +85,9 @@ pub struct Examined {
 }
 
 /// Examines a view of a database.
-fn examine(
-    main: &dyn ReadAt,
-    overlay: Overlay<'_>,
-    name: &str,
-    control: &Control,
-) -> Result<Examined, StoreError> {
-    let read_error = |source: io::Error| StoreError::Read { path: name.to_owned(), source };
+fn examine(main: &dyn ReadAt, overlay: Overlay<'_>, control: &Control) -> Result<Examined, CheckError> {
     let report = Report::default();
-    let Some(view) = View::new(main, overlay).map_err(read_error)? else {
+    let Some(view) = View::new(main, overlay)? else {
         report
             .damage("sqlite.header", Remedy::Rebuild, "the header names no possible page size")
             .page(1)
@@ -88,7 +95,7 @@ fn examine(
         return Ok(Examined { findings: report.finish(), ..Examined::default() });
     };
     let mut magic = [0; 16];
-    view.page(1, &mut magic).map_err(read_error)?;
+    view.page(1, &mut magic)?;
     if &magic != MAGIC {
         report
             .damage("sqlite.header", Remedy::Rebuild, "the file does not begin as a database does")
@@ -96,23 +103,22 @@ fn examine(
             .at(0)
             .expected("\"SQLite format 3\"", "other bytes");
     }
-    header(&view, &report).map_err(read_error)?;
-    let mut map = Map::new(&view).map_err(read_error)?;
+    header(&view, &report)?;
+    let mut map = Map::new(&view)?;
     let roots = [schema::schema_tree()];
-    map.walk(&view, &report, &roots, 0, control, &read_error)?;
-    let rows = schema::read_rows(&view, &map, &report).map_err(read_error)?;
+    map.walk(&view, &report, &roots, 0, control)?;
+    let rows = schema::read_rows(&view, &map, &report)?;
     let schema = plan::build(&view, rows, &report);
     for tree in 1..schema.trees.len() {
-        map.walk(&view, &report, &schema.trees, tree, control, &read_error)?;
+        map.walk(&view, &report, &schema.trees, tree, control)?;
     }
-    pages::free_list(&view, &mut map, &report, &schema.trees).map_err(read_error)?;
+    pages::free_list(&view, &mut map, &report, &schema.trees)?;
     let shared = pass::Shared {
         view: &view,
         map: &map,
         schema: &schema,
         report: &report,
         control,
-        read_error: &read_error,
         budget: AtomicI64::new(i64::from(view.present).saturating_mul(8)),
         keys: hash::Keys::random(),
     };
@@ -137,7 +143,7 @@ fn examine(
     };
     let bytes_seen = u64::from(map.last()) * u64::from(view.page_size);
     let clean = report.is_clean();
-    let facts = clean.then(|| facts(&schema, &totals));
+    let facts = clean.then(|| facts(&view, &schema, &totals));
     let mut for_sqlite = schema.for_sqlite.clone();
     for_sqlite.extend(foreign.open);
     if !clean && !schema.foreign.is_empty() {
@@ -169,7 +175,7 @@ fn proved(schema: &schema::Schema, foreign: &BTreeMap<String, u64>, statements: 
         Proof::new(BY_HASH, schema.slots.iter().map(|(index, _)| index).filter(whole).filter_map(label)),
         Proof::new(
             BY_KEYS,
-            foreign.keys().map(|t| format!("foreign keys of table {}", crate::fsys::printable(t))),
+            foreign.keys().map(|t| format!("foreign keys of table {}", crate::text::printable(t))),
         ),
     ];
     if statements {
@@ -188,8 +194,12 @@ const BY_KEYS: &str = "64-bit hash of all keys";
 /// SQLite, given the schema's own pages and nothing else.
 const BY_SCHEMA: &str = "SQLite on a private copy of the schema";
 
-fn facts(schema: &schema::Schema, totals: &pass::Totals) -> SqliteFacts {
-    let mut facts = SqliteFacts::default();
+fn facts(view: &View<'_>, schema: &schema::Schema, totals: &pass::Totals) -> Facts {
+    let mut facts = Facts {
+        user_version: Some(view.header.user_version as i32),
+        application_id: Some(view.header.application_id as i32),
+        ..Facts::default()
+    };
     for row in &schema.rows {
         facts.schema.push((row.kind.clone(), row.name.clone(), row.table.clone(), row.sql.clone()));
     }

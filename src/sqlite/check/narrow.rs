@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 
+use super::CheckError;
 use super::pass::{self, BUCKETS, Mode, Seen, Shared, Side, Totals};
 use super::report::Report;
 use super::view::View;
-use crate::model::{Finding, Remedy, Severity};
-use crate::store::StoreError;
+use crate::finding::{Finding, Remedy, Severity};
 
 /// Most rows of one index that are named.
 const MAX_NAMED: usize = 8;
@@ -22,7 +22,7 @@ pub(super) fn compare(
     totals: &Totals,
     report: &Report,
     view: &View<'_>,
-) -> Result<(), StoreError> {
+) -> Result<(), CheckError> {
     let bad: Vec<usize> =
         (0..shared.schema.slots.len()).filter(|s| totals.index.get(*s) != totals.table.get(*s)).collect();
     if bad.is_empty() {

@@ -9,7 +9,7 @@ use super::report::Report;
 use super::schema::Tree;
 use super::view::View;
 use super::walk::{Map, MapType, Use};
-use crate::model::Remedy;
+use crate::finding::Remedy;
 
 /// Tree number that stands for the list of free pages.
 const FREE_LIST: usize = 0x00ff_ffff;

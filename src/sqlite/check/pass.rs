@@ -1,10 +1,10 @@
 //! The second pass: every page once, in file order, by any number of threads.
 
-use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 
 use super::super::format::be32;
+use super::CheckError;
 use super::foreign::{Dangling, Round};
 use super::hash::{Keys, Sum};
 use super::report::Report;
@@ -13,7 +13,6 @@ use super::view::View;
 use super::walk::{Map, Use};
 use super::worker::Worker;
 use crate::control::Control;
-use crate::store::StoreError;
 
 /// How much one read takes, in bytes.
 const CHUNK: u32 = 1 << 18;
@@ -25,7 +24,6 @@ pub(super) struct Shared<'a> {
     pub(super) schema: &'a Schema,
     pub(super) report: &'a Report,
     pub(super) control: &'a Control,
-    pub(super) read_error: &'a (dyn Fn(io::Error) -> StoreError + Sync),
     /// Pages of overflow chains that may still be followed: a crafted file
     /// could make every cell point at one long chain.
     pub(super) budget: AtomicI64,
@@ -45,7 +43,6 @@ impl<'a> Shared<'a> {
             map: self.map,
             schema: self.schema,
             control: self.control,
-            read_error: self.read_error,
             keys: self.keys,
         }
     }
@@ -202,14 +199,14 @@ fn part_of(hash: (u64, u64)) -> usize {
 }
 
 /// Reads every page once.
-pub(super) fn run(shared: &Shared<'_>, mode: &Mode<'_>) -> Result<Totals, StoreError> {
+pub(super) fn run(shared: &Shared<'_>, mode: &Mode<'_>) -> Result<Totals, CheckError> {
     let last = shared.map.last();
     let pages_a_chunk = (CHUNK / shared.view.page_size).max(1);
     let chunks = last.div_ceil(pages_a_chunk);
     let wanted = mode.wanted(shared.schema.trees.len());
     let next = AtomicU32::new(0);
     let stop = AtomicBool::new(false);
-    let outcome: Mutex<(Totals, Option<StoreError>)> = Mutex::new((Totals::new(shared.schema, mode), None));
+    let outcome: Mutex<(Totals, Option<CheckError>)> = Mutex::new((Totals::new(shared.schema, mode), None));
     let work = || {
         let mut worker = Worker::new(shared, mode);
         let mut buf = vec![0; (pages_a_chunk.min(last) * shared.view.page_size) as usize];
@@ -257,7 +254,7 @@ fn one_chunk(
     first: u32,
     count: u32,
     buf: &mut [u8],
-) -> Result<(), StoreError> {
+) -> Result<(), CheckError> {
     shared.control.safe_point()?;
     let wants = |tree: usize| wanted.is_none_or(|w| w.get(tree).copied().unwrap_or(false));
     let any = |page| matches!(shared.map.owner(page), (Use::Leaf | Use::Interior, tree) if wants(tree));
@@ -266,7 +263,7 @@ fn one_chunk(
     }
     let size = shared.view.page_size as usize;
     let Some(buf) = buf.get_mut(..count as usize * size) else { return Ok(()) };
-    shared.view.run(first, buf).map_err(shared.read_error)?;
+    shared.view.run(first, buf)?;
     for (number, page) in (first..).zip(buf.chunks_exact(size)) {
         match shared.map.owner(number) {
             (kind @ (Use::Leaf | Use::Interior), tree) if wants(tree) => {

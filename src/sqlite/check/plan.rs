@@ -14,7 +14,7 @@ use super::schema::{
 };
 use super::values::{Collation, coerce};
 use super::view::View;
-use crate::model::Remedy;
+use crate::finding::Remedy;
 
 /// Builds the trees that the schema rows name.
 pub(super) fn build(view: &View<'_>, rows: Vec<SchemaRow>, report: &Report) -> Schema {

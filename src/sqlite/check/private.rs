@@ -7,12 +7,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::connect::{self, Access};
+use super::CheckError;
 use super::report::Report;
 use super::view::View;
 use super::walk::{Map, Use};
 use crate::control::Control;
-use crate::model::Remedy;
-use crate::store::StoreError;
+use crate::finding::Remedy;
 
 /// How long SQLite may take over a schema.
 const SCHEMA_TIME: Duration = Duration::from_secs(20);
@@ -24,7 +24,7 @@ pub(super) fn schema_loads(
     map: &Map,
     report: &Report,
     control: &Control,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<String>, CheckError> {
     let unable =
         |e: io::Error| Some(format!("statements of the schema: no private copy could be made ({e})"));
     let dir = match tempfile::tempdir() {
@@ -44,14 +44,14 @@ pub(super) fn schema_loads(
     match outcome {
         Ok(_) => Ok(None),
         Err(e) if is_verdict(&e) => {
-            let message = crate::fsys::printable(&e.to_string());
+            let message = crate::text::printable(&e.to_string());
             report
                 .damage("sqlite.schema", Remedy::Rebuild, "SQLite cannot read the schema")
                 .page(1)
                 .expected("statements that parse", message);
             Ok(None)
         }
-        Err(e) => Ok(Some(format!("statements of the schema: {}", crate::fsys::printable(&e.to_string())))),
+        Err(e) => Ok(Some(format!("statements of the schema: {}", crate::text::printable(&e.to_string())))),
     }
 }
 

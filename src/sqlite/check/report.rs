@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use crate::model::{Finding, Remedy, Severity};
+use crate::finding::{Finding, Remedy, Severity};
 
 /// How many findings of one code are given in full.
 const MAX_OF_A_KIND: usize = 16;

@@ -2,39 +2,30 @@
 //! stores that keep checksums of their own in a database. Nothing is written,
 //! and SQLite is not asked.
 
-use std::io;
 use std::ops::Range;
 
 use super::super::ddl::{self, Statement};
 use super::super::format::{PageType, be16, be32};
 use super::super::record::{self, Slot, ValueRef};
 use super::super::salvage::cells::{Cell, cell_at};
-use super::super::source::ReadAt;
 use super::super::{journal, wal};
 use super::file::{pages_of_journal, pages_of_log};
 use super::report::Report;
 use super::schema::{read_rows, schema_tree};
 use super::view::{Layer, Overlay, View};
 use super::walk::{Map, header_at};
+use super::{CheckError, Files};
 use crate::control::Control;
-use crate::store::StoreError;
 
 /// Deepest tree that SQLite can follow.
 const MAX_DEPTH: u32 = 20;
 /// The longest row that is read into memory.
 const MAX_PAYLOAD: u64 = 64 << 20;
 
-/// A database file and what lies beside it.
-#[derive(Clone, Copy)]
-pub(crate) struct Files<'a> {
-    pub(crate) main: &'a dyn ReadAt,
-    pub(crate) wal: Option<&'a dyn ReadAt>,
-    pub(crate) journal: Option<&'a dyn ReadAt>,
-}
-
 /// One row, with the place of each of its bytes.
-pub(crate) struct Row {
-    pub(crate) rowid: i64,
+pub struct Row {
+    /// Its rowid.
+    pub rowid: i64,
     payload: Vec<u8>,
     slots: Vec<Slot>,
     /// Which part of the payload lies where in the database file; what a log
@@ -50,7 +41,7 @@ impl Row {
     }
 
     /// The value of the `column`th column that was asked for.
-    pub(crate) fn value(&self, column: usize) -> Option<ValueRef<'_>> {
+    pub fn value(&self, column: usize) -> Option<ValueRef<'_>> {
         if self.columns.get(column)?.is_none() {
             return Some(ValueRef::Integer(self.rowid));
         }
@@ -58,7 +49,7 @@ impl Row {
     }
 
     /// Its bytes, when it is text or a blob.
-    pub(crate) fn bytes(&self, column: usize) -> Option<&[u8]> {
+    pub fn bytes(&self, column: usize) -> Option<&[u8]> {
         match self.value(column)? {
             ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Some(bytes),
             ValueRef::Null => Some(&[]),
@@ -67,7 +58,7 @@ impl Row {
     }
 
     /// Its number, when it is one.
-    pub(crate) fn integer(&self, column: usize) -> Option<i64> {
+    pub fn integer(&self, column: usize) -> Option<i64> {
         match self.value(column)? {
             ValueRef::Integer(n) => Some(n),
             _ => None,
@@ -75,7 +66,7 @@ impl Row {
     }
 
     /// Where the value's bytes lie in the database file.
-    pub(crate) fn places(&self, column: usize) -> Vec<Range<u64>> {
+    pub fn places(&self, column: usize) -> Vec<Range<u64>> {
         let Some(slot) = self.slot(column) else { return Vec::new() };
         let wanted = slot.start..slot.start.saturating_add(slot.len);
         let within = |(part, at): &(Range<u64>, u64)| {
@@ -88,30 +79,28 @@ impl Row {
 
 /// How much of a table could be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Read {
+pub struct Read {
     /// Whether the database has such a table with all the columns.
-    pub(crate) found: bool,
+    pub found: bool,
     /// Rows and pages that are no such thing; the check of the database itself names them.
-    pub(crate) unreadable: u64,
+    pub unreadable: u64,
     /// Rows that are longer than the bound.
-    pub(crate) too_long: u64,
+    pub too_long: u64,
 }
 
 /// Hands every row of `table` to `each`, in the order of their rowids.
 ///
 /// # Errors
 /// When a file cannot be read, or the run was cancelled.
-pub(crate) fn rows(
+pub fn rows(
     files: Files<'_>,
-    name: &str,
     table: &str,
     columns: &[&str],
     control: &Control,
     each: &mut dyn FnMut(&Row),
-) -> Result<Read, StoreError> {
-    let fail = |source: io::Error| StoreError::Read { path: name.to_owned(), source };
-    let log = files.wal.map_or(Ok(None), wal::strict).map_err(fail)?.filter(|v| !v.frames.is_empty());
-    let hot = files.journal.map_or(Ok(None), journal::strict).map_err(fail)?;
+) -> Result<Read, CheckError> {
+    let log = files.wal.map_or(Ok(None), wal::strict)?.filter(|v| !v.frames.is_empty());
+    let hot = files.journal.map_or(Ok(None), journal::strict)?;
     let (frames, saved) = (pages_of_log(log.as_ref()), pages_of_journal(hot.as_ref()));
     let overlay = Overlay {
         wal: files.wal.zip(log.as_ref()).map(|(source, l)| Layer { source, places: &frames, pages: l.pages }),
@@ -121,14 +110,14 @@ pub(crate) fn rows(
             pages: j.pages,
         }),
     };
-    let Some(view) = View::new(files.main, overlay).map_err(fail)? else { return Ok(Read::default()) };
-    let Some((root, columns)) = find(&view, table, columns, control, &fail)? else {
+    let Some(view) = View::new(files.main, overlay)? else { return Ok(Read::default()) };
+    let Some((root, columns)) = find(&view, table, columns, control)? else {
         return Ok(Read::default());
     };
     let mut walk =
         Walk { view: &view, columns, control, each, out: Read { found: true, ..Read::default() }, budget: 0 };
     walk.budget = u64::from(view.present).saturating_mul(2);
-    walk.table(root, &fail)?;
+    walk.table(root)?;
     Ok(walk.out)
 }
 
@@ -140,12 +129,11 @@ fn find(
     table: &str,
     columns: &[&str],
     control: &Control,
-    fail: &dyn Fn(io::Error) -> StoreError,
-) -> Result<Option<Found>, StoreError> {
+) -> Result<Option<Found>, CheckError> {
     let report = Report::default();
-    let mut map = Map::new(view).map_err(fail)?;
-    map.walk(view, &report, &[schema_tree()], 0, control, fail)?;
-    let schema = read_rows(view, &map, &report).map_err(fail)?;
+    let mut map = Map::new(view)?;
+    map.walk(view, &report, &[schema_tree()], 0, control)?;
+    let schema = read_rows(view, &map, &report)?;
     let Some(row) = schema.iter().find(|r| r.kind == "table" && r.name == table) else { return Ok(None) };
     let Some(Ok(Statement::Table(declared))) = row.sql.as_deref().map(ddl::parse) else { return Ok(None) };
     let plain = !declared.without_rowid && declared.columns.iter().all(|c| c.generated.is_none());
@@ -168,7 +156,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn table(&mut self, root: u32, fail: &dyn Fn(io::Error) -> StoreError) -> Result<(), StoreError> {
+    fn table(&mut self, root: u32) -> Result<(), CheckError> {
         let mut page = vec![0; self.view.page_size as usize];
         let mut left = vec![(root, 0)];
         while let Some((number, depth)) = left.pop() {
@@ -178,7 +166,7 @@ impl Walk<'_> {
                 continue;
             }
             self.budget -= 1;
-            self.view.page(number, &mut page).map_err(fail)?;
+            self.view.page(number, &mut page)?;
             let head = header_at(number);
             let kind = page.get(head).copied().and_then(PageType::from_byte).filter(|k| k.is_table());
             let Some(kind) = kind else {
@@ -193,7 +181,7 @@ impl Walk<'_> {
             if kind.is_leaf() {
                 for i in 0..count {
                     match cell(i) {
-                        Some(found) => self.row(number, &page, found, fail)?,
+                        Some(found) => self.row(number, &page, found)?,
                         None => self.out.unreadable += 1,
                     }
                 }
@@ -210,13 +198,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn row(
-        &mut self,
-        number: u32,
-        page: &[u8],
-        cell: Cell,
-        fail: &dyn Fn(io::Error) -> StoreError,
-    ) -> Result<(), StoreError> {
+    fn row(&mut self, number: u32, page: &[u8], cell: Cell) -> Result<(), CheckError> {
         if cell.payload > MAX_PAYLOAD {
             self.out.too_long += 1;
             return Ok(());
@@ -239,7 +221,7 @@ impl Walk<'_> {
             && self.budget > 0
         {
             self.budget -= 1;
-            self.view.page(next, &mut buf).map_err(fail)?;
+            self.view.page(next, &mut buf)?;
             let have = row.payload.len() as u64;
             let body = buf.get(4..).unwrap_or_default();
             let take = usize::try_from(cell.payload - have).unwrap_or(usize::MAX).min(body.len());
@@ -282,10 +264,10 @@ mod tests {
         std::fs::read(path).unwrap()
     }
 
-    fn read(bytes: &[u8], each: &mut dyn FnMut(&Row)) -> Result<Read, StoreError> {
+    fn read(bytes: &[u8], each: &mut dyn FnMut(&Row)) -> Result<Read, CheckError> {
         let bytes = bytes.to_vec();
         let files = Files { main: &bytes, wal: None, journal: None };
-        rows(files, "a.db", "t", &["id", "n", "b"], &Control::default(), each)
+        rows(files, "t", &["id", "n", "b"], &Control::default(), each)
     }
 
     #[test]
@@ -313,7 +295,7 @@ mod tests {
         let bytes = database();
         let files = Files { main: &bytes, wal: None, journal: None };
         for (table, column) in [("u", "id"), ("t", "x")] {
-            let out = rows(files, "a.db", table, &[column], &Control::default(), &mut |_| panic!("no row"));
+            let out = rows(files, table, &[column], &Control::default(), &mut |_| panic!("no row"));
             assert!(!out.unwrap().found);
         }
     }

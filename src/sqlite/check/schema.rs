@@ -12,7 +12,7 @@ use super::report::Report;
 use super::values::{Collation, to_utf8};
 use super::view::View;
 use super::walk::{Map, Use, header_at};
-use crate::model::Remedy;
+use crate::finding::Remedy;
 
 /// Longest statement and largest schema that are read, in bytes.
 const MAX_ROW: u64 = 4 << 20;
@@ -102,7 +102,7 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn label(&self) -> String {
-        let name = crate::fsys::printable(&self.name);
+        let name = crate::text::printable(&self.name);
         if self.is_index { format!("index {name}") } else { format!("table {name}") }
     }
 
@@ -247,5 +247,5 @@ fn read_row(
 }
 
 pub(super) fn short(text: &str) -> String {
-    crate::fsys::printable(text).chars().take(80).collect()
+    crate::text::printable(text).chars().take(80).collect()
 }

@@ -186,7 +186,7 @@ pub(super) fn is_numeric(text: &[u8]) -> bool {
 
 /// A constant (text in UTF-8) under an affinity, text in the database's
 /// encoding. `None` where the result depends on how SQLite prints a number.
-pub(in crate::sqlite) fn coerce(value: &Value, affinity: Affinity, encoding: Encoding) -> Option<Value> {
+pub(crate) fn coerce(value: &Value, affinity: Affinity, encoding: Encoding) -> Option<Value> {
     Some(match value {
         Value::Text(t) => {
             let text = std::str::from_utf8(t).ok()?;
@@ -209,7 +209,7 @@ pub(in crate::sqlite) fn coerce(value: &Value, affinity: Affinity, encoding: Enc
 }
 
 /// The value as a reference.
-pub(in crate::sqlite) fn as_ref(value: &Value) -> ValueRef<'_> {
+pub(crate) fn as_ref(value: &Value) -> ValueRef<'_> {
     match value {
         Value::Null => ValueRef::Null,
         Value::Integer(i) => ValueRef::Integer(*i),

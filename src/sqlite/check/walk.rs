@@ -6,12 +6,12 @@ use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::format::{PageType, be16, be32, varint};
+use super::CheckError;
 use super::report::Report;
 use super::schema::Tree;
 use super::view::View;
 use crate::control::Control;
-use crate::model::Remedy;
-use crate::store::StoreError;
+use crate::finding::Remedy;
 
 /// Deepest tree that SQLite can follow.
 const MAX_DEPTH: u32 = 20;
@@ -250,17 +250,16 @@ impl Map {
         trees: &[Tree],
         tree: usize,
         control: &Control,
-        read_error: &dyn Fn(io::Error) -> StoreError,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), CheckError> {
         let start = self.separators.len() as u32;
         let who = |t: usize| trees.get(t).map_or_else(|| "a tree".to_owned(), Tree::label);
         let Some(root) = trees.get(tree).map(|t| t.root) else { return Ok(()) };
         let mut walker =
             Walker { map: self, view, report, tree, who: &who, page: vec![0; view.page_size as usize] };
-        let depth = walker.depth(root, &mut 256, 0).map_err(read_error)?.unwrap_or(0);
+        let depth = walker.depth(root, &mut 256, 0)?.unwrap_or(0);
         if walker.take(root, 0, depth) {
             self.check_ptrmap_root(view, report, root);
-            self.descend(view, report, tree, root, depth, &who, control, read_error)?;
+            self.descend(view, report, tree, root, depth, &who, control)?;
         }
         self.leaves.push((start, self.separators.len() as u32));
         Ok(())
@@ -281,14 +280,13 @@ impl Map {
         depth: u32,
         who: &dyn Fn(usize) -> String,
         control: &Control,
-        read_error: &dyn Fn(io::Error) -> StoreError,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), CheckError> {
         if depth == 0 {
             self.add_leaf(root);
             return Ok(());
         }
         let start = self.separators.len();
-        let mut stack = vec![Node::read(view, root, depth).map_err(read_error)?];
+        let mut stack = vec![Node::read(view, root, depth)?];
         while let Some(node) = stack.last_mut() {
             control.safe_point()?;
             let Some((child, separator)) = node.next() else {
@@ -315,7 +313,7 @@ impl Map {
                 self.add_leaf(child);
                 self.close_subtree(start, stack.last());
             } else {
-                stack.push(Node::read(view, child, height).map_err(read_error)?);
+                stack.push(Node::read(view, child, height)?);
             }
         }
         if self.separators.len() > start

@@ -7,7 +7,7 @@ use super::{
     Affinity, Column, DefaultValue, ForeignKey, Generated, Index, KeyColumn, KeySource, Statement, Table,
     Trigger, View, VirtualTable, bind_key,
 };
-use crate::sqlite::salvaged::Value;
+use crate::salvaged::Value;
 
 /// Longest statement that is read, in bytes.
 const MAX_SQL: usize = 4 << 20;

@@ -9,8 +9,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use crate::sqlite::format::{Encoding, HEADER_LEN, MAGIC};
-use crate::sqlite::salvaged::Settings;
+use crate::format::{Encoding, HEADER_LEN, MAGIC};
+use crate::salvaged::Settings;
 
 /// Makes an empty database of one page at `path`, which must not exist.
 ///

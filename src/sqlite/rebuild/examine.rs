@@ -2,8 +2,8 @@
 
 use super::fill::TextWay;
 use super::model::Table;
-use crate::sqlite::ddl::Affinity;
-use crate::sqlite::salvaged::{Doubt, Row, Value};
+use crate::ddl::Affinity;
+use crate::salvaged::{Doubt, Row, Value};
 
 /// Whether a row may stand in its table.
 pub(super) enum Verdict {
@@ -21,6 +21,9 @@ pub(super) fn examine(row: &mut Row, table: &Table, has_rowid: bool, way: TextWa
     }
     if has_rowid && row.rowid.is_none() {
         return Verdict::Cannot("its rowid is lost".into());
+    }
+    if table.key.iter().flatten().any(|k| k.column >= row.values.len()) {
+        return Verdict::Cannot("its record ends before its key does".into());
     }
     if row.values.is_empty() {
         row.values.push(Value::Null);

@@ -3,9 +3,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::model::Table;
-use crate::fsys::to_hex;
-use crate::sqlite::format::Encoding;
-use crate::sqlite::salvaged::{Row, Value};
+use crate::format::Encoding;
+use crate::salvaged::{Row, Value};
+use crate::text::to_hex;
 
 /// What names a row in `shopmend_doubtful`: its rowid, or its key.
 pub(super) fn row_key(row: &Row, table: Option<&Table>, encoding: Encoding) -> Value {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::fill::Fill;
 use super::model::{self, Table};
 use super::{Object, Place, State, TableCount, is_virtual};
-use crate::sqlite::salvaged::{ObjectKind, SchemaObject, SinkError};
+use crate::salvaged::{ObjectKind, SchemaObject, SinkError};
 
 impl State {
     /// Decides what stands for each object and makes the empty b-trees, in

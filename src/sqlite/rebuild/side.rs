@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use super::fill::{self, Bound, Fill, TextWay, names};
 use super::model::{Table, quoted};
 use super::{Spot, Written};
-use crate::sqlite::salvaged::{Doubt, SchemaObject, SinkError, Value};
+use crate::salvaged::{Doubt, SchemaObject, SinkError, Value};
 
 /// The usual name of the table for records without one.
 pub(super) const LOST_AND_FOUND: &str = "lost_and_found";

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::model::{Table, quoted};
 use super::{Fill, Object, Place, PlacedBy, State};
-use crate::sqlite::ddl::{self, KeySource, Statement};
-use crate::sqlite::salvaged::SinkError;
+use crate::ddl::{self, KeySource, Statement};
+use crate::salvaged::SinkError;
 
 /// How the key of an index reads in SQL.
 struct Key {
@@ -45,7 +45,7 @@ impl State {
         );
         let table_name = given.name.clone();
         let moved = self.side.take_out_where(&self.db, fill, &table_name, &test, 0, None)?;
-        let doubt = crate::sqlite::salvaged::Doubt {
+        let doubt = crate::salvaged::Doubt {
             column: None,
             reason: format!("{moved} rows: {reason}"),
             bytes: None,

@@ -6,10 +6,10 @@ use rusqlite::{Connection, params};
 
 use super::model::{plain, quoted};
 use super::{Place, State};
+use crate::connect;
 use crate::control::Control;
-use crate::sqlite::connect;
-use crate::sqlite::ddl::{self, Statement, VirtualTable};
-use crate::sqlite::salvaged::{ObjectKind, SchemaObject, SchemaOrigin, SinkError};
+use crate::ddl::{self, Statement, VirtualTable};
+use crate::salvaged::{ObjectKind, SchemaObject, SchemaOrigin, SinkError};
 
 /// Which virtual tables this SQLite knows.
 fn is_known(module: &str) -> bool {

@@ -11,7 +11,7 @@ use super::schema::SCHEMA_TREE;
 use super::shape::{Shape, TreeKind};
 use super::tree::{How, Range, Tree, Walker};
 use crate::control::{Cancelled, Control};
-use crate::sqlite::record::ValueRef;
+use crate::record::ValueRef;
 
 use super::table::same;
 

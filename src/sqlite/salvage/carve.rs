@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use super::cells::{Cell, PageHead, SECTOR, cell_at, freeblocks, record_fits};
-use crate::sqlite::format::{PageType, be16};
-use crate::sqlite::record::Slot;
+use crate::format::{PageType, be16};
+use crate::record::Slot;
 
 /// A cell found on a damaged page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

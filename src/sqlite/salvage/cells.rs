@@ -1,7 +1,7 @@
 //! The cells of one b-tree page, read strictly by its header and pointer array.
 
-use crate::sqlite::format::{PageType, be16, be32, local_payload, varint};
-use crate::sqlite::record::{self, RecordError, Slot};
+use crate::format::{PageType, be16, be32, local_payload, varint};
+use crate::record::{self, RecordError, Slot};
 
 /// One cell as it lies on its page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

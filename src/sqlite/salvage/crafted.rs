@@ -3,7 +3,7 @@
 
 use super::tests::{Memory, salvage, wal_sample};
 use super::*;
-use crate::sqlite::salvaged::Value;
+use crate::salvaged::Value;
 
 const SIZE: usize = 1024;
 
@@ -159,7 +159,7 @@ fn a_record_of_a_million_columns_is_none() {
     // A statement of as many columns is too long to be read, or has no such table.
     let columns: Vec<String> = (0..1_000_000).map(|i| format!("c{i}")).collect();
     let sql = format!("CREATE TABLE t({})", columns.join(","));
-    assert!(crate::sqlite::ddl::parse(&sql).is_err());
+    assert!(crate::ddl::parse(&sql).is_err());
 }
 
 #[test]

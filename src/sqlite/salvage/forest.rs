@@ -13,8 +13,8 @@ use super::shape::TreeKind;
 use super::table::same;
 use super::tree::Tree;
 use crate::control::{Cancelled, Control};
-use crate::sqlite::format::PageType;
-use crate::sqlite::record::{self, Slot, ValueRef};
+use crate::format::PageType;
+use crate::record::{self, Slot, ValueRef};
 
 /// Deepest tree that is followed.
 const MAX_DEPTH: usize = 20;

@@ -14,10 +14,10 @@ use super::schema::{SCHEMA_TREE, Schema};
 use super::shape::{Shape, TreeKind};
 use super::tree::{How, Leaf, Range, Tree, Walker};
 use crate::control::{Cancelled, Control};
-use crate::sqlite::ddl::{self, Statement, Table};
-use crate::sqlite::format::PageType;
-use crate::sqlite::record::{self, Class, Slot};
-use crate::sqlite::salvaged::{ObjectKind, SchemaObject, SchemaOrigin};
+use crate::ddl::{self, Statement, Table};
+use crate::format::PageType;
+use crate::record::{self, Class, Slot};
+use crate::salvaged::{ObjectKind, SchemaObject, SchemaOrigin};
 
 /// Most trees of a single leaf page that are made tables: more are no roots,
 /// but leaves that lost their parent.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::pages::Pages;
 use super::scan::{NOBODY, PageKind, Scan};
-use crate::sqlite::format::be32;
+use crate::format::be32;
 
 /// What the pointer map of an auto-vacuum database says, by page: for b-tree
 /// pages (kind 5) their parent, for overflow pages (kind 4) the page before.

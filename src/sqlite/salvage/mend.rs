@@ -1,8 +1,8 @@
 //! Mending of schema text: the smallest change after which a statement can be
 //! read and says what the rest of its row says.
 
-use crate::sqlite::ddl::{self, DdlError, Statement};
-use crate::sqlite::salvaged::ObjectKind;
+use crate::ddl::{self, DdlError, Statement};
+use crate::salvaged::ObjectKind;
 
 /// The one of `words` that differs from `word` in at most two bytes of the same length.
 #[must_use]

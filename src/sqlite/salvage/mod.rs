@@ -17,33 +17,56 @@
 //! | what indexes say of rows | `witness`, `wanted` |
 
 mod adopt;
-pub mod carve;
-pub mod cells;
-pub mod chain;
 mod forest;
-pub mod grid;
-pub mod infer;
 mod lay;
-pub mod logs;
-pub mod maps;
-pub mod mend;
 mod names;
 mod orphans;
-pub mod pages;
-pub mod place;
-pub mod probe;
 mod reclaim;
 mod refit;
-pub mod rows;
-pub mod scan;
-pub mod schema;
-pub mod shape;
 mod stranger;
+
+// Reachable for the fuzz targets; without any promise.
+#[doc(hidden)]
+pub mod carve;
+#[doc(hidden)]
+pub mod cells;
+#[doc(hidden)]
+pub mod chain;
+#[doc(hidden)]
+pub mod grid;
+#[doc(hidden)]
+pub mod infer;
+#[doc(hidden)]
+pub mod logs;
+#[doc(hidden)]
+pub mod maps;
+#[doc(hidden)]
+pub mod mend;
+#[doc(hidden)]
+pub mod pages;
+#[doc(hidden)]
+pub mod place;
+#[doc(hidden)]
+pub mod probe;
+#[doc(hidden)]
+pub mod rows;
+#[doc(hidden)]
+pub mod scan;
+#[doc(hidden)]
+pub mod schema;
+#[doc(hidden)]
+pub mod shape;
+#[doc(hidden)]
 pub mod table;
+#[doc(hidden)]
 pub mod text;
+#[doc(hidden)]
 pub mod tree;
+#[doc(hidden)]
 pub mod verify;
+#[doc(hidden)]
 pub mod wanted;
+#[doc(hidden)]
 pub mod witness;
 
 #[cfg(test)]
@@ -61,11 +84,12 @@ use std::sync::Arc;
 
 use super::check;
 use super::format::{DbHeader, Encoding};
+use super::journal;
 use super::record;
 use super::salvaged::{SchemaObject, Settings, Sink, SinkError};
 use super::source::ReadAt;
 use crate::control::{Cancelled, Control};
-use crate::model::Severity;
+use crate::finding::Severity;
 
 use chain::Chains;
 use logs::Layer;
@@ -83,8 +107,11 @@ use witness::{Source, Witnesses};
 /// The files of a damaged database.
 #[derive(Clone)]
 pub struct Input {
+    /// The database file.
     pub main: Arc<dyn ReadAt>,
+    /// Its write-ahead log (`-wal`).
     pub wal: Option<Arc<dyn ReadAt>>,
+    /// Its rollback journal (`-journal`).
     pub journal: Option<Arc<dyn ReadAt>>,
 }
 
@@ -93,21 +120,32 @@ pub struct Input {
 pub struct Options {
     /// The schema of a healthy copy: stands in where the file's own is lost.
     pub schema_from: Vec<SchemaObject>,
+    /// `user_version` and `application_id` of a healthy copy, for a lost header.
+    pub versions: Option<(i32, i32)>,
 }
 
 /// Why nothing could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    /// The file has no bytes.
     #[error("the file is empty")]
     Empty,
+    /// The bytes look random.
     #[error("the file is encrypted or random: {entropy:.2} bits per byte, and no page of a database in it")]
-    Encrypted { entropy: f64 },
+    Encrypted {
+        /// Bits per byte, 8 for random bytes.
+        entropy: f64,
+    },
+    /// Nothing in it is a page of a database.
     #[error("the file is not a SQLite database, and no page of one is in it")]
     NotADatabase,
+    /// A source cannot be read.
     #[error("cannot read the database: {0}")]
     Io(#[from] io::Error),
+    /// The sink refused what it was given.
     #[error(transparent)]
     Sink(#[from] SinkError),
+    /// The caller asked to stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
@@ -127,9 +165,13 @@ impl From<NoDatabase> for ReadError {
 pub struct TableCount {
     /// Number of the schema object.
     pub object: usize,
+    /// On pages reached from the table's root.
     pub tree: u64,
+    /// On pages that lost their parent and were put back.
     pub reattached: u64,
+    /// Found on their page without a cell pointer.
     pub carved: u64,
+    /// Put together from index entries.
     pub from_index: u64,
     /// Of these, rows with at least one doubt.
     pub doubtful: u64,
@@ -150,6 +192,7 @@ pub struct TableCount {
 /// Pages of the old file by what became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PageCount {
+    /// All of them.
     pub total: u64,
     /// Reached from a root and without damage.
     pub sound: u64,
@@ -159,7 +202,9 @@ pub struct PageCount {
     pub reattached: u64,
     /// Parts of overflow chains.
     pub overflow: u64,
+    /// On the list of free pages.
     pub free: u64,
+    /// Only zero bytes.
     pub zero: u64,
     /// Cannot be read, or beyond the end of the file.
     pub unreadable: u64,
@@ -170,13 +215,20 @@ pub struct PageCount {
 /// What the reader did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadReport {
+    /// What became of the pages.
     pub pages: PageCount,
+    /// Rows by table.
     pub tables: Vec<TableCount>,
+    /// Records that no table could be found for.
     pub orphans: u64,
     /// Whether rows of the schema are lost.
     pub schema_incomplete: bool,
     /// Whether a log was left out that may yet be this database's.
     pub doubtful_log: bool,
+    /// Whether a log ended before what it speaks of, so that a part of a transaction stays.
+    pub cut_log: bool,
+    /// Whether nothing says what `user_version` and `application_id` were.
+    pub versions_lost: bool,
     /// What was overlooked, mended or guessed, in plain words.
     pub notes: Vec<String>,
 }
@@ -232,7 +284,21 @@ impl Salvager {
                 notes: vec!["the database file itself is lost; the write-ahead log is read alone".into()],
                 proven: 0,
             },
-            (Err(why), None) => return Err(why.into()),
+            (Err(why), None) => {
+                let journal = input.journal.as_ref();
+                let saved = journal.and_then(|j| journal::structural(j.as_ref(), None, u32::MAX - 1).ok()?);
+                let Some(saved) = saved.filter(|j| !j.saved.is_empty()) else { return Err(why.into()) };
+                Probe {
+                    base: 0,
+                    page_size: saved.page_size,
+                    reserved: 0,
+                    header: None,
+                    notes: vec![
+                        "the database file itself is lost; the rollback journal is read alone".into(),
+                    ],
+                    proven: 0,
+                }
+            }
         };
         let pages = Pages::new(input.main.clone(), len, probe.base, probe.page_size, probe.reserved);
         let report = ReadReport { notes: probe.notes.clone(), ..ReadReport::default() };
@@ -372,7 +438,7 @@ impl Salvager {
             return Ok(false);
         }
         control.progress().stage("comparing indexes", self.pages.main_len());
-        let examined = check::bytes(self.pages.main(), None, None, "database", control);
+        let examined = check::bytes(self.pages.main(), None, None, control);
         control.safe_point()?;
         Ok(examined.is_ok_and(|e| {
             e.not_checked.is_empty() && e.findings.iter().all(|f| f.severity < Severity::Error)
@@ -435,9 +501,14 @@ impl Salvager {
     }
 
     /// What the new database must keep.
-    fn settings(&self, schema: &Schema) -> Settings {
+    fn settings(&mut self, schema: &Schema) -> Settings {
         let blank = DbHeader::parse(&[0; 100]);
-        let header = self.probe.header.or(blank);
+        let header = self.probe.header.or_else(|| self.header_tail());
+        let versions = header.map(|h| (h.user_version as i32, h.application_id as i32));
+        let versions = versions.or(self.options.versions);
+        self.report.versions_lost = versions.is_none();
+        let (user_version, application_id) = versions.unwrap_or_default();
+        let header = header.or(blank);
         let h = header.as_ref();
         let auto_vacuum = match h {
             Some(h) if h.largest_root != 0 => 1 + u8::from(h.incremental_vacuum != 0),
@@ -449,12 +520,21 @@ impl Salvager {
             reserved: self.pages.reserved,
             encoding: schema.encoding.or(h.and_then(DbHeader::text_encoding)).unwrap_or(Encoding::Utf8),
             auto_vacuum,
-            user_version: h.map_or(0, |h| h.user_version as i32),
-            application_id: h.map_or(0, |h| h.application_id as i32),
+            user_version,
+            application_id,
             default_cache_size: h.map_or(0, |h| h.default_cache_size as i32),
             schema_format: h.map_or(4, |h| h.schema_format).clamp(1, 4),
             wal_mode: h.is_some_and(|h| h.write_version == 2),
         }
+    }
+
+    /// The header whose first fields are destroyed, when the others are alive.
+    fn header_tail(&self) -> Option<DbHeader> {
+        let mut first = Vec::new();
+        self.pages.read(1, &mut first);
+        let header = DbHeader::parse(&first).filter(|_| DbHeader::tail_lives(&first))?;
+        // Which journal mode it had stood among the fields that are lost.
+        Some(DbHeader { write_version: 1, read_version: 1, ..header })
     }
 
     /// The text encoding by the texts of some leaf pages, when nothing says it.

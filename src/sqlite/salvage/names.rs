@@ -21,10 +21,10 @@ use super::shape::TreeKind;
 use super::text;
 use super::tree::Tree;
 use crate::control::{Cancelled, Control};
-use crate::sqlite::ddl::{self, Statement};
-use crate::sqlite::format::Encoding;
-use crate::sqlite::record::{self, Class, Slot, ValueRef};
-use crate::sqlite::salvaged::SchemaOrigin;
+use crate::ddl::{self, Statement};
+use crate::format::Encoding;
+use crate::record::{self, Class, Slot, ValueRef};
+use crate::salvaged::SchemaOrigin;
 
 /// Most rows that are read of one of the two tables.
 const MOST_ROWS: usize = 10_000;

@@ -8,8 +8,8 @@ use super::shape::TreeKind;
 use super::tree::{Leaf, Tree};
 use super::{ReadError, Salvager, Structure, carve, cells, rows};
 use crate::control::Control;
-use crate::sqlite::record::{self, Slot};
-use crate::sqlite::salvaged::{Orphan, Sink};
+use crate::record::{self, Slot};
+use crate::salvaged::{Orphan, Sink};
 
 impl Salvager {
     /// Streams the records of pages that belong to no table, as far as they

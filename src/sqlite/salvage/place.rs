@@ -15,8 +15,8 @@ use super::tree::{How, Leaf, Range, Tree, Walker, has_room, room_around, taken};
 use super::wanted::{Agreement, Wanted};
 use super::witness::Witnesses;
 use crate::control::{Cancelled, Control};
-use crate::sqlite::format::PageType;
-use crate::sqlite::record::{self, Slot};
+use crate::format::PageType;
+use crate::record::{self, Slot};
 
 /// Two trees that differ by less in the likelihood of a record can have a page both.
 const CLOSE: f64 = 2.0;

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use super::cells::{Cell, PageHead, cell_at, strict};
-use crate::sqlite::format::{DbHeader, HEADER_LEN, MAGIC};
-use crate::sqlite::record::Slot;
-use crate::sqlite::source::{ReadAt, read_full};
+use crate::format::{DbHeader, HEADER_LEN, MAGIC};
+use crate::record::Slot;
+use crate::source::{ReadAt, read_full};
 
 /// What was found out.
 #[derive(Debug, Clone, PartialEq)]
@@ -184,7 +184,7 @@ fn reserves(main: &dyn ReadAt, len: u64, base: u64, size: u32, told: u8, scratch
             continue;
         };
         let end = (0..head.cells as usize)
-            .map_while(|i| crate::sqlite::format::be16(&page, 8 + 2 * i))
+            .map_while(|i| crate::format::be16(&page, 8 + 2 * i))
             .filter_map(|p| cell_at(&page, usize::from(p), head.kind, size))
             .filter(|c| c.overflow == 0 && super::cells::record_fits(&page, c, &mut scratch.slots))
             .map(|c| c.end())

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::tests::{Memory, PLAIN, Recipe, leaves, salvage, sample};
 use super::*;
-use crate::sqlite::salvaged::{PlacedBy, SchemaOrigin, Value};
-use crate::sqlite::{journal, wal};
+use crate::salvaged::{PlacedBy, SchemaOrigin, Value};
+use crate::{journal, wal};
 
 /// A change: where (a share of the file), how, with what.
 type Change = (u16, u8, Vec<u8>);

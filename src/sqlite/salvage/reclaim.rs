@@ -11,7 +11,7 @@ use super::tree::{Hole, Tree};
 use super::wanted::Wanted;
 use super::witness::Witnesses;
 use crate::control::{Cancelled, Control};
-use crate::sqlite::record::Slot;
+use crate::record::Slot;
 
 /// Takes leaves out of trees whose rows an index of another table misses:
 /// they were written over a page of the tree that has them now.

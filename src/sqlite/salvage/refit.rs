@@ -7,9 +7,9 @@ use super::pages::Pages;
 use super::scan::{PageKind, Scan};
 use super::schema::Schema;
 use super::shape::Shape;
-use crate::sqlite::ddl::Table;
-use crate::sqlite::record::{self, Slot};
-use crate::sqlite::salvaged::SchemaOrigin;
+use crate::ddl::Table;
+use crate::record::{self, Slot};
+use crate::salvaged::SchemaOrigin;
 
 /// Most leaves of a table whose rows are looked at.
 const LEAVES: usize = 8;

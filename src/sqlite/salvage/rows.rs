@@ -13,10 +13,10 @@ use super::shape::{Shape, TreeKind};
 use super::tree::{How, Range, Tree};
 use super::wanted::Wanted;
 use super::witness::Witnesses;
-use crate::sqlite::ddl::{Affinity, Generated, Table};
-use crate::sqlite::format::PageType;
-use crate::sqlite::record::{self, Class, Slot, ValueRef};
-use crate::sqlite::salvaged::{Doubt, Value};
+use crate::ddl::{Affinity, Generated, Table};
+use crate::format::PageType;
+use crate::record::{self, Class, Slot, ValueRef};
+use crate::salvaged::{Doubt, Value};
 
 /// How the values of a table's records map to its columns.
 #[derive(Debug, Clone)]
@@ -101,6 +101,13 @@ impl RowMap {
     #[must_use]
     pub fn stored(&self) -> usize {
         self.stored
+    }
+
+    /// The values of a record that its table has no column for.
+    #[must_use]
+    pub fn surplus(&self, payload: &[u8], slots: &[Slot]) -> Vec<Value> {
+        let beyond = slots.iter().skip(self.fields.len());
+        beyond.map(|slot| owned(record::slot_value(slot, payload), false)).collect()
     }
 
     /// The values of a record in column order, with a doubt for each that is

@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 
 use super::cells::{Cell, PageHead, cell_at, record_fits, strict};
 use super::pages::{Pages, Readable};
+use crate::check::hash::{EntryHash, Keys};
 use crate::control::{Cancelled, Control};
-use crate::sqlite::check::hash::{EntryHash, Keys};
-use crate::sqlite::format::{PageType, be16, be32};
-use crate::sqlite::record::{Class, Slot};
+use crate::format::{PageType, be16, be32};
+use crate::record::{Class, Slot};
 
 /// What a page is by its own bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,10 +12,10 @@ use super::scan::{NOBODY, PageKind, Scan, schema_like};
 use super::shape::{Shape, TreeKind};
 use super::text;
 use super::tree::{Tree, Walker};
-use crate::sqlite::ddl::{self, Index, Statement, Table};
-use crate::sqlite::format::{Encoding, PageType};
-use crate::sqlite::record::{self, Slot, ValueRef};
-use crate::sqlite::salvaged::{ObjectKind, SchemaObject, SchemaOrigin};
+use crate::ddl::{self, Index, Statement, Table};
+use crate::format::{Encoding, PageType};
+use crate::record::{self, Slot, ValueRef};
+use crate::salvaged::{ObjectKind, SchemaObject, SchemaOrigin};
 
 /// Tree number of `sqlite_schema`.
 pub const SCHEMA_TREE: u32 = 1;

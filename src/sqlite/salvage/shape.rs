@@ -2,9 +2,9 @@
 //! NULLs, from the schema and from what was seen. By it pages that lost their
 //! parent find their table, and remains are told from rows.
 
-use crate::sqlite::ddl::{Affinity, FieldSource, Index, Table};
-use crate::sqlite::format::PageType;
-use crate::sqlite::record::{self, Class, Slot, ValueRef};
+use crate::ddl::{Affinity, FieldSource, Index, Table};
+use crate::format::PageType;
+use crate::record::{self, Class, Slot, ValueRef};
 
 /// The three kinds of tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -336,7 +336,7 @@ fn class_bit(serial: u64) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sqlite::ddl::{Statement, parse};
+    use crate::ddl::{Statement, parse};
 
     fn slots(serials: &[u64]) -> Vec<Slot> {
         serials.iter().map(|&serial| Slot { serial, start: 0, len: 0 }).collect()

@@ -13,7 +13,7 @@ use super::shape::{Shape, TreeKind};
 use super::tree::{Hole, How, Tree, has_room, taken};
 use super::verify::learn;
 use crate::control::{Cancelled, Control};
-use crate::sqlite::record::{self, Slot};
+use crate::record::{self, Slot};
 
 /// By how much, as a mean over the records, the other tree must explain a leaf
 /// better: one clear contradiction in each record.

@@ -8,10 +8,10 @@ use super::tree::{How, Leaf, Tree};
 use super::witness::{self, Clue, Findings, Source, Witnesses};
 use super::{ReadError, Salvager, Structure, TableCount};
 use crate::control::Control;
-use crate::sqlite::ddl::Table;
-use crate::sqlite::format::Encoding;
-use crate::sqlite::record::{self, ValueRef};
-use crate::sqlite::salvaged::{Doubt, Orphan, PlacedBy, Row, Sink, Value};
+use crate::ddl::Table;
+use crate::format::Encoding;
+use crate::record::{self, ValueRef};
+use crate::salvaged::{Doubt, Orphan, PlacedBy, Row, Sink, Value};
 
 /// From how many records on the look of a table is known.
 const FEW: u64 = 200;
@@ -280,8 +280,11 @@ impl Desk<'_> {
             if let Some(why) = unvouched.filter(|_| hides) {
                 doubts.push(whole(why.into()));
             }
-            let last = reader.slots.len().checked_sub(1);
-            if last.is_some_and(|field| self.map.place(field).is_none()) {
+            if pages.is_torn(leaf.page, u32::from(found.cell.at as u16), found.cell.end() as u32) {
+                doubts.push(whole("bytes are missing or too many within it or right beside it".into()));
+            }
+            let surplus = self.map.surplus(&reader.payload, &reader.slots);
+            if !surplus.is_empty() {
                 let reason = "its record has more values than the statement of its table has columns";
                 doubts.push(whole(reason.into()));
             }
@@ -298,6 +301,7 @@ impl Desk<'_> {
                     object: self.tree.object,
                     rowid: self.rowid(found.cell.rowid),
                     values,
+                    surplus,
                     doubts,
                     placed_by,
                     page: leaf.page,
@@ -510,7 +514,8 @@ impl Desk<'_> {
             }
             let object = self.tree.object;
             let placed_by = PlacedBy::Index;
-            self.hand_on(Row { object, rowid, values, doubts, placed_by, page, offset }, sink)?;
+            let surplus = Vec::new();
+            self.hand_on(Row { object, rowid, values, surplus, doubts, placed_by, page, offset }, sink)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Text of a database in its own encoding.
 
-use crate::sqlite::format::Encoding;
+use crate::format::Encoding;
 
 /// As UTF-8, what is not valid replaced.
 #[must_use]

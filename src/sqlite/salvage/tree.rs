@@ -9,7 +9,7 @@ use super::cells::{Cell, strict};
 use super::pages::Pages;
 use super::scan::{NOBODY, PageKind, Scan};
 use super::shape::{Shape, TreeKind};
-use crate::sqlite::record::{self, Slot};
+use crate::record::{self, Slot};
 
 /// A range of keys, both ends exclusive at the bottom and inclusive at the
 /// top, as interior cells have it; `None` is open.
@@ -469,10 +469,9 @@ pub fn free_list(pages: &Pages, scan: &Scan, trunk: u32, count: u32) -> (HashSet
             break;
         }
         pages.read(at, &mut buf);
-        let next = crate::sqlite::format::be32(&buf, 0).unwrap_or(0);
-        let n = crate::sqlite::format::be32(&buf, 4).unwrap_or(0);
-        let leaves: Vec<u32> =
-            (0..n as usize).map_while(|i| crate::sqlite::format::be32(&buf, 8 + 4 * i)).collect();
+        let next = crate::format::be32(&buf, 0).unwrap_or(0);
+        let n = crate::format::be32(&buf, 4).unwrap_or(0);
+        let leaves: Vec<u32> = (0..n as usize).map_while(|i| crate::format::be32(&buf, 8 + 4 * i)).collect();
         // A sound trunk names pages that exist and that no tree has.
         let wrong = n > pages.usable() / 4
             || next > pages.count

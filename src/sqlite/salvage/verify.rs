@@ -10,7 +10,7 @@ use super::schema::SCHEMA_TREE;
 use super::shape::{Shape, TreeKind};
 use super::tree::{Hole, Leaf, Tree};
 use crate::control::{Cancelled, Control};
-use crate::sqlite::record::{self, Slot};
+use crate::record::{self, Slot};
 
 /// Most trees that a leaf is compared with.
 const MOST_TREES: usize = 2000;

@@ -9,7 +9,7 @@ use super::rows::PageReader;
 use super::scan::PageKind;
 use super::witness::{Source, Witness, Witnesses, each_row, is_sure, page_rows};
 use crate::control::{Cancelled, Control};
-use crate::sqlite::record::{self, Slot};
+use crate::record::{self, Slot};
 
 /// The rows that one table lacks, as an index without WHERE says: by key, the
 /// hash of the entry.

@@ -15,13 +15,13 @@ use super::schema::Schema;
 use super::shape::TreeKind;
 use super::tree::{How, Range, Tree};
 use super::wanted::Wanted;
+use crate::check::hash::{EntryHash, Keys, Sum};
+use crate::check::values::{as_ref, coerce};
 use crate::control::{Cancelled, Control};
-use crate::sqlite::check::hash::{EntryHash, Keys, Sum};
-use crate::sqlite::check::values::{as_ref, coerce};
-use crate::sqlite::ddl::{DefaultValue, FieldSource, Table};
-use crate::sqlite::format::Encoding;
-use crate::sqlite::record::{self, Slot, ValueRef};
-use crate::sqlite::salvaged::Value;
+use crate::ddl::{DefaultValue, FieldSource, Table};
+use crate::format::Encoding;
+use crate::record::{self, Slot, ValueRef};
+use crate::salvaged::Value;
 
 /// One index of a table, and how its records map to the table's.
 #[derive(Debug, Clone)]

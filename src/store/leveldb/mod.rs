@@ -33,7 +33,9 @@ use self::order::Order;
 pub use self::rebuild::rebuild;
 use super::read_at::{OpenFile, ReadAt, open, read_vec, with_whole};
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{
+    Check, Foreign, Format, Glimpse, Level, RebuildRequest, Rebuilt, Shape, StoreError, Subject, foreign,
+};
 use crate::control::Control;
 use crate::fsys::{Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -470,6 +472,36 @@ fn open_listed<'l>(
 ) -> Result<Option<(&'l Listed, OpenFile)>, StoreError> {
     let Some(file) = file else { return Ok(None) };
     Ok(open(subject, &file.rel)?.map(|source| (file, source)))
+}
+
+/// The table's line for this kind.
+pub(super) struct Leveldb;
+
+impl Format for Leveldb {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Leveldb
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        // RocksDB began as a copy of LevelDB, and is much like it from outside.
+        Ok(!foreign::is_rocksdb(subject, glimpse)? && recognise(subject, glimpse)?)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn rebuild(&self, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+        rebuild(request)
+    }
+
+    fn other_engine(&self, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+        foreign::of(subject)
+    }
 }
 
 #[cfg(test)]

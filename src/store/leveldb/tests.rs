@@ -8,7 +8,6 @@ use super::table::Handle;
 use super::*;
 use crate::fsys::Dir;
 use crate::store::damage::Bench;
-use crate::store::registry;
 
 /// How the blocks of a table are stored.
 #[derive(Clone, Copy)]
@@ -129,7 +128,7 @@ fn deep(subject: Subject<'_>) -> Result<Tally, StoreError> {
 
 fn kind(bench: &Bench) -> Option<StoreKind> {
     let dir = Dir::open(bench.path()).unwrap();
-    registry::recognise(Subject { dir: &dir, path: &RelPath::new("db").unwrap() }).unwrap()
+    crate::store::recognise(Subject { dir: &dir, path: &RelPath::new("db").unwrap() }).unwrap()
 }
 
 #[test]
@@ -330,7 +329,7 @@ mod rebuilding {
         let (copy, out) = (bench.path().join("db"), bench.path().join("new"));
         let request =
             RebuildRequest { copy: &copy, out: &out, how: Remedy::Rebuild, known: None, control: &control };
-        let result = registry::rebuild(StoreKind::Leveldb, &request).unwrap();
+        let result = crate::store::rebuild(StoreKind::Leveldb, &request).unwrap();
         let dir = Dir::open(bench.path()).unwrap();
         let path = RelPath::new("new").unwrap();
         let check = check(Subject { dir: &dir, path: &path }, Level::Deep, &control).unwrap();

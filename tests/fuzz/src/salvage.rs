@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use shopmend::control::Control;
+use shopmend::sqlite::Control;
 use shopmend::sqlite::salvage::{Input, Options, Salvager};
 use shopmend::sqlite::salvaged::{Orphan, Row, SchemaObject, Settings, Sink, SinkError};
 use shopmend::sqlite::source::ReadAt;

@@ -4,7 +4,7 @@
 //! The first 24 bytes of the database are made plausible, so that the fuzzer
 //! does not spend its time on the magic.
 
-use shopmend::control::Control;
+use shopmend::sqlite::Control;
 use shopmend::sqlite::check;
 use shopmend::sqlite::ddl;
 use shopmend::sqlite::source::ReadAt;
@@ -28,7 +28,6 @@ pub fn run(data: &[u8]) {
         &db,
         Some(&wal).filter(|w| some(w)).map(|w| w as &dyn ReadAt),
         Some(&journal).filter(|j| some(j)).map(|j| j as &dyn ReadAt),
-        "fuzzed",
         &Control::default(),
     );
     if let Ok(text) = std::str::from_utf8(&db) {

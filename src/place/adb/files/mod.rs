@@ -404,12 +404,6 @@ impl Remote for Files {
         self.list_all(path)
     }
 
-    fn users(&self, path: &Path) -> io::Result<Vec<(u32, String)>> {
-        // An app's folder bears its package's name, wherever it lies.
-        let package = path.file_name().and_then(|n| n.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
-        self.running(package)
-    }
-
     fn forget(&self) {
         let mut known = self.known();
         known.folders.clear();

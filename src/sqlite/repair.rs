@@ -23,40 +23,81 @@ use rusqlite::Connection;
 use super::connect::{self, Access};
 use super::rebuild::seal;
 use super::recover::{self, SalvageError, SalvageOptions, beside, salvage};
-use super::report::SalvageReport;
+use super::report::{Outcome, SalvageReport};
 use super::salvage::{Input, Options, Salvager};
 use super::salvaged::{ObjectKind, Orphan, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError};
 use super::source::ReadAt;
 use super::{journal, wal};
 use crate::control::{Cancelled, Control};
-use crate::exit::Exit;
-use crate::fsys::shown;
-use crate::model::Remedy;
-use crate::store::{RebuildRequest, Rebuilt, SqliteFacts, StoreError};
+use crate::finding::{Facts, Remedy};
 
 /// How long SQLite may work on one attempt.
 const TIME: Duration = Duration::from_mins(30);
 /// The log's page numbers are believed up to this size of database, in pages.
 const MAX_PAGE: u32 = u32::MAX - 1;
 
-/// Rebuilds the database at `request.copy` into `request.out`.
+/// What a repair is asked to do.
+#[derive(Debug, Clone, Copy)]
+pub struct RepairRequest<'a> {
+    /// A private copy of the database with its sidecars beside it. The repair
+    /// may do with it what it likes.
+    pub copy: &'a Path,
+    /// Where the new database goes: a path at which nothing exists yet.
+    pub out: &'a Path,
+    /// The cheapest way that the findings allow; the repair goes further when
+    /// that is not sufficient, and says so in [`Repaired::method`].
+    pub least: Remedy,
+    /// What the database held when it was last sound, as far as it is known.
+    pub known: Option<&'a Facts>,
+    /// Cancellation and progress.
+    pub control: &'a Control,
+}
+
+/// What a repair brought back; counts are rows.
+#[derive(Debug, Clone, Default)]
+pub struct Repaired {
+    /// How it was done: `recovery`, `reindex`, `vacuum` or `salvage`.
+    pub method: &'static str,
+    /// Rows that are whole in the new database.
+    pub recovered: u64,
+    /// Rows in the new database that may be wrong or incomplete.
+    pub doubtful: u64,
+    /// Rows that are not in their tables: known to be gone, or set aside.
+    pub lost: u64,
+    /// Table by table, when it came to a salvage.
+    pub report: Option<SalvageReport>,
+    /// Sentences for the user.
+    pub notes: Vec<String>,
+}
+
+/// Why no repaired database was made.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// Not a row can be brought back.
+    #[error("nothing could be salvaged")]
+    Nothing,
+    /// Salvage, or one of the ways before it, failed.
+    #[error(transparent)]
+    Salvage(#[from] SalvageError),
+}
+
+/// Repairs the database at `request.copy` into `request.out`.
 ///
 /// # Errors
-/// [`StoreError::CannotRebuild`] when nothing can be brought back; reading,
-/// writing and cancellation.
-pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+/// When nothing can be brought back; reading, writing and cancellation.
+pub fn repair(request: &RepairRequest<'_>) -> Result<Repaired, RepairError> {
     let readable = readable_rows(request.copy, request.control)?;
     let mut tried = Vec::new();
     if sidecars_sound(request.copy)? {
         for way in [Way::Recovery, Way::Reindex, Way::Vacuum] {
-            if way.is_above(request.how) {
+            if way.is_above(request.least) {
                 continue;
             }
-            request.control.safe_point()?;
+            request.control.safe_point().map_err(SalvageError::from)?;
             match attempt(way, request, &readable) {
                 Ok(rebuilt) => return Ok(rebuilt),
                 Err(Miss::Cannot(reason)) => tried.push(format!("{}: {reason}", way.name())),
-                Err(Miss::Stop(error)) => return Err(error),
+                Err(Miss::Stop(error)) => return Err(error.into()),
             }
         }
     } else {
@@ -92,7 +133,7 @@ enum Miss {
     /// The next way is tried.
     Cannot(String),
     /// Nothing more is tried.
-    Stop(StoreError),
+    Stop(SalvageError),
 }
 
 impl From<rusqlite::Error> for Miss {
@@ -105,9 +146,9 @@ impl From<rusqlite::Error> for Miss {
 }
 
 /// Tries one lossless way on a copy of the copy.
-fn attempt(way: Way, request: &RebuildRequest<'_>, readable: &Readable) -> Result<Rebuilt, Miss> {
+fn attempt(way: Way, request: &RepairRequest<'_>, readable: &Readable) -> Result<Repaired, Miss> {
     let parent = request.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let cannot_write = |source| Miss::Stop(StoreError::Write { path: shown(request.out), source });
+    let cannot_write = |source| Miss::Stop(SalvageError::Write { path: request.out.to_path_buf(), source });
     let folder =
         tempfile::Builder::new().prefix(".shopmend-mend-").tempdir_in(parent).map_err(cannot_write)?;
     let work = folder.path().join("work.db");
@@ -129,12 +170,7 @@ fn attempt(way: Way, request: &RebuildRequest<'_>, readable: &Readable) -> Resul
         Way::Reindex => "its indexes were built anew; no row was touched".to_owned(),
         Way::Vacuum => "it was written anew, row by row".to_owned(),
     });
-    Ok(Rebuilt {
-        method: way.name().to_owned(),
-        recovered: readable.rows.values().sum(),
-        notes,
-        ..Rebuilt::default()
-    })
+    Ok(Repaired { method: way.name(), recovered: readable.rows.values().sum(), notes, ..Repaired::default() })
 }
 
 /// Does the work of one way; answers where the result lies.
@@ -195,33 +231,23 @@ fn verify(result: &Path, readable: &Readable, control: &Control) -> Result<Vec<S
 }
 
 /// Salvage, when no lossless way was sufficient.
-fn last_way(request: &RebuildRequest<'_>, tried: Vec<String>) -> Result<Rebuilt, StoreError> {
+fn last_way(request: &RepairRequest<'_>, tried: Vec<String>) -> Result<Repaired, RepairError> {
     let schema = request.known.map(known_schema).unwrap_or_default();
     let expected = request.known.map(|k| &k.rows);
-    let options = SalvageOptions { schema: &schema, expected, ..SalvageOptions::default() };
-    let report: SalvageReport =
-        salvage(request.copy, request.out, &options, request.control).map_err(|e| store_error(e, request))?;
-    if report.exit() == Exit::RolledBack {
-        return Err(StoreError::CannotRebuild {
-            path: shown(request.copy),
-            reason: "nothing could be salvaged".into(),
-        });
+    let versions = request.known.and_then(|k| k.user_version.zip(k.application_id));
+    let options = SalvageOptions { schema: &schema, expected, versions, ..SalvageOptions::default() };
+    let report = salvage(request.copy, request.out, &options, request.control)?;
+    if report.outcome() == Outcome::Nothing {
+        return Err(RepairError::Nothing);
     }
     let (recovered, doubtful, lost) = report.totals();
     let mut notes: Vec<String> = report.notes.clone();
     notes.extend(tried.into_iter().map(|t| format!("not sufficient: {t}")));
-    Ok(Rebuilt {
-        method: "salvage".to_owned(),
-        recovered,
-        doubtful,
-        lost,
-        details: serde_json::to_value(&report).unwrap_or_default(),
-        notes,
-    })
+    Ok(Repaired { method: "salvage", recovered, doubtful, lost, report: Some(report), notes })
 }
 
 /// The schema of a healthy state as salvage takes it.
-fn known_schema(facts: &SqliteFacts) -> Vec<SchemaObject> {
+fn known_schema(facts: &Facts) -> Vec<SchemaObject> {
     let kind = |word: &str| match word {
         "table" => Some(ObjectKind::Table),
         "index" => Some(ObjectKind::Index),
@@ -240,21 +266,6 @@ fn known_schema(facts: &SqliteFacts) -> Vec<SchemaObject> {
         })
     };
     facts.schema.iter().filter_map(object).collect()
-}
-
-fn store_error(error: SalvageError, request: &RebuildRequest<'_>) -> StoreError {
-    match error {
-        SalvageError::Read { path, source } => StoreError::Read { path, source },
-        SalvageError::Write { path, source } => StoreError::Write { path, source },
-        SalvageError::Cancelled(c) => c.into(),
-        SalvageError::Exists { path } => {
-            StoreError::Write { path, source: io::Error::from(io::ErrorKind::AlreadyExists) }
-        }
-        SalvageError::Nothing { path, reason } => StoreError::CannotRebuild { path, reason },
-        SalvageError::Sqlite(e) => {
-            StoreError::CannotRebuild { path: shown(request.copy), reason: e.to_string() }
-        }
-    }
 }
 
 /// What can be read from the bytes of the copy.
@@ -294,23 +305,23 @@ impl Sink for Readable {
 
 /// Counts the whole rows that the bytes hold; nothing when they are no
 /// database to the reader, so that salvage itself says so.
-fn readable_rows(copy: &Path, control: &Control) -> Result<Readable, StoreError> {
-    let open = |suffix: &str| -> Result<Option<Arc<dyn ReadAt>>, StoreError> {
+fn readable_rows(copy: &Path, control: &Control) -> Result<Readable, SalvageError> {
+    let open = |suffix: &str| -> Result<Option<Arc<dyn ReadAt>>, SalvageError> {
         match File::open(beside(copy, suffix)) {
             Ok(file) => Ok(Some(Arc::new(file))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError::Read { path: shown(&beside(copy, suffix)), source }),
+            Err(source) => Err(SalvageError::Read { path: beside(copy, suffix), source }),
         }
     };
     let Some(main) = open("")? else {
         let source = io::Error::from(io::ErrorKind::NotFound);
-        return Err(StoreError::Read { path: shown(copy), source });
+        return Err(SalvageError::Read { path: copy.to_path_buf(), source });
     };
     let input = Input { main, wal: open("-wal")?, journal: open("-journal")? };
     let mut sink = Readable::default();
     if let Ok(salvager) = Salvager::open(&input, Options::default()) {
         let read = salvager.run(&mut sink, control);
-        control.safe_point().map_err(|c: Cancelled| StoreError::from(c))?;
+        control.safe_point().map_err(|c: Cancelled| SalvageError::from(c))?;
         if read.is_err() {
             return Ok(Readable::default());
         }
@@ -320,9 +331,9 @@ fn readable_rows(copy: &Path, control: &Control) -> Result<Readable, StoreError>
 
 /// Whether SQLite would apply the whole log and journal: it stops at the first
 /// bad checksum and ignores a file with a bad header.
-fn sidecars_sound(copy: &Path) -> Result<bool, StoreError> {
+fn sidecars_sound(copy: &Path) -> Result<bool, SalvageError> {
     let open = |suffix: &str| File::open(beside(copy, suffix)).ok();
-    let failed = |source| StoreError::Read { path: shown(copy), source };
+    let failed = |source| SalvageError::Read { path: copy.to_path_buf(), source };
     if let Some(file) = open("-wal")
         && file.size().map_err(failed)? > 0
     {
@@ -368,9 +379,9 @@ mod tests {
         .unwrap();
     }
 
-    fn go(copy: &Path, out: &Path, how: Remedy) -> Rebuilt {
+    fn go(copy: &Path, out: &Path, how: Remedy) -> Repaired {
         let control = Control::default();
-        rebuild(&RebuildRequest { copy, out, how, known: None, control: &control }).unwrap()
+        repair(&RepairRequest { copy, out, least: how, known: None, control: &control }).unwrap()
     }
 
     fn check(out: &Path, rows: i64) {

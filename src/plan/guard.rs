@@ -4,10 +4,10 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::fsys::RelPath;
+use super::{Action, Op};
+use crate::fsys::{Disk, RelPath};
 use crate::model::{Class, SQLITE_SIDECARS, StoreKind};
 use crate::place::Target;
-use crate::plan::{Action, Op};
 
 /// Refuses actions; made once per run.
 #[derive(Debug, Clone, Default)]
@@ -16,6 +16,8 @@ pub struct Guard {
     pub own: Vec<PathBuf>,
     /// Home folders: never a root themselves.
     pub homes: Vec<PathBuf>,
+    /// What the roots are opened on.
+    pub disk: Disk,
 }
 
 /// A cleared root must have at least this many components: `/home/ann/.cache`.
@@ -35,7 +37,7 @@ impl Guard {
             for folder in whole {
                 self.clearable(&action.root, &action.path, &folder.path)?;
             }
-            sidecars_go_with_their_database(action, files.iter().map(|i| &i.path))?;
+            self.sidecars_go_with_their_database(action, files.iter().map(|i| &i.path))?;
         }
         Ok(())
     }
@@ -102,41 +104,40 @@ impl Guard {
         }
         Ok(())
     }
-}
 
-/// A `-wal` or `-journal` without its database, or LevelDB's control files
-/// without the rest, is how cleaners corrupt healthy stores.
-fn sidecars_go_with_their_database<'a>(
-    action: &Action,
-    files: impl Iterator<Item = &'a RelPath> + Clone,
-) -> Result<(), String> {
-    let all: std::collections::HashSet<&RelPath> = files.clone().collect();
-    for path in files {
-        let Some(name) = path.file_name() else { continue };
-        let bytes = name.as_encoded_bytes();
-        for suffix in SQLITE_SIDECARS {
-            let Some(stem) = bytes.strip_suffix(suffix.as_bytes()) else { continue };
-            let Ok(stem) = std::str::from_utf8(stem) else { continue };
-            let base = path.parent().unwrap_or_default().join(stem);
-            let with_base = base.as_ref().is_ok_and(|b| all.contains(b));
-            let lone = base.is_ok_and(|b| {
-                crate::fsys::Dir::open(&action.root)
-                    .and_then(|root| root.exists(&b))
-                    .is_ok_and(|there| !there)
-            });
-            if !with_base && !lone {
-                return Err(format!("{path} would go without its database"));
+    /// A `-wal` or `-journal` without its database, or LevelDB's control files
+    /// without the rest, is how cleaners corrupt healthy stores.
+    fn sidecars_go_with_their_database<'a>(
+        &self,
+        action: &Action,
+        files: impl Iterator<Item = &'a RelPath> + Clone,
+    ) -> Result<(), String> {
+        let all: std::collections::HashSet<&RelPath> = files.clone().collect();
+        for path in files {
+            let Some(name) = path.file_name() else { continue };
+            let bytes = name.as_encoded_bytes();
+            for suffix in SQLITE_SIDECARS {
+                let Some(stem) = bytes.strip_suffix(suffix.as_bytes()) else { continue };
+                let Ok(stem) = std::str::from_utf8(stem) else { continue };
+                let base = path.parent().unwrap_or_default().join(stem);
+                let with_base = base.as_ref().is_ok_and(|b| all.contains(b));
+                let lone = base.is_ok_and(|b| {
+                    self.disk.open(&action.root).and_then(|root| root.exists(&b)).is_ok_and(|there| !there)
+                });
+                if !with_base && !lone {
+                    return Err(format!("{path} would go without its database"));
+                }
+            }
+            if action.kind == StoreKind::Leveldb || is_leveldb_control(name) {
+                let folder = path.parent().unwrap_or_default();
+                let whole = matches!(&action.op, Op::Clear { whole, .. } if whole.iter().any(|w| folder.starts_with(&w.path)));
+                if !whole {
+                    return Err(format!("{path} would go without the rest of its LevelDB folder"));
+                }
             }
         }
-        if action.kind == StoreKind::Leveldb || is_leveldb_control(name) {
-            let folder = path.parent().unwrap_or_default();
-            let whole = matches!(&action.op, Op::Clear { whole, .. } if whole.iter().any(|w| folder.starts_with(&w.path)));
-            if !whole {
-                return Err(format!("{path} would go without the rest of its LevelDB folder"));
-            }
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn is_leveldb_control(name: &OsStr) -> bool {

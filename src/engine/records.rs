@@ -1,0 +1,141 @@
+//! Work that starts from the records of an earlier run: recovery, undo and
+//! restore. No profile is needed for it, and no scan comes before it.
+
+use super::{EndState, Losses, Outcome, StoreState};
+use crate::control::Control;
+use crate::error::Result;
+use crate::model::{Class, NotChecked, StoreKind, Verdict};
+use crate::place::{Affected, Place};
+use crate::repair::{self, Recovered, UndoOptions};
+use crate::scan::{Depth, Options, Recorded, recorded};
+use crate::vault::{LockedState, Run, RunId, Stage};
+
+/// Finishes or takes back every run that was cut off; called at each start.
+///
+/// # Errors
+/// As [`repair::recover`].
+pub fn recover(place: &dyn Place, state: &LockedState) -> Result<Vec<Recovered>> {
+    repair::recover(state, &|store: &Affected<'_>| place.in_use(store))
+}
+
+/// Takes a run back, then looks again at every store that it put back.
+///
+/// # Errors
+/// As [`repair::undo`].
+pub fn undo(
+    place: &dyn Place,
+    state: &LockedState,
+    run: Option<&RunId>,
+    options: &UndoOptions,
+    control: &Control,
+) -> Result<Outcome> {
+    let in_use = |store: &Affected<'_>| place.in_use(store);
+    let done = repair::undo(state, run, options, &in_use, control)?;
+    Ok(ended(place, state, done, control))
+}
+
+/// Puts stores back as a run holds them, then looks at every one of them.
+///
+/// # Errors
+/// As [`repair::restore`].
+pub fn restore(
+    place: &dyn Place,
+    state: &LockedState,
+    run: &RunId,
+    options: &UndoOptions,
+    control: &Control,
+) -> Result<Outcome> {
+    let in_use = |store: &Affected<'_>| place.in_use(store);
+    let done = repair::restore(state, run, options, &in_use, control)?;
+    Ok(ended(place, state, done, control))
+}
+
+fn ended(place: &dyn Place, state: &LockedState, done: repair::Outcome, control: &Control) -> Outcome {
+    Outcome {
+        before: None,
+        proposal: None,
+        after: touched(place, state, &done.run, control),
+        losses: Losses::default(),
+        done: Some(done),
+        again: Vec::new(),
+        lost: place.lost(),
+    }
+}
+
+/// How the stores of a run are now: each is checked as the kind that the
+/// record names.
+fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Control) -> EndState {
+    let mut out = EndState::default();
+    let run = match Run::read(state, run) {
+        Ok(run) => run,
+        Err(e) => {
+            out.not_checked.push(NotChecked::new(
+                "the stores that were put back",
+                format!("the record of the run cannot be read: {e}"),
+            ));
+            None
+        }
+    };
+    let options = Options {
+        depth: Depth::Standard,
+        rehash: false,
+        recall_hashes: false,
+        older_than_ns: None,
+        now_ns: jiff::Timestamp::now().as_nanosecond(),
+        trust_ages: true,
+    };
+    for of in run.iter().flat_map(|r| &r.units).filter(|u| u.stage == Stage::Committed) {
+        let unit = &of.unit;
+        let path = crate::fsys::shown(&unit.root.join(unit.path.as_path()));
+        let mut store = StoreState {
+            id: unit.store.clone(),
+            target: unit.target.clone(),
+            app: unit.app.clone(),
+            kind: unit.kind,
+            class: unit.class,
+            path: path.clone(),
+            verdict: Verdict::Healthy,
+            findings: Vec::new(),
+            touched: true,
+        };
+        let look = || {
+            if let Some(why) = place.lost() {
+                return Err(why);
+            }
+            let dir = place.disk().open(&unit.root).map_err(|e| e.to_string())?;
+            dir.forget();
+            let known = Recorded {
+                id: unit.store.clone(),
+                kind: unit.kind,
+                class: unit.class,
+                path: unit.path.clone(),
+            };
+            let looked = recorded(&dir, &known, &options, control);
+            let looked = looked.map_err(|_| "the run was stopped".to_owned())?;
+            match looked.problems.into_iter().next() {
+                Some(problem) => Err(problem.to_string()),
+                None => Ok(looked.store),
+            }
+        };
+        match look() {
+            Ok(Some(now)) => {
+                store.verdict = now.verdict;
+                store.findings = now.findings;
+            }
+            // It was not there before the run that was taken back.
+            Ok(None) => continue,
+            Err(why) => {
+                store.verdict = Verdict::Unknown;
+                out.not_checked
+                    .push(NotChecked::new(path, format!("not looked at after it was put back: {why}")));
+            }
+        }
+        // Files of a cache without a format of their own: there is nothing to judge.
+        if store.verdict == Verdict::Unknown && store.class == Class::Cache && store.kind == StoreKind::Files
+        {
+            store.verdict = Verdict::Healthy;
+        }
+        out.stores.push(store);
+    }
+    out
+}
