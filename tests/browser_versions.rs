@@ -8,13 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use shopmend::exit::Exit;
 
-use crate::browser_stores::{change, find, has_suffix, indexed_db, local_storage};
+use crate::browser_stores::{change, change_range, find, has_suffix, indexed_db, local_storage};
 use crate::browsers::{age, damage_an_index, root_pages};
 use crate::support::browsers::{Browser, Build, End, FilledHome};
 use crate::support::run::Run;
@@ -35,12 +35,11 @@ fn every_fetched_build_goes_on_with_what_was_repaired() {
         // Each build is tried whatever became of the others.
         let outcome = std::panic::catch_unwind(|| try_build(build));
         let seconds = started.elapsed().as_secs();
-        match outcome {
-            Ok(kinds) => println!("{}: {seconds} s, {kinds:?}", build.name()),
-            Err(_) => {
-                println!("{}: {seconds} s, FAILED", build.name());
-                failed.push(build.name());
-            }
+        if let Ok(kinds) = outcome {
+            println!("{}: {seconds} s, {kinds:?}", build.name());
+        } else {
+            println!("{}: {seconds} s, FAILED", build.name());
+            failed.push(build.name());
         }
     }
     assert!(failed.is_empty(), "{failed:?}");
@@ -96,7 +95,7 @@ fn all_are_sound(build: &Build, home: &FilledHome) -> BTreeMap<String, u64> {
     for store in checked {
         *kinds.entry(store["kind"].as_str().unwrap().to_owned()).or_default() += 1;
     }
-    for cache in http_caches(home) {
+    for cache in home.http_caches() {
         let kind = kind_by_index(&cache);
         let of_kind = |s: &&Value| Path::new(s["path"].as_str().unwrap()) == cache;
         let store =
@@ -132,7 +131,7 @@ fn a_killed_one_is_not_damaged(build: &Build, home: &FilledHome) {
 /// A byte is changed in what the cache has a checksum of: it is found, and
 /// cleared; the rest of the home stays as it is.
 fn damage_in_the_http_cache_is_cleared(build: &Build, home: &FilledHome) {
-    for cache in http_caches(home) {
+    for cache in home.http_caches() {
         let kind = kind_by_index(&cache);
         let large = |name: &str| name.starts_with("sqldb") && !name.contains('-');
         let (file, at) = match kind {
@@ -141,9 +140,7 @@ fn damage_in_the_http_cache_is_cleared(build: &Build, home: &FilledHome) {
             // No checksum of the data: the number of the file in its header.
             _ => (find(&cache, |name| name == "data_1"), 8..9),
         };
-        for at in at {
-            change(&file, at);
-        }
+        change_range(&file, at);
         let run = Run::new().home(home.path());
         let scan = run.call(["scan", "--deep", "--format", "json"]).expect(Exit::Findings).json();
         let damaged: Vec<&Value> = stores(&scan).filter(|s| s["verdict"] == "damaged").collect();
@@ -229,14 +226,6 @@ fn repaired(build: &Build, home: &FilledHome) {
 
 fn stores(report: &Value) -> impl Iterator<Item = &Value> {
     report["targets"].as_array().unwrap().iter().flat_map(|t| t["stores"].as_array().unwrap())
-}
-
-/// Chromium's folders for the HTTP cache; headless shells keep them with the data.
-fn http_caches(home: &FilledHome) -> Vec<PathBuf> {
-    let roots = [home.chromium(), home.at(".cache/chromium")];
-    let places = ["Default/Cache/Cache_Data", "Default/Cache"];
-    let all = roots.iter().flat_map(|root| places.iter().map(|place| root.join(place)));
-    all.filter(|folder| folder.join("index").is_file()).collect()
 }
 
 /// What kind of cache the folder's own index says it is.

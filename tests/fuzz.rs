@@ -30,6 +30,7 @@ macro_rules! targets {
 // Fewer where one input takes long.
 targets! {
     adb: 4000,
+    app_list: 1000,
     blockfile: 300,
     cache_storage: 300,
     disk_lru: 300,

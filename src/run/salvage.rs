@@ -56,7 +56,12 @@ fn database(
         Ok(report) => report,
         Err(SalvageError::Cancelled(_)) => return Err(Cancelled.into()),
         Err(e @ SalvageError::Exists { .. }) => return Err(Error::new(Kind::Usage, e.to_string())),
-        Err(e @ (SalvageError::Read { .. } | SalvageError::Write { .. } | SalvageError::Sqlite(_))) => {
+        Err(
+            e @ (SalvageError::Read { .. }
+            | SalvageError::Write { .. }
+            | SalvageError::Sqlite(_)
+            | SalvageError::TimeLimit),
+        ) => {
             return Err(Error::new(Kind::Io, e.to_string()));
         }
         Err(e @ SalvageError::Nothing { .. }) => return Err(Error::new(Kind::RolledBack, e.to_string())),

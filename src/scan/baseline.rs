@@ -39,6 +39,14 @@ CREATE TABLE file(                  -- files of the last healthy scan
 ) WITHOUT ROWID;
 ";
 
+/// Tables that came later; a program that does not know them leaves them alone.
+const MORE_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS root(    -- folders that were looked at for a target
+    target TEXT NOT NULL, path TEXT NOT NULL,
+    PRIMARY KEY(target, path)
+) WITHOUT ROWID;
+";
+
 /// From version 1: where a store was is learnt by looking at all of them once more.
 const FROM_VERSION_1: &str = "
 ALTER TABLE store ADD COLUMN root TEXT;
@@ -83,6 +91,9 @@ pub struct Remembered {
     pub fingerprint: [u8; 32],
     pub level: Level,
     pub check: Check,
+    /// Whether that scan found it sound: what it held then it holds while
+    /// nothing of it changes.
+    pub sound: bool,
 }
 
 /// A file as the last healthy scan saw it.
@@ -177,6 +188,7 @@ impl Baseline {
             .on(&path)
             .hint("use the newer shopmend that wrote it, or another --state-dir"));
         }
+        conn.execute_batch(MORE_TABLES).map_err(fail)?;
         Ok(Self { conn, path, accept: BTreeSet::new(), accepted: BTreeSet::new() })
     }
 
@@ -259,18 +271,60 @@ impl Baseline {
         &self.path
     }
 
+    /// The folders that earlier scans looked at for a target.
+    #[must_use]
+    pub fn roots(&self, target: &str) -> Vec<PathBuf> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = self.conn.prepare_cached("SELECT path FROM root WHERE target=?1")?;
+            statement.query_map(params![target], |r| r.get(0))?.collect()
+        };
+        let texts = read().unwrap_or_default();
+        texts.iter().filter_map(|text| crate::fsys::path_from_text(text).ok()).collect()
+    }
+
+    /// Records the folders that a scan looks at for a target, and forgets those
+    /// that are there no more.
+    pub(super) fn remember_roots(
+        &mut self,
+        target: &str,
+        now: &[&Path],
+        gone: &[PathBuf],
+    ) -> rusqlite::Result<()> {
+        let known = self.roots(target);
+        if gone.is_empty() && now.iter().all(|path| known.iter().any(|k| k == path)) {
+            return Ok(());
+        }
+        let tx = self.conn.transaction()?;
+        for path in gone {
+            let path = crate::fsys::path_to_text(path);
+            tx.execute("DELETE FROM root WHERE target=?1 AND path=?2", params![target, path])?;
+        }
+        for path in now {
+            let path = crate::fsys::path_to_text(path);
+            tx.execute("INSERT OR IGNORE INTO root VALUES(?1,?2)", params![target, path])?;
+        }
+        tx.commit()
+    }
+
     /// What the last scan said of a store. What cannot be read back counts as
     /// not remembered: it only costs a new look.
     #[must_use]
     pub fn recall(&self, target: &str, store: &str) -> Option<Remembered> {
         // The facts of the last healthy scan are those of the last scan when that was it.
-        let sql = "SELECT fingerprint, level, result, iif(healthy_ns = scanned_ns, facts, NULL)
+        let sql = "SELECT fingerprint, level, result, iif(healthy_ns = scanned_ns, facts, NULL),
+                          coalesce(healthy_ns = scanned_ns, 0)
                    FROM store WHERE target=?1 AND store=?2";
         let mut statement = self.conn.prepare_cached(sql).ok()?;
-        let (fingerprint, level, result, facts) = statement
+        let (fingerprint, level, result, facts, sound) = statement
             .query_row(params![target, store], |r| {
                 let facts: Option<String> = r.get(3)?;
-                Ok((r.get::<_, [u8; 32]>(0)?, r.get::<_, i64>(1)?, r.get::<_, String>(2)?, facts))
+                Ok((
+                    r.get::<_, [u8; 32]>(0)?,
+                    r.get::<_, i64>(1)?,
+                    r.get::<_, String>(2)?,
+                    facts,
+                    r.get::<_, bool>(4)?,
+                ))
             })
             .optional()
             .ok()??;
@@ -279,7 +333,7 @@ impl Baseline {
         if let Some(facts) = facts.and_then(|f| serde_json::from_str(&f).ok()) {
             check.facts = facts;
         }
-        Some(Remembered { fingerprint, level, check })
+        Some(Remembered { fingerprint, level, check, sound })
     }
 
     /// The files of a store at its last healthy scan.

@@ -126,24 +126,23 @@ pub(super) fn examine(subject: Subject<'_>, control: &Control) -> Result<Tally, 
     let listed = subject.dir.dir(subject.path).and_then(|d| d.listed()).map_err(fail)?;
     let mut files = BTreeMap::new();
     let mut external = BTreeMap::new();
-    let mut is_empty = true;
     let (mut others, mut other_bytes) = (0, 0);
+    let mut is_empty = true;
     for item in listed.iter().filter(|i| i.meta.kind == Kind::File) {
         let Some(name) = item.name.to_str() else { continue };
         let rel = RelPath::new(name).map_err(|e| fail(io::Error::other(e)))?;
         if let Some(number) = name.strip_prefix("data_").and_then(|n| n.parse::<u32>().ok()) {
-            is_empty = false;
             if let Some(file) = block_file(subject, rel, number, &mut out)? {
                 files.insert(number, file);
             }
         } else if let Some(number) = name.strip_prefix("f_").and_then(|n| u32::from_str_radix(n, 16).ok()) {
-            is_empty = false;
             external.insert(number, item.meta.size);
         } else if name != "index" {
             others += 1;
             other_bytes += item.meta.size;
             continue;
         }
+        is_empty = false;
         out.known_form(item.meta.size);
     }
     let index = RelPath::new("index").map_err(|e| fail(io::Error::other(e)))?;
@@ -158,7 +157,7 @@ pub(super) fn examine(subject: Subject<'_>, control: &Control) -> Result<Tally, 
             }
         }
         // New, or cleared as a whole: the browser begins it anew.
-        None if is_empty => return Ok(out),
+        None if is_empty => {}
         None => out.finding(damage("blockfile.index", "the cache's index is missing", &index, 0)),
     }
     out.not_checked("the cached data: the format has no checksum of it");
@@ -465,6 +464,20 @@ mod tests {
             std::fs::write(&path, &bytes).unwrap();
             assert_ne!(bench.codes(&run), [""; 0], "{file}: no version");
         }
+    }
+
+    #[test]
+    fn an_empty_folder_is_a_cache_that_was_cleared() {
+        let bench = Bench::new("cache");
+        std::fs::create_dir(bench.path().join("cache")).unwrap();
+        assert_eq!(bench.codes(&run), [""; 0]);
+        bench.write("cache/index", index(0));
+        assert_eq!(bench.codes(&run), [""; 0]);
+        std::fs::remove_file(bench.path().join("cache/index")).unwrap();
+        bench.write("cache/data_1", blocks(1, 256, 8, 0));
+        assert_eq!(bench.codes(&run), ["blockfile.index"]);
+        std::fs::rename(bench.path().join("cache/data_1"), bench.path().join("cache/f_000001")).unwrap();
+        assert_eq!(bench.codes(&run), ["blockfile.index"]);
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
         .filter(|item| item.meta.kind == Kind::File)
         .filter_map(|item| Some((item.name.to_str()?, item.meta.size)))
         .collect();
-    let databases = databases(&form, &files);
+    let databases = databases(form, &files);
     let rel = |name: &str| RelPath::new(name).map_err(|e| fail(io::Error::other(e)));
     let (mut others, mut other_bytes) = (0, 0);
     for item in listed.iter() {
@@ -121,7 +121,7 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
         }
     }
     // A cache that was just made or cleared has its index alone.
-    let is_empty = !files.keys().any(|name| database_number(name).is_some());
+    let is_empty = !files.keys().any(|name| DatabaseName::parse(name).is_some());
     for name in &databases {
         control.safe_point()?;
         if files.contains_key(name.as_str()) {
@@ -152,35 +152,45 @@ enum Form {
     Numbered(u64),
 }
 
-/// The number of a database by its name: `Some(None)` for the one that has none.
-fn database_number(name: &str) -> Option<Option<u64>> {
-    let digits = name.strip_prefix(DATABASE)?;
-    if digits.is_empty() {
-        return Some(None);
+/// How a database of the cache is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum DatabaseName {
+    /// `sqldb`.
+    Plain,
+    /// `sqldb0` and so on.
+    Numbered,
+}
+
+impl DatabaseName {
+    fn parse(name: &str) -> Option<Self> {
+        let digits = name.strip_prefix(DATABASE)?;
+        if digits.is_empty() {
+            return Some(Self::Plain);
+        }
+        let number: u64 = digits.parse().ok()?;
+        // `sqldb01` and `sqldb+1` are not names that the library gives.
+        (number.to_string() == digits).then_some(Self::Numbered)
     }
-    let number: u64 = digits.parse().ok()?;
-    // `sqldb01` and `sqldb+1` are not names that the library gives.
-    (number.to_string() == digits).then_some(Some(number))
 }
 
 /// The databases that the cache has, or must have, by its index; without one,
 /// those that are there.
-fn databases(form: &Option<Form>, files: &BTreeMap<&str, u64>) -> Vec<String> {
-    let present = |wanted: fn(Option<u64>) -> bool| -> Vec<String> {
-        let is_one = |name: &&&str| database_number(name).is_some_and(wanted);
+fn databases(form: Option<Form>, files: &BTreeMap<&str, u64>) -> Vec<String> {
+    let present = |wanted: &[DatabaseName]| -> Vec<String> {
+        let is_one = |name: &&&str| DatabaseName::parse(name).is_some_and(|n| wanted.contains(&n));
         files.keys().filter(is_one).map(|name| (*name).to_owned()).collect()
     };
     match form {
-        Some(Form::Numbered(n)) => (0..*n).map(|i| format!("{DATABASE}{i}")).collect(),
+        Some(Form::Numbered(n)) => (0..n).map(|i| format!("{DATABASE}{i}")).collect(),
         Some(Form::Single) => {
-            let numbered = present(|number| number.is_some());
+            let numbered = present(&[DatabaseName::Numbered]);
             if files.contains_key(DATABASE) || numbered.is_empty() {
                 vec![DATABASE.to_owned()]
             } else {
                 numbered
             }
         }
-        None => present(|_| true),
+        None => present(&[DatabaseName::Plain, DatabaseName::Numbered]),
     }
 }
 

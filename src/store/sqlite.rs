@@ -160,6 +160,7 @@ fn repair_error(error: RepairError, request: &RebuildRequest<'_>) -> StoreError 
         }
         RepairError::Salvage(SalvageError::Nothing { reason, .. }) => cannot(reason),
         RepairError::Salvage(SalvageError::Sqlite(e)) => cannot(e.to_string()),
+        RepairError::Salvage(e @ SalvageError::TimeLimit) => cannot(e.to_string()),
         RepairError::Nothing => cannot("nothing could be salvaged".into()),
     }
 }

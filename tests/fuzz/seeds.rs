@@ -200,7 +200,9 @@ pub(super) fn leveldb() -> Seeds {
         // Its first records; all of them take long.
         let log = of(".log");
         let log = &log[..log.len().min(6000)];
-        out.push(with(mode, &joined(&[of("/MANIFEST-000001"), of(".ldb"), &[]], log)));
+        for mode in [mode, mode | 32] {
+            out.push(with(mode, &joined(&[of("/MANIFEST-000001"), of(".ldb"), &[]], log)));
+        }
     }
     out
 }
@@ -238,6 +240,16 @@ pub(super) fn identify() -> Seeds {
 pub(super) fn mmkv() -> Seeds {
     let pairs = ["mmkv.default", "live_settings"];
     pairs.iter().map(|name| [&sample(&format!("{name}.crc"))[..112], sample(name)].concat()).collect()
+}
+
+pub(super) fn app_list() -> Seeds {
+    let all: [&[u8]; 4] = [
+        br#"{"profile":{"info_cache":{"Default":{"name":"x"},"Work":{}},"last_used":"Work"},"a":["b"]}"#,
+        b"[General]\nVersion=2\n\n[Profile1]\nIsRelative=0\nPath=/home/ann/ff\nDefault=1\n",
+        b"[4F96D1932A9F858E]\r\nDefault=Profiles/abc.default\r\nLocked=1\r\n",
+        b"\xef\xbb\xbf{}",
+    ];
+    all.map(<[u8]>::to_vec).to_vec()
 }
 
 pub(super) fn plist() -> Seeds {

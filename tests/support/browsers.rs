@@ -64,6 +64,21 @@ impl FilledHome {
         self.at(".config/chromium")
     }
 
+    /// Chromium's folders for the HTTP cache, by what every version has there:
+    /// an index. Headless shells keep it with the data, old versions directly
+    /// in `Cache`.
+    pub fn http_caches(&self) -> Vec<PathBuf> {
+        let roots = [self.at(".cache/chromium"), self.chromium()];
+        let places = ["Default/Cache/Cache_Data", "Default/Cache"];
+        let all = roots.iter().flat_map(|root| places.iter().map(|place| root.join(place)));
+        all.filter(|folder| folder.join("index").is_file()).collect()
+    }
+
+    /// The one HTTP cache of a Chromium that keeps one.
+    pub fn http_cache(&self) -> PathBuf {
+        self.http_caches().into_iter().next().expect("this Chromium keeps an HTTP cache")
+    }
+
     /// Firefox's default profile: below `.mozilla`, or below `.config` where
     /// newer versions keep it.
     pub fn firefox(&self) -> PathBuf {

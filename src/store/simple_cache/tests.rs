@@ -123,7 +123,7 @@ fn a_version_that_is_not_known_is_neither_sound_nor_damaged() {
         // By most of its entries, and by one of them.
         let bench = sound();
         let name = format!("cache/{}_0", stem("http://a/1"));
-        bench.write(&name, of_version("http://a/1", &[7; 90_000], 6));
+        bench.write(&name, of_version("http://a/1", &vec![7; 90_000], 6));
         assert!(matches!(outcome(&bench, level), Err(StoreError::UnknownForm { .. })));
         bench.write(&name, of_version("http://a/1", &[7; 90], 6));
         let one = outcome(&bench, level).unwrap();

@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod adb;
+pub mod app_list;
 pub mod base;
 pub mod blockfile;
 pub mod cache_storage;
