@@ -24,20 +24,20 @@ const FAR: i128 = 15 * 365 * DAY;
 /// Whether a file or an entry can have been written at that time, in
 /// nanoseconds since 1970; what is dated before may be of today.
 #[must_use]
-pub fn is_possible(ns: i128) -> bool {
+pub(crate) fn is_possible(ns: i128) -> bool {
     ns >= EARLIEST
 }
 
 /// Whether that time is later than the clock says, beyond what time zones do.
 #[must_use]
-pub fn is_future(ns: i128, now_ns: i128) -> bool {
+pub(crate) fn is_future(ns: i128, now_ns: i128) -> bool {
     ns.saturating_sub(now_ns) > SKEW
 }
 
 /// Why the clock cannot be believed, if so, given when the newest file or run
 /// that is known was written.
 #[must_use]
-pub fn doubt(now_ns: i128, newest_ns: Option<i128>) -> Option<String> {
+pub(crate) fn doubt(now_ns: i128, newest_ns: Option<i128>) -> Option<String> {
     let now = day_and_time(now_ns);
     if now_ns < WRITTEN {
         return Some(format!("the clock says {now}, and this program was written later"));

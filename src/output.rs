@@ -17,7 +17,7 @@ use crate::model::SQLITE_SIDECARS;
 
 /// What is written, and so what it may replace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub(crate) enum What {
     /// A report as text; ends in [`SIGNATURE`].
     Text,
     /// A report as JSON.
@@ -32,7 +32,7 @@ pub enum What {
 
 /// The last line of a report that is written to a file as text: by it the next
 /// one knows what it may replace.
-pub const SIGNATURE: &str =
+pub(crate) const SIGNATURE: &str =
     concat!("Report of ", env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// So much of a file is read to tell what it is.
@@ -40,7 +40,7 @@ const LOOK: u64 = 64 << 10;
 
 /// Where a file goes: its folder, held open, and its name in it.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     folder: Dir,
     name: RelPath,
     path: PathBuf,
@@ -53,7 +53,7 @@ impl Place {
     ///
     /// # Errors
     /// `Refused`, with the reason; `Io` when the folder cannot be opened.
-    pub fn of(path: &Path, what: What, data: &[&Path]) -> Result<Self> {
+    pub(crate) fn of(path: &Path, what: What, data: &[&Path]) -> Result<Self> {
         let refused = |why: String| {
             Error::new(Kind::Refused, why).on(path).hint("name a new file in a folder of your own")
         };
@@ -106,7 +106,7 @@ impl Place {
     ///
     /// # Errors
     /// `Io`; what was there before is there still.
-    pub fn write(&self, content: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, content: &[u8]) -> Result<()> {
         let cannot = |e| Error::io("cannot write", &self.path, e);
         let mut name = OsStr::new(".").to_owned();
         name.push(self.name.as_path());
@@ -116,9 +116,12 @@ impl Place {
         let done = write_all(&mut file, content)
             .and_then(|()| self.give(&file))
             .and_then(|()| sync_file(&file))
-            .and_then(|()| match self.there {
-                true => self.folder.rename_over(&temp, &self.folder, &self.name),
-                false => self.folder.rename_new(&temp, &self.folder, &self.name),
+            .and_then(|()| {
+                if self.there {
+                    self.folder.rename_over(&temp, &self.folder, &self.name)
+                } else {
+                    self.folder.rename_new(&temp, &self.folder, &self.name)
+                }
             })
             .and_then(|()| self.folder.sync());
         done.map_err(|e| {
@@ -133,7 +136,7 @@ impl Place {
     ///
     /// # Errors
     /// `Io`.
-    pub fn append(&self) -> Result<File> {
+    pub(crate) fn append(&self) -> Result<File> {
         let cannot = |e| Error::io("cannot write", &self.path, e);
         if self.there {
             return self.folder.append_file(&self.name).map_err(cannot);
@@ -159,7 +162,7 @@ impl Place {
 ///
 /// # Errors
 /// As [`Place::of`] and [`Place::write`].
-pub fn write(path: &Path, what: What, content: &[u8], data: &[&Path]) -> Result<()> {
+pub(crate) fn write(path: &Path, what: What, content: &[u8], data: &[&Path]) -> Result<()> {
     Place::of(path, what, data)?.write(content)
 }
 
@@ -167,7 +170,7 @@ pub fn write(path: &Path, what: What, content: &[u8], data: &[&Path]) -> Result<
 ///
 /// # Errors
 /// As [`Place::of`] and [`Place::append`].
-pub fn log(path: &Path) -> Result<File> {
+pub(crate) fn log(path: &Path) -> Result<File> {
     // A terminal, `/dev/null` or a pipe to another program.
     let device = std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir());
     if device && path.starts_with("/dev") {
@@ -181,7 +184,7 @@ pub fn log(path: &Path) -> Result<File> {
 /// # Errors
 /// `Refused` for a link, a folder with something in it, and one among the
 /// data of an app; `Io` when it cannot be made.
-pub fn folder(path: &Path, data: &[&Path]) -> Result<()> {
+pub(crate) fn folder(path: &Path, data: &[&Path]) -> Result<()> {
     let refused =
         |why: &str| Error::new(Kind::Refused, why).on(path).hint("name a new folder in a folder of your own");
     match std::fs::create_dir(path) {

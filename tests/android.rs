@@ -472,3 +472,66 @@ fn what_android_counted_is_a_hint_where_nothing_better_is_in_reach() {
     assert!(!flat(&scan.stdout).contains("days old"), "{scan}");
     assert_eq!(document["volumes"][0]["path"], "/data", "{document:#}");
 }
+
+/// What a report says was not looked at, as text.
+fn not_checked(report: &serde_json::Value) -> String {
+    let all = report["summary"]["not_checked"].as_array().unwrap().iter();
+    all.map(|n| format!("{}: {}; {}\n", n["what"], n["why"], n["how_to_see"])).collect()
+}
+
+/// An app that was moved to adopted storage has nothing in the usual place. As
+/// root it is looked at where the package manager says that it is; else that is
+/// said.
+#[test]
+fn an_app_on_adopted_storage_is_looked_at_or_named() {
+    if !can("an_app_on_adopted_storage_is_looked_at_or_named") {
+        return;
+    }
+    let volume = "/mnt/expand/57f8f4bc-abf4-655f-bf67-946fc0f9f25b/user/0";
+    for (access, serial) in [(Access::Root(Su::Magisk), "E1"), (Access::RunAs, "E2")] {
+        let device = TestDevice::damaged(access.model(33));
+        let there = device.root().join(&volume[1..]);
+        fs::create_dir_all(&there).unwrap();
+        fs::rename(device.tiktok().data, there.join(TIKTOK)).unwrap();
+        let said = format!("    dataDir={volume}/{TIKTOK}\n    lastUpdateTime=2024-02-03 04:05:06\n");
+        fs::write(device.root().join(format!("etc/package-{TIKTOK}")), said).unwrap();
+        let adb = AdbServer::start();
+        adb.connect(&device.address(), "device");
+        let run = adb.run();
+        let report = on(&run, &device, access.is_root(), &["scan", "--format", "json"]).json();
+        let path = format!("{volume}/{TIKTOK}/databases/{USER}_im.db");
+        let (expected, told) = if access.is_root() { ("damaged", false) } else { ("absent", true) };
+        assert_eq!(verdict(&report, &path), expected, "{serial}: {report:#}");
+        assert_eq!(not_checked(&report).contains(volume), told, "{serial}: {}", not_checked(&report));
+    }
+}
+
+/// Cards that can be taken out, other users, and a cache that leads to a card.
+#[test]
+fn what_lies_beside_the_phones_own_storage_is_named() {
+    if !can("what_lies_beside_the_phones_own_storage_is_named") {
+        return;
+    }
+    let device = TestDevice::with_tiktok(Model::new("E3", 33).su(Su::Magisk));
+    let card = format!("/storage/1A2B-3C4D/Android/data/{TIKTOK}");
+    let on_card = device.root().join(&card[1..]);
+    fs::create_dir_all(on_card.join("cache")).unwrap();
+    fs::create_dir_all(device.root().join("storage/1A2B-3C4D/Android/data/org.example.other")).unwrap();
+    fs::write(device.root().join("etc/users"), "\tUserInfo{10:Work profile:1030}\n").unwrap();
+    let cache = device.tiktok().external.join("cache/picture/fresco_cache");
+    fs::remove_dir_all(&cache).unwrap();
+    std::os::unix::fs::symlink(format!("{card}/cache"), &cache).unwrap();
+    // A phone in Persian writes its own digits.
+    let updated = "    lastUpdateTime=\u{6f2}\u{6f0}\u{6f2}\u{6f5}-\u{6f0}\u{6f3}-\u{6f0}\u{6f4} \u{6f0}\u{6f5}:\u{6f0}\u{6f6}:\u{6f0}\u{6f7}\n";
+    fs::write(device.root().join(format!("etc/package-{TIKTOK}")), updated).unwrap();
+    let adb = AdbServer::start();
+    adb.connect(&device.address(), "device");
+    let report = on(&adb.run(), &device, true, &["scan", "--format", "json"]).json();
+    let told = not_checked(&report);
+    for what in [card.as_str(), "user 10 (Work profile)", "cache/picture/fresco_cache"] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+    assert!(!told.contains("org.example.other"), "{told}");
+    let said = report["targets"][0]["notes"].to_string();
+    assert!(said.contains("updated 2025-03-0"), "{said}");
+}

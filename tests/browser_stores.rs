@@ -256,9 +256,11 @@ fn chromium_reads_everything_after_a_lost_current_or_manifest() {
     }
 }
 
+/// One write holds all that one site or several stored at once.
 #[test]
-fn chromium_reads_every_write_but_the_damaged_one() {
-    let Some(home) = filled_home("chromium_reads_every_write_but_the_damaged_one") else { return };
+fn chromium_reads_every_record_of_a_write_with_a_damaged_byte() {
+    let name = "chromium_reads_every_record_of_a_write_with_a_damaged_byte";
+    let Some(home) = filled_home(name) else { return };
     let filled = as_filled(Browser::Chromium);
     let stores = [local_storage(&home), indexed_db(&home)];
     for store in &stores {
@@ -267,25 +269,14 @@ fn chromium_reads_every_write_but_the_damaged_one() {
         change(&log, middle);
     }
     for result in mend(&home, &stores) {
-        assert_eq!(result["lost"], 1, "{result:#}");
+        assert_eq!(result["lost"], 0, "{result:#}");
+        assert!(result["doubtful"].as_u64().unwrap() > 0, "{result:#}");
+        assert!(result["details"]["doubtful"][0]["keys_from"].is_string(), "{result:#}");
     }
     let after = found(&home);
-    let mut whole = 0;
     for site in SITES {
-        let (was, is) = (&filled[site], &after[site]);
-        assert_eq!(is["cookies"], was["cookies"]);
-        // One write holds all that one site or several stored at once.
-        let intact = is["localStorage"] == was["localStorage"];
-        assert!(intact || is["localStorage"]["keys"] == 0, "{site}: {is:#}");
-        whole += i32::from(intact);
-        if site != SITES[0] {
-            assert_eq!(is["indexedDB"], was["indexedDB"], "{site}");
-        }
+        assert_eq!(after[site], filled[site], "{site}");
     }
-    assert!((1..3).contains(&whole), "{after:#}");
-    // One transaction wrote 250 records and a draft.
-    let records = after[SITES[0]]["indexedDB"]["records"].as_u64().unwrap();
-    assert!((1250..=1500).contains(&records), "{records} records");
 }
 
 #[test]
@@ -303,33 +294,32 @@ fn chromium_reads_every_record_outside_a_damaged_block() {
     for store in &stores {
         whole.push(records_in(store));
         let table = find(store, |name| has_suffix(name, "ldb"));
-        let middle = fs::metadata(&table).unwrap().len() as usize / 2;
-        change(&table, middle);
+        let mut bytes = fs::read(&table).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 200].iter_mut().for_each(|b| *b ^= 0x5a);
+        fs::write(&table, bytes).unwrap();
     }
     let results = mend(&home, &stores);
-    for result in &results {
-        assert_eq!(result["lost"], 1, "{result:#}");
+    let number = |result: &Value, name: &str| result[name].as_u64().unwrap();
+    for (whole, result) in whole.iter().zip(&results) {
+        let kept = number(&result["details"], "records_kept") + number(result, "doubtful");
+        assert!(kept < *whole && kept + 300 > *whole, "{kept} of {whole} {result:#}");
+        assert!(number(result, "lost") > 0, "{result:#}");
     }
-    let lost_records: Vec<u64> =
-        whole.iter().zip(&results).map(|(n, r)| n - r["details"]["records_kept"].as_u64().unwrap()).collect();
     let lost_range = &results[0]["details"]["lost"][0];
     let after = found(&home);
     let (from, to) = (lost_range["keys_after"].as_str().unwrap(), lost_range["keys_up_to"].as_str().unwrap());
     for site in SITES {
         // The keys as they stand in the store: origin, 0, 1 (Latin-1), name.
         let key = |i: u32| format!("_https://{site}\\x00\\x01setting.{i}");
-        let gone = (0..150).filter(|i| key(*i).as_str() > from && key(*i).as_str() <= to).count() as u64;
-        assert_eq!(
-            after[site]["localStorage"]["keys"].as_u64().unwrap(),
-            150 - gone,
-            "{site} {lost_range:#}"
-        );
+        let hit = (0..150).filter(|i| key(*i).as_str() > from && key(*i).as_str() <= to).count() as u64;
+        let keys = after[site]["localStorage"]["keys"].as_u64().unwrap();
+        assert!((150 - hit..=150).contains(&keys), "{site}: {keys} {lost_range:#}");
         let records = after[site]["indexedDB"]["records"].as_u64().unwrap();
-        let expected = if site == SITES[0] { 1500 - lost_records[1] } else { 1500 };
+        let gone = whole[1] - number(&results[1]["details"], "records_kept");
+        let expected = if site == SITES[0] { 1500 - gone } else { 1500 };
         assert!(records >= expected, "{site}: {records} of {expected} records");
     }
-    assert!(lost_records[0] > 0 && lost_records[0] < 60, "{lost_records:?}");
-    assert!(lost_records[1] > 0 && lost_records[1] < 200, "{lost_records:?}");
 }
 
 /// The name of the file that holds the entry of a URL.

@@ -5,6 +5,7 @@
 mod support;
 
 mod cli;
+mod layers;
 mod remember;
 mod repair;
 mod salvage_repair;
@@ -46,6 +47,8 @@ mod faults;
 #[cfg(unix)]
 mod incidents;
 #[cfg(unix)]
+mod leveldb_repair;
+#[cfg(unix)]
 mod not_checked;
 
 // links, pipes, sockets and names that only unix has; of Windows' own is windows::*
@@ -55,6 +58,8 @@ mod odd_files;
 mod properties;
 #[cfg(unix)]
 mod races;
+#[cfg(unix)]
+mod safety;
 
 // values: the same on every system, and slow under Wine
 #[cfg(unix)]

@@ -212,6 +212,8 @@ fn a_database_whose_first_bytes_are_lost_is_damaged_and_salvage_is_named() {
         ("one bit of the magic", with(&|b| b[3] ^= 4)),
         ("header zeroed", with(&|b| b[..100].fill(0))),
         ("first page zeroed", with(&|b| b[..4096].fill(0))),
+        ("first page random", with(&|b| b[..4096].copy_from_slice(&random(4096)))),
+        ("random, and cut", random(20_001)),
         ("first page gone", sound[4096..].to_vec()),
         ("byte order mark before it", before(b"\xef\xbb\xbf")),
         ("answer of a server before it", before(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n")),
@@ -456,4 +458,73 @@ fn an_apps_own_files_of_no_known_format_are_unknown_and_the_others_checked_by_co
         (&"damaged".into(), &"json.torn".into()),
         "{two}"
     );
+}
+
+#[test]
+fn archives_are_looked_into_when_that_is_asked() {
+    let tree = Tree::new();
+    let gzip = |bytes: &[u8]| {
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, bytes).unwrap();
+        packed.finish().unwrap()
+    };
+    let mut hurt = database(4096);
+    hurt[8192..12_288].fill(b'x');
+    tree.file("sound.db.gz", gzip(&database(4096)))
+        .file("hurt.db.gz", gzip(&hurt))
+        .file("text.txt.gz", gzip(b"tea"));
+    let before = tree.snapshot();
+    let run = Run::new();
+    let inside = |name: &str, exit| {
+        let path = tree.at(name);
+        let args =
+            ["check".as_ref(), "--inside".as_ref(), "--format".as_ref(), "json".as_ref(), path.as_os_str()];
+        run.call(args).expect(exit).json()
+    };
+    let sound = inside("sound.db.gz", Exit::Ok);
+    assert_eq!(sound["stores"][0]["verdict"], "healthy", "{sound}");
+    assert!(sound["stores"][0]["path"].as_str().unwrap().ends_with("sound.db.gz!/sound.db"), "{sound}");
+    assert_eq!(inside("hurt.db.gz", Exit::Findings)["stores"][0]["verdict"], "damaged");
+    let text = inside("text.txt.gz", Exit::Incomplete);
+    assert!(text["not_checked"][0]["what"].as_str().unwrap().ends_with("text.txt.gz!"), "{text}");
+    // Nothing stays of what was unpacked, and no path of it is printed.
+    let all = inside("", Exit::Findings).to_string();
+    assert!(!all.contains("inside-"), "{all}");
+    before.assert_same(&tree.snapshot());
+    let left = Snapshot::of(run.state_path());
+    assert!(left.contents().iter().all(|c| !c.starts_with(b"SQLite format 3")), "a copy stays");
+}
+
+#[test]
+fn what_check_says_to_salvage_can_be_salvaged() {
+    let tree = Tree::new();
+    let pair = shopmend::sample::mmkv::files(&[("user", b"\x04Toko"), ("on", &[1])], &[("tab", b"\x03Ana")]);
+    tree.file("mmkv/kv", &pair.data);
+    let prefs = "<?xml version='1.0' encoding='utf-8' standalone='yes' ?>\n<map>\n    <int name=\"a\" value=\"5\" />\n    \
+                 <int name=\"b\" value=\"6\" />\n    <string name=\"c\">cut he";
+    tree.file("shared_prefs/p.xml", prefs);
+    let db = rusqlite::Connection::open(tree.at("live.db")).unwrap();
+    db.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(a); INSERT INTO t VALUES('only in the log')")
+        .unwrap();
+    std::fs::copy(tree.at("live.db-wal"), tree.dir("log").at("log/app.db-wal")).unwrap();
+    let run = Run::new();
+    for (name, out) in [("mmkv/kv", "kv"), ("shared_prefs/p.xml", "p.xml"), ("log/app.db-wal", "new.db")] {
+        let next = checked(&run, &tree.at(name))["stores"][0]["next"].as_str().unwrap().to_owned();
+        assert!(next.contains("shopmend salvage"), "{name}: {next}");
+        let (damaged, out) = (tree.at(name), tree.dir("out").at(format!("out/{out}")));
+        let said = run.call(["salvage".as_ref(), damaged.as_os_str(), "-o".as_ref(), out.as_os_str()]);
+        let said = said.expect_one_of(&[Exit::Ok, Exit::Left]);
+        let seen = checked(&run, &out);
+        assert_eq!(seen["stores"][0]["verdict"], "healthy", "{name}: {said}\n{seen}");
+        run.call(["salvage".as_ref(), damaged.as_os_str(), "-o".as_ref(), out.as_os_str()])
+            .expect(Exit::Usage);
+    }
+    let new = std::fs::read_to_string(tree.at("out/p.xml")).unwrap();
+    assert!(new.contains("\"a\"") && new.contains("\"b\"") && !new.contains("cut he"), "{new}");
+    let row: String = rusqlite::Connection::open(tree.at("out/new.db"))
+        .unwrap()
+        .query_row("SELECT a FROM t", [], |r| r.get(0))
+        .unwrap();
+    assert_eq!(row, "only in the log");
+    drop(db);
 }

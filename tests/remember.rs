@@ -271,3 +271,25 @@ fn what_is_dated_before_there_were_apps_is_not_old() {
     assert_eq!(cache(&shop), 2);
     assert!(shop.at("cache/1/1.bin").exists() && shop.at("cache/1/5.bin").exists());
 }
+
+/// A database of which no name of a table is left: its rows under made-up names
+/// are no use to the app, and are not put in place unasked.
+#[test]
+fn a_database_without_the_names_of_its_tables_is_not_put_in_place_unasked() {
+    let shop = shop();
+    let file = shop.at("messages.db");
+    // Nothing is known from before: no scan has seen it.
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[..4096].fill(0);
+    std::fs::write(&file, &bytes).unwrap();
+    let done = shop.run.call(shop.args(&["repair", "--yes"])).expect(Exit::Left);
+    assert!(done.stdout.contains("--accept-unnamed-tables"), "{done}");
+    assert_eq!(std::fs::read(&file).unwrap(), bytes);
+    shop.run.call(shop.args(&["repair", "--yes", "--accept-unnamed-tables"]));
+    let db = rusqlite::Connection::open(&file).unwrap();
+    let sql =
+        "SELECT name FROM sqlite_schema WHERE type='table' AND name LIKE 'table\\_%' ESCAPE '\\' LIMIT 1";
+    let name: String = db.query_row(sql, [], |r| r.get(0)).unwrap();
+    let rows: i64 = db.query_row(&format!("SELECT count(*) FROM {name}"), [], |r| r.get(0)).unwrap();
+    assert_eq!(rows, 500);
+}

@@ -60,7 +60,7 @@ fn preferences_end_in_each_state_of_the_backup_as_android_resolves_it() {
         let before = Snapshot::of(tree.image());
         let run = Run::new();
         let repaired = matches!(state, "interrupted" | "gone");
-        let exit = if state == "lost" { Exit::Left } else { Exit::Ok };
+        let exit = if state == "lost" { Exit::Left } else { Exit::Incomplete };
         let report = call(&run, &tree, &MEND, exit);
         let store = stores(&report).find(|s| Path::new(s["path"].as_str().unwrap()) == prefs).unwrap();
         let verdict = match state {
@@ -159,7 +159,7 @@ fn a_damaged_database_among_cached_files_goes_alone() {
         &run,
         &tree,
         &["repair", "--only", "clear", "--deep", "--yes", "--store", of(&scan)["id"].as_str().unwrap()],
-        Exit::Ok,
+        Exit::Incomplete,
     );
     assert_eq!(of(&repair)["verdict"], "damaged", "{:#}", of(&repair));
     assert!(folder.join("one").exists() && !folder.join("two").exists());

@@ -19,6 +19,7 @@ mod request;
 mod resolve;
 mod scope;
 mod session;
+mod uncovered;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,6 +33,7 @@ pub use locate::{Filter, Located, locate};
 pub use request::{OnDevice, Request};
 pub use scope::{BaseFolder, Scope};
 pub use session::{Elsewhere, Program};
+pub use uncovered::{Coverage, Uncovered, uncovered, uncovered_text};
 
 use crate::control::Control;
 use crate::error::Result;
@@ -232,9 +234,14 @@ impl Note {
     /// A link in an image. Where it leads is the image's own word, so it is no
     /// part of the advice.
     pub(crate) fn link_in_image(path: impl Into<PathBuf>) -> Self {
-        let reason = "it is a link, or reached through one, and links in an image are never followed";
-        Self::new(NoteKind::Refused, path, reason)
-            .see_by("name the folder that it leads to with --image, if the image has it")
+        let path = path.into();
+        let (whose, how) = if crate::fsys::is_remote(&path) {
+            ("on a device", "copy what it leads to from the device, and name the copy with --image")
+        } else {
+            ("in an image", "name the folder that it leads to with --image, if the image has it")
+        };
+        let reason = format!("it is a link, or reached through one, and links {whose} are never followed");
+        Self::new(NoteKind::Refused, path, reason).see_by(how)
     }
 
     /// Something that could not be read.
@@ -266,14 +273,7 @@ impl Note {
 
 /// The command that looks at a folder which is part of no target.
 pub(crate) fn check_it(path: &Path) -> String {
-    let text = crate::fsys::shown(path);
-    let plain = text.chars().all(|c| c.is_alphanumeric() || r"/\._-:+@".contains(c));
-    let word = match (plain, cfg!(windows)) {
-        (true, _) => text,
-        (false, true) => format!("\"{text}\""),
-        (false, false) => format!("'{}'", text.replace('\'', r"'\''")),
-    };
-    format!("`shopmend check {word}`")
+    format!("`shopmend check {}`", crate::lines::shell_word(&crate::fsys::shown(path)))
 }
 
 /// What helps against an error of reading.

@@ -5,9 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
-use super::{Action, Item, Op, Plan};
+use super::{Action, Guard, Item, Op, Plan};
 use crate::fsys::{RelPath, RoomCount};
-use crate::guard::Guard;
 use crate::keep::Keep;
 use crate::model::{Class, Condition, Platform, Remedy, Severity, StoreKind, day_and_time};
 use crate::profile::May;
@@ -29,6 +28,8 @@ pub struct Choice {
     /// When not empty, only these stores, by id.
     pub stores: Vec<String>,
     pub keep: Keep,
+    /// Whether databases without the names of their tables may be put in place.
+    pub unnamed_tables: bool,
     /// Copies of the vault that are to be put back instead of any repair.
     pub put_back: Vec<SavedCopy>,
 }
@@ -187,7 +188,7 @@ impl Maker<'_> {
             let current = items.iter().find(|i| i.path == self.store.path).cloned();
             Op::RestoreBackup { current, backup }
         } else {
-            Op::Rebuild { members: items, how: remedy }
+            Op::Rebuild { members: items, how: remedy, unnamed_tables: self.choice.unnamed_tables }
         };
         let worst = self.store.findings.iter().max_by_key(|f| (f.remedy, f.severity))?;
         // What is only worth knowing is no further damage.

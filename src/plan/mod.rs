@@ -1,6 +1,7 @@
 //! What would be done: one immutable, hashed list that preview, confirmation,
 //! execution and report all use.
 
+mod guard;
 mod make;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::fsys::{Kind, Meta, RelPath};
 use crate::model::{Class, Condition, Platform, Remedy, StoreKind};
 
+pub use guard::Guard;
 pub use make::{Choice, Only, SavedCopy, Skipped, item, make};
 
 /// A file or folder as it was when the plan was made; what differs at the act
@@ -79,6 +81,10 @@ pub enum Op {
         /// a store that is a folder.
         members: Vec<Item>,
         how: Remedy,
+        /// Whether a database of which all names of tables are lost may be put
+        /// in place with names such as `table_4`, which no app knows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unnamed_tables: bool,
     },
     /// Put `backup` in place of the store's file, as the app itself would
     /// (`SharedPreferences` `.bak`).

@@ -148,7 +148,9 @@ pub fn execute(
         let job = Job { number: number as u32, action, live: plan.live, hooks, control };
         outcomes.push(match &action.op {
             Op::Clear { files, whole } => clear::clear(&mut session, &job, files, whole),
-            Op::Rebuild { members, how } => rebuild::rebuild(&mut session, &job, members, *how),
+            Op::Rebuild { members, how, unnamed_tables } => {
+                rebuild::rebuild(&mut session, &job, members, *how, *unnamed_tables)
+            }
             Op::RestoreBackup { current, backup } => {
                 restore_backup::restore_backup(&mut session, &job, current.as_ref(), backup)
             }

@@ -1,7 +1,7 @@
 //! What the vault has for a store that is damaged or lost.
 
 use crate::error::Result;
-use crate::model::{Class, Finding, Remedy, Severity, Verdict, day_and_time};
+use crate::model::{Class, Condition, Finding, Remedy, Severity, Verdict, day_and_time};
 use crate::scan::{Scan, Store, is_loss};
 use crate::vault::{StateDir, StoreCopy, healthy_copies, reads_back};
 
@@ -42,7 +42,7 @@ fn wants_one(store: &Store) -> bool {
 }
 
 fn finding(store: &Store, copy: &StoreCopy) -> Finding {
-    let rows = copy.condition.as_ref().and_then(|c| c.total_rows()).map(|n| format!(" with {n} rows"));
+    let rows = copy.condition.as_ref().and_then(Condition::total_rows).map(|n| format!(" with {n} rows"));
     let message = format!(
         "the vault holds a healthy copy{} of {} (put it back: shopmend repair --store {} --from-vault {})",
         rows.unwrap_or_default(),

@@ -26,7 +26,7 @@ pub fn preview(proposal: &Proposal, style: Style) -> String {
     if plan.actions.is_empty() {
         out.push_str("There is nothing that shopmend can repair or clear here.\n");
     } else {
-        let bytes: u64 = plan.actions.iter().map(Action::bytes).sum();
+        let bytes: u64 = plan.actions.iter().map(|a| a.allocated_bytes).sum();
         let actions = count(plan.actions.len() as u64, "action");
         let id = &plan.hash()[..12];
         let _ = writeln!(out, "{} ({actions}, {}, id {id})", style.bold("Plan"), size(bytes));
@@ -80,13 +80,17 @@ fn how(action: &Action) -> &'static str {
         Op::Clear { .. } => "move the files aside, where undo finds them",
         Op::RestoreBackup { .. } => "put the app's own backup, if it is sound, in the place of the file",
         Op::PutBack { .. } => {
-            "make the copy anew from the vault; what is there now goes aside, where undo finds it"
+            "restore the copy from the vault; what is there now is moved aside, where undo finds it"
         }
         Op::Rebuild { how: Remedy::RebuildIndexes, .. } => {
             "rebuild the indexes in a copy; if that is not enough, rewrite or salvage it: rows may be lost"
         }
         Op::Rebuild { how: Remedy::Vacuum, .. } => {
             "rewrite it in a copy; if that is not enough, salvage it: rows may be lost"
+        }
+        Op::Rebuild { unnamed_tables: true, .. } => {
+            "build a new database from what can be read, also under names such as table_4 where the tables' own are \
+             lost: some of it may be lost"
         }
         Op::Rebuild { .. } => "build a new store from what can be read: some of it may be lost",
     }
@@ -173,7 +177,9 @@ fn one_outcome(out: &mut String, action: &ActionOutcome, style: Style) {
         Done::NotDone => ("not done", AnsiColor::Yellow),
     };
     let word = style.paint(color.on_default(), &format!("{word:<12}"));
-    let what = format!("{}, {}", count(action.files, "file"), size(action.bytes));
+    // Space on the disk where that is what the work was about.
+    let bytes = if action.op == "clear" { action.allocated_bytes } else { action.bytes };
+    let what = format!("{}, {}", count(action.files, "file"), size(bytes));
     let (plain, what) = (format!("{:<14}", action.op), format!("{} ({what})", action.path));
     let mut line = String::new();
     wrap(&mut line, &" ".repeat(2 + 12 + 1 + plain.len() + 1), &what);

@@ -415,6 +415,16 @@ fn store(scanned: &ScannedTarget, store: &Store) -> StoreDoc {
     }
 }
 
+/// A path of the document as it is shown to a person: as everywhere else, not
+/// as JSON has to write it.
+pub(super) fn shown_path(path: &str) -> String {
+    // A drive's path is written as it is.
+    match crate::fsys::path_from_text(path).ok().filter(|_| path.starts_with('/')) {
+        Some(path) => crate::fsys::shown(&path),
+        None => crate::fsys::printable(path),
+    }
+}
+
 /// An absolute path as JSON carries it; see [`StoreDoc::path`].
 fn path_text(path: &Path) -> String {
     match path.strip_prefix("/").ok().and_then(|p| crate::fsys::RelPath::new(p).ok()) {

@@ -3,6 +3,7 @@
 
 use askama::Template;
 
+use super::document::shown_path;
 use super::text::{check_lines, tally};
 use super::{Document, Phase, count, size};
 use crate::fsys::printable;
@@ -216,7 +217,7 @@ fn target(target: &super::TargetDoc) -> Target {
     let user = target.user.as_deref().map(|u| format!(", user {}", printable(u))).unwrap_or_default();
     Target {
         name: format!("{}{user}", target.name),
-        roots: target.roots.iter().map(|(id, path)| format!("{id}: {}", printable(path))).collect(),
+        roots: target.roots.iter().map(|(id, path)| format!("{id}: {}", shown_path(path))).collect(),
         notes: target.notes.iter().map(|n| printable(n)).collect(),
         problems: problems.iter().map(row).collect(),
         healthy: healthy.iter().map(row).collect(),

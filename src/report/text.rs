@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::builder::styling::{AnsiColor, Style as Ansi};
 
+use super::document::shown_path;
 use super::{Document, Phase, StoreDoc, TargetDoc, count, size};
 use crate::fsys::printable;
 use crate::lines::wrap;
@@ -112,7 +113,7 @@ fn one_target(out: &mut String, target: &TargetDoc, style: Style) {
     let user = target.user.as_deref().map(|u| format!(", user {}", printable(u))).unwrap_or_default();
     let _ = writeln!(out, "{}{user}", style.bold(&target.name));
     for (id, path) in &target.roots {
-        let _ = writeln!(out, "  {}", style.dim(&format!("{id}: {}", printable(path))));
+        let _ = writeln!(out, "  {}", style.dim(&format!("{id}: {}", shown_path(path))));
     }
     for running in &target.running {
         let _ = writeln!(out, "  running: {} (pid {})", printable(&running.name), running.pid);

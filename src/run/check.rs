@@ -9,7 +9,7 @@ use super::Session;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::fsys::{printable, shown};
-use crate::model::Verdict;
+use crate::model::{StoreKind, Verdict};
 use crate::report::{Style, count, finding_lines};
 use crate::scan::{Loose, LooseReport, check_paths};
 use crate::store::Level;
@@ -32,8 +32,8 @@ pub(super) fn check(
     let level = if deep { Level::Deep } else { Level::Fast };
     // Private, and gone with the command: what is unpacked is the user's data.
     let workshop = if inside {
-        let state = session.state()?;
-        let made = tempfile::Builder::new().prefix("inside-").tempdir_in(state.path());
+        session.state()?;
+        let made = tempfile::Builder::new().prefix("inside-").tempdir();
         Some(made.map_err(|e| Error::new(Kind::Io, "no folder to unpack in could be made").because(e))?)
     } else {
         None
@@ -88,7 +88,9 @@ fn text(report: &LooseReport, style: Style) -> String {
 }
 
 fn store_lines(out: &mut String, store: &Loose, style: Style) {
-    let _ = writeln!(out, "{} {:<18} {}", style.verdict(store.verdict), store.format, shown(&store.path));
+    let kind = store.check.as_ref().map(|c| c.kind).filter(|k| k.as_str() == store.format);
+    let format = kind.map_or(store.format, StoreKind::title);
+    let _ = writeln!(out, "{} {format:<18} {}", style.verdict(store.verdict), shown(&store.path));
     if let Some(error) = &store.error {
         let _ = writeln!(out, "    {}", printable(error));
     }

@@ -1,16 +1,16 @@
 //! `repair`: scan, plan, ask, execute, report.
 
-use super::{Session, open, output, prompt};
+use super::{Session, open, output, prompt, wishes};
 use crate::cli;
 use crate::engine::{Engine, How, Inspection, Outcome, Proposal};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::keep::Keep;
-use crate::plan::{Choice, SavedCopy};
+use crate::plan::Choice;
 use crate::repair;
 use crate::report::{self, Document};
 use crate::scan::Baseline;
-use crate::vault::{self, LockedState, RunId};
+use crate::vault::{LockedState, RunId};
 
 pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     let place = open::place(session, &wanted.place, true)?;
@@ -21,8 +21,9 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         only: wanted.only,
         stores: wanted.stores.clone(),
         keep: Keep::new(session.config.keep.iter().chain(&wanted.keep).cloned())?,
+        unnamed_tables: wanted.accept_unnamed_tables,
         put_back: match &wanted.from_vault {
-            Some(run) => saved_copies(&state, run, &wanted.stores)?,
+            Some(run) => wishes::saved_copies(&state, run, &wanted.stores)?,
             None => Vec::new(),
         },
     };
@@ -30,7 +31,7 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
     repair::name_healthy_copies(&mut found.scan, &state)?;
     session.quiet_bars();
     found.has_all(&wanted.stores)?;
-    keeps_what_was_meant(session, &found, &choice.keep, wanted)?;
+    wishes::keeps_what_was_meant(session, &found, &choice.keep, wanted)?;
     // Before anything is done, not after it.
     output::may_write(&Document::of_scan(&found), &wanted.report)?;
     let ways = Ways {
@@ -42,57 +43,6 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         report: Some(&wanted.report),
     };
     Ok(carry_out(session, &mut engine, &found, &choice, &ways, &state)?.0)
-}
-
-/// Says which keep patterns match nothing that was found: likely slips.
-fn keeps_what_was_meant(
-    session: &Session,
-    found: &Inspection,
-    keep: &Keep,
-    wanted: &cli::Repair,
-) -> Result<()> {
-    for (scanned, store) in found.scan.stores() {
-        let Some(root) = scanned.target.roots.get(store.root) else { continue };
-        let fold = scanned.target.platform.ignores_case();
-        for file in &store.files {
-            if keep.unused().next().is_none() {
-                return Ok(());
-            }
-            let _marks_it_as_used = keep.covers(&root.path, &file.path, fold);
-        }
-    }
-    for pattern in keep.unused() {
-        let said = format!("the keep pattern {pattern:?} matches nothing that was found");
-        if wanted.yes && wanted.reclaim && wanted.keep.iter().any(|k| k == pattern) {
-            return Err(Error::new(Kind::Usage, said)
-                .hint("correct or leave out the pattern; what --reclaim frees cannot be brought back"));
-        }
-        session.console.say(&format!("Note: {said}"))?;
-    }
-    Ok(())
-}
-
-/// What a run holds of these stores.
-fn saved_copies(state: &LockedState, run: &str, stores: &[String]) -> Result<Vec<SavedCopy>> {
-    let id: RunId = run.parse().map_err(|_| {
-        Error::new(Kind::Usage, format!("{run:?} is not a run id"))
-            .hint("`shopmend vault list` shows the runs")
-    })?;
-    let one = |store: &String| {
-        let copy = vault::copy_of(state, &id, store)?.ok_or_else(|| {
-            Error::new(Kind::Usage, format!("run {id} holds no copy of the store {store}"))
-                .hint("`shopmend vault list` shows what each run holds")
-        })?;
-        Ok(SavedCopy {
-            store: copy.store,
-            run: copy.run.to_string(),
-            unit: copy.unit,
-            copied_ns: copy.copied_ns,
-            condition: copy.condition,
-            files: copy.files,
-        })
-    };
-    stores.iter().map(one).collect()
 }
 
 /// How a repair is to be carried out.

@@ -30,10 +30,12 @@ pub(super) fn salvage(
     }
     // What cannot be looked at is left to the database's own reader to say.
     let options = SalvageOptions { schema_from, no_doubtful, ..SalvageOptions::default() };
+    // Private copies are made there.
+    session.state()?;
     match other::target(damaged).unwrap_or(Target::Database) {
         Target::Database => database(session, damaged, output, &options, format),
         Target::LogAlone { ending } => {
-            let shop = other::workshop(output).map_err(|e| failed(&e))?;
+            let shop = other::workshop().map_err(|e| failed(&e))?;
             let beside = other::lone_log(damaged, ending, shop.path()).map_err(|e| failed(&e))?;
             database(session, &beside, output, &options, format)
         }
@@ -54,7 +56,12 @@ fn database(
         Ok(report) => report,
         Err(SalvageError::Cancelled(_)) => return Err(Cancelled.into()),
         Err(e @ SalvageError::Exists { .. }) => return Err(Error::new(Kind::Usage, e.to_string())),
-        Err(e @ (SalvageError::Read { .. } | SalvageError::Write { .. } | SalvageError::Sqlite(_))) => {
+        Err(
+            e @ (SalvageError::Read { .. }
+            | SalvageError::Write { .. }
+            | SalvageError::Sqlite(_)
+            | SalvageError::TimeLimit),
+        ) => {
             return Err(Error::new(Kind::Io, e.to_string()));
         }
         Err(e @ SalvageError::Nothing { .. }) => return Err(Error::new(Kind::RolledBack, e.to_string())),

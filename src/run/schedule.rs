@@ -14,6 +14,7 @@ pub(super) fn print(session: &Session, wanted: &cli::SchedulePrint) -> Result<Ex
     let scheduler = wanted.scheduler.unwrap_or_else(|| Scheduler::of(Platform::host()));
     let job = Job {
         command: command(session, wanted)?,
+        env: environment(scheduler)?,
         about: if wanted.cleanup {
             "Back up and clear stale cache of TikTok Shop, TikTok and their browsers"
         } else {
@@ -47,6 +48,27 @@ pub(super) fn print(session: &Session, wanted: &cli::SchedulePrint) -> Result<Ex
     }
     session.console.print(&format!("To install: {}\n", scheduler.install()))?;
     Ok(Exit::Ok)
+}
+
+/// The variables by which apps, and so this program, find their folders: a
+/// scheduler starts its jobs without those of the session.
+fn environment(scheduler: Scheduler) -> Result<Vec<(String, String)>> {
+    let mut out = Vec::new();
+    if scheduler == Scheduler::TaskScheduler {
+        return Ok(out);
+    }
+    for name in ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
+        let Some(value) = std::env::var_os(name).filter(|v| !v.is_empty()) else { continue };
+        let value = value.into_string().map_err(|value| {
+            Error::new(
+                Kind::Failed,
+                format!("a scheduler's file can only hold text in UTF-8, and {name} is not"),
+            )
+            .on(Path::new(&value))
+        })?;
+        out.push((name.to_owned(), value));
+    }
+    Ok(out)
 }
 
 /// What the scheduler shall run: this program, with the same state folder and

@@ -39,6 +39,14 @@ CREATE TABLE file(                  -- files of the last healthy scan
 ) WITHOUT ROWID;
 ";
 
+/// Tables that came later; a program that does not know them leaves them alone.
+const MORE_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS root(    -- folders that were looked at for a target
+    target TEXT NOT NULL, path TEXT NOT NULL,
+    PRIMARY KEY(target, path)
+) WITHOUT ROWID;
+";
+
 /// From version 1: where a store was is learnt by looking at all of them once more.
 const FROM_VERSION_1: &str = "
 ALTER TABLE store ADD COLUMN root TEXT;
@@ -177,6 +185,7 @@ impl Baseline {
             .on(&path)
             .hint("use the newer shopmend that wrote it, or another --state-dir"));
         }
+        conn.execute_batch(MORE_TABLES).map_err(fail)?;
         Ok(Self { conn, path, accept: BTreeSet::new(), accepted: BTreeSet::new() })
     }
 
@@ -257,6 +266,41 @@ impl Baseline {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The folders that earlier scans looked at for a target.
+    #[must_use]
+    pub fn roots(&self, target: &str) -> Vec<PathBuf> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = self.conn.prepare_cached("SELECT path FROM root WHERE target=?1")?;
+            statement.query_map(params![target], |r| r.get(0))?.collect()
+        };
+        let texts = read().unwrap_or_default();
+        texts.iter().filter_map(|text| crate::fsys::path_from_text(text).ok()).collect()
+    }
+
+    /// Records the folders that a scan looks at for a target, and forgets those
+    /// that are there no more.
+    pub(super) fn remember_roots(
+        &mut self,
+        target: &str,
+        now: &[&Path],
+        gone: &[PathBuf],
+    ) -> rusqlite::Result<()> {
+        let known = self.roots(target);
+        if gone.is_empty() && now.iter().all(|path| known.iter().any(|k| k == path)) {
+            return Ok(());
+        }
+        let tx = self.conn.transaction()?;
+        for path in gone {
+            let path = crate::fsys::path_to_text(path);
+            tx.execute("DELETE FROM root WHERE target=?1 AND path=?2", params![target, path])?;
+        }
+        for path in now {
+            let path = crate::fsys::path_to_text(path);
+            tx.execute("INSERT OR IGNORE INTO root VALUES(?1,?2)", params![target, path])?;
+        }
+        tx.commit()
     }
 
     /// What the last scan said of a store. What cannot be read back counts as

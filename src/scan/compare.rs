@@ -48,6 +48,10 @@ const QUEUE_ROWS: u64 = 20;
 /// the tables are others than before: the app made its database anew.
 const MANY_ROWS: u64 = 100;
 
+/// A `state` file so long has so many entries that an app does not reset it by
+/// itself.
+const MANY_ENTRIES: u64 = 1024;
+
 /// Longest file of which it is looked at whether it is all zeros. Other files
 /// are known by their first bytes.
 const MOST_ZEROS: u64 = 64 << 20;
@@ -103,6 +107,9 @@ pub(super) fn compare(dir: &Dir, store: &Store, last: &LastHealthy) -> Option<Fi
     }
     if all_zeros(dir, store) {
         return loss(EMPTIED, "it is nothing but zeros".to_owned());
+    }
+    if has_no_entries(dir, store, last) {
+        return loss(EMPTIED, "it is sound and has no entries any more".to_owned());
     }
     let formatless = store.kind == StoreKind::Files || store.has(UNKNOWN);
     // A damaged store that can be rebuilt is still the same store.
@@ -171,7 +178,7 @@ pub(super) fn missing(
             match meta.size {
                 0 => (EMPTIED, "it is empty (0 bytes)".to_owned()),
                 size if zeros(dir, &last.path, size) => (EMPTIED, "it is nothing but zeros".to_owned()),
-                _ => (REPLACED, "what is in its place is no database".to_owned()),
+                _ => (REPLACED, "what is in its place is not a database".to_owned()),
             }
         }
         Ok(_) | Err(_) => return None,
@@ -296,6 +303,48 @@ fn same_tables(before: &SqliteFacts, now: &SqliteFacts) -> bool {
     held.keys().all(|name| now.rows.contains_key(*name))
 }
 
+/// Whether settings that had entries are whole and have none: Android takes a
+/// file that it cannot parse for an empty map and writes that, without a word.
+/// What a `state` file of a few entries holds an app may well reset by itself.
+fn has_no_entries(dir: &Dir, store: &Store, last: &LastHealthy) -> bool {
+    let least = if store.class == Class::State { MANY_ENTRIES } else { 0 };
+    // So long is a file of no entries at most.
+    let empty = match store.kind {
+        StoreKind::Json => 16,
+        StoreKind::SharedPrefs => 80,
+        StoreKind::Plist => 300,
+        _ => return false,
+    };
+    // A backup beside it is what the app will read.
+    let only_file = store.files.iter().all(|f| f.path == store.path || f.size == 0);
+    if !only_file || store.bytes() > empty || last.bytes <= empty.max(least) {
+        return false;
+    }
+    let look = || -> io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        dir.open_file(&store.path)?.take(empty).read_to_end(&mut out)?;
+        Ok(out)
+    };
+    let Ok(bytes) = look() else { return false };
+    let has = |what: &[u8]| memchr::memmem::find(&bytes, what).is_some();
+    match store.kind {
+        StoreKind::Json => {
+            let text: Vec<u8> = bytes.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+            let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+            matches!(text, b"{}" | b"[]" | b"null")
+        }
+        StoreKind::SharedPrefs => has(b"<map") && !has(b"name="),
+        // A binary list of no entries is its head, one object, and its end.
+        _ => {
+            if bytes.starts_with(b"bplist") {
+                bytes.len() <= 42
+            } else {
+                has(b"<plist") && !has(b"<key>")
+            }
+        }
+    }
+}
+
 /// Whether every file of a store that has content is nothing but zeros.
 fn all_zeros(dir: &Dir, store: &Store) -> bool {
     let mut with_content = store.files.iter().filter(|f| f.size > 0).peekable();
@@ -325,7 +374,10 @@ mod tests {
     use super::*;
 
     fn facts(rows: &[(&str, u64)]) -> SqliteFacts {
-        SqliteFacts { schema: Vec::new(), rows: rows.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect() }
+        SqliteFacts {
+            rows: rows.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect(),
+            ..SqliteFacts::default()
+        }
     }
 
     /// The verdict on a database of class `class` with `rule`.
@@ -371,6 +423,46 @@ mod tests {
         assert_eq!(lost(Class::State, &[("task", 5)], &[("task", 0)]), None);
         // There was nothing to lose.
         assert_eq!(lost(Class::User, &[("msg", 0)], &[("msg", 0)]), None);
+    }
+
+    /// The verdict on settings of `class`, `before` bytes long when they were
+    /// healthy, that hold `now`.
+    fn reset(class: Class, kind: StoreKind, before: u64, now: &str) -> bool {
+        let tmp = tempfile::tempdir().unwrap();
+        std::fs::write(tmp.path().join("x"), now).unwrap();
+        let dir = Dir::open(&tmp.path().canonicalize().unwrap()).unwrap();
+        let path = RelPath::new("x").unwrap();
+        let mut store = Store::new("id".into(), 0, path.clone(), None);
+        (store.class, store.kind) = (class, kind);
+        store.files = vec![record(path.clone(), &dir.stat(&path).unwrap())];
+        let last =
+            LastHealthy { store: "id".into(), path, kind, class, bytes: before, at_ns: 0, facts: None };
+        compare(&dir, &store, &last).is_some_and(|f| f.code == EMPTIED)
+    }
+
+    #[test]
+    fn settings_that_are_whole_and_empty_are_a_finding_when_they_had_entries() {
+        let no_map = "<?xml version='1.0' encoding='utf-8' standalone='yes' ?>\n<map />\n";
+        let map =
+            "<?xml version='1.0' encoding='utf-8' standalone='yes' ?>\n<map><int name='a' value='1' /></map>";
+        use StoreKind::{Json, Plist, SharedPrefs};
+        for (kind, now, lost) in [
+            (SharedPrefs, no_map, true),
+            (SharedPrefs, map, false),
+            (Json, "{}", true),
+            (Json, " [ ]\n", true),
+            (Json, "{\"a\":1}", false),
+            (Json, "", true),
+            (Plist, "<?xml version=\"1.0\"?><plist version=\"1.0\"><dict/></plist>", true),
+            (Plist, "<?xml version=\"1.0\"?><plist><dict><key>a</key><true/></dict></plist>", false),
+        ] {
+            assert_eq!(reset(Class::User, kind, 5000, now), lost, "{kind} {now:?}");
+            assert_eq!(reset(Class::State, kind, 5000, now), lost, "{kind} {now:?}");
+        }
+        // They were empty before, or held next to nothing.
+        assert!(!reset(Class::User, SharedPrefs, 65, no_map));
+        assert!(!reset(Class::State, Json, 200, "{}"));
+        assert!(reset(Class::User, Json, 200, "{}"));
     }
 
     #[test]

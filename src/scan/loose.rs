@@ -21,8 +21,9 @@ use crate::store::{self, Check, Family, Foreign, Identity, Level, Part, StoreErr
 pub struct Loose {
     pub path: PathBuf,
     pub verdict: Verdict,
-    /// What it is, for a person: `SQLite database`, `a DuckDB database`.
-    pub format: String,
+    /// The word for its format: that of a store kind, or of a foreign format;
+    /// empty when it was not identified.
+    pub format: &'static str,
     /// By what it was identified, when not by how it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identified_by: Option<&'static str>,
@@ -45,6 +46,9 @@ pub struct LooseReport {
     pub other_files: u64,
     /// What could not be looked at, and what was and could not be judged.
     pub not_checked: Vec<NotChecked>,
+    /// Whether archives are looked into, whatever they are called.
+    #[serde(skip)]
+    inside: bool,
 }
 
 impl LooseReport {
@@ -98,7 +102,7 @@ pub fn check_paths(
     workshop: Option<&Path>,
     control: &Control,
 ) -> Result<LooseReport, Cancelled> {
-    let mut out = LooseReport::default();
+    let mut out = LooseReport { inside: workshop.is_some(), ..LooseReport::default() };
     let mut found = Vec::new();
     for path in paths {
         match open(path) {
@@ -169,7 +173,7 @@ impl LooseReport {
         self.stores.push(Loose {
             path: path.to_owned(),
             verdict: Verdict::Unreadable,
-            format: String::new(),
+            format: "",
             identified_by: None,
             check: None,
             error: Some(format!("it cannot be read: {e}")),
@@ -207,7 +211,7 @@ fn named(
         }
     };
     let mut other = |why: String, next: Option<String>| {
-        let (check, identified_by, format) = (None, None, String::new());
+        let (check, identified_by, format) = (None, None, "");
         let verdict = Verdict::Unknown;
         out.stores.push(Loose {
             path: path.clone(),
@@ -344,7 +348,7 @@ fn met(
     let path = inside.path().join(walked.path.as_path());
     match walked.meta.kind {
         Kind::File => match candidate(inside, &walked.path, Kind::File) {
-            Ok(Some(candidate)) if worth_a_line(&candidate) => found.push(candidate),
+            Ok(Some(candidate)) if out.inside || worth_a_line(&candidate) => found.push(candidate),
             Ok(_) => out.other_files += 1,
             Err(e) => out.not_seen(&path, &e),
         },
@@ -439,7 +443,7 @@ fn check(candidate: &Candidate, level: Level, control: &Control) -> Result<Loose
     let mut out = Loose {
         path: candidate.path(),
         verdict: Verdict::Unknown,
-        format: String::new(),
+        format: "",
         identified_by: None,
         check: None,
         error: None,
@@ -460,7 +464,7 @@ fn check(candidate: &Candidate, level: Level, control: &Control) -> Result<Loose
             (kind, None)
         }
     };
-    kind.title().clone_into(&mut out.format);
+    out.format = kind.as_str();
     match store::check(kind, subject, level, control) {
         Ok(mut check) => {
             if let Some(finding) = empty_database(kind, subject) {
@@ -496,7 +500,7 @@ fn check(candidate: &Candidate, level: Level, control: &Control) -> Result<Loose
 impl Loose {
     fn is_foreign(&mut self, foreign: Foreign) {
         self.verdict = Verdict::Unknown;
-        foreign.id.clone_into(&mut self.format);
+        self.format = foreign.id;
         self.error = Some(match foreign.family {
             Family::Archive => format!("it is {}: what is in it was not looked at", foreign.name),
             Family::Database | Family::Text => {
@@ -510,7 +514,7 @@ impl Loose {
 /// A write-ahead log or rollback journal without its database holds pages of
 /// it, and often rows that nothing else has any more.
 fn log_alone(out: &mut Loose) {
-    StoreKind::Sqlite.title().clone_into(&mut out.format);
+    out.format = StoreKind::Sqlite.as_str();
     out.verdict = Verdict::Damaged;
     out.identified_by = Some("identified by its log; the database itself is missing");
     let message = "the database of this log is missing; the log holds pages of it";

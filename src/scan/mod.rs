@@ -11,7 +11,8 @@ mod hash;
 mod loose;
 mod stale;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -365,6 +366,7 @@ pub fn scan(
         }
         Err(e) => out.notes.push(e.to_string()),
     }
+    scanner.roots_of_before(place, &mut out);
     doubt_the_clock(&mut out, options, control)?;
     out.effort = scanner.effort;
     let roots = out.targets.iter().flat_map(|t| t.target.roots.iter().map(|r| r.path.as_path()));
@@ -382,8 +384,12 @@ fn doubt_the_clock(out: &mut Scan, options: &Options, control: &Control) -> Resu
         crate::fsys::shown(&root.unwrap_or_default())
     };
     let doubt = clock::doubt(options.now_ns, newest.map(|(_, _, f)| f.mtime_ns));
-    let early: Vec<_> =
-        files().filter(|(_, s, f)| s.class == Class::Cache && !clock::is_possible(f.mtime_ns)).collect();
+    // Only where an age is asked for is one missing.
+    let by_age = |store: &Store| {
+        let rule = store.rule.as_ref().filter(|r| store.class == Class::Cache && r.may_clear());
+        rule.is_some_and(|r| options.older_than_ns.is_some() || r.max_age_days.is_some())
+    };
+    let early: Vec<_> = files().filter(|(_, s, f)| !clock::is_possible(f.mtime_ns) && by_age(s)).collect();
     let early = early.first().map(|first| {
         let what = match early.len() {
             1 => format!("the age of {}", shown(first)),
@@ -398,8 +404,8 @@ fn doubt_the_clock(out: &mut Scan, options: &Options, control: &Control) -> Resu
     let Some(why) = doubt else { return Ok(()) };
     let how =
         format!("set the clock, or give the files of the future a right time{example}, then scan again");
-    let what = "the age of anything: nothing is cleared because it is old";
-    out.not_checked.push(NotChecked::new(what, why).see_by(how));
+    let why = format!("{why}; nothing is cleared because it is old");
+    out.not_checked.push(NotChecked::new("the age of anything", why).see_by(how));
     out.clock_in_doubt = true;
     let options = Options { trust_ages: false, ..*options };
     for scanned in &mut out.targets {
@@ -435,6 +441,44 @@ impl<'a> Scanner<'a> {
 }
 
 impl Scanner<'_> {
+    /// Names the folders that an earlier scan looked at for a target and that
+    /// nothing leads to now: the app may have been started on another folder
+    /// then, or the scan with other variables.
+    fn roots_of_before(&mut self, place: &dyn Place, out: &mut Scan) {
+        let Some(baseline) = self.baseline.as_deref_mut() else { return };
+        let looked_at = out.targets.iter().flat_map(|t| &t.target.roots).map(|r| r.path.clone());
+        // What the place names itself is not said twice.
+        let named = place.scopes().iter().flat_map(|s| &s.elsewhere).map(|e| e.path.clone());
+        let all: Vec<PathBuf> = looked_at.chain(named).collect();
+        for scanned in &mut out.targets {
+            let now: Vec<&Path> = scanned.target.roots.iter().map(|r| r.path.as_path()).collect();
+            if now.iter().any(|path| crate::fsys::is_remote(path)) {
+                continue;
+            }
+            let mut gone = Vec::new();
+            for path in baseline.roots(&scanned.target.id) {
+                if all.iter().any(|root| path.starts_with(root)) {
+                    continue;
+                }
+                match std::fs::read_dir(&path).map(|mut entries| entries.next().is_some()) {
+                    Ok(true) => {
+                        let why = "an earlier scan looked at it for this app; nothing leads there now";
+                        scanned.not_checked.push(
+                            NotChecked::new(crate::fsys::shown(&path), why)
+                                .see_by("run shopmend with the variables, or while the app runs, as then"),
+                        );
+                    }
+                    Ok(false) => {}
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => gone.push(path),
+                    Err(_) => {}
+                }
+            }
+            if let Err(e) = baseline.remember_roots(&scanned.target.id, &now, &gone) {
+                scanned.notes.push(format!("the baseline could not be saved: {e}"));
+            }
+        }
+    }
+
     fn target(&mut self, target: Target) -> Result<ScannedTarget, Cancelled> {
         let mut out = ScannedTarget {
             target,
@@ -483,7 +527,9 @@ impl Scanner<'_> {
         self.effort.files += stores.iter().map(|s| s.files.len() as u64).sum::<u64>();
         self.effort.bytes += stores.iter().map(Store::bytes).sum::<u64>();
 
-        stores.iter_mut().for_each(|s| s.scanned_ns = self.options.now_ns);
+        for store in &mut stores {
+            store.scanned_ns = self.options.now_ns;
+        }
         let fingerprints: Vec<[u8; 32]> = stores.iter().map(baseline::fingerprint).collect();
         let known = self.baseline.as_ref().map(|b| b.last_healthy(&target.id, &root.id)).unwrap_or_default();
         let mut accepted: Vec<String> = Vec::new();
@@ -550,7 +596,8 @@ impl Scanner<'_> {
         }
         self.effort.save_ms += millis(clock);
         let mut missing = Vec::new();
-        for last in known.iter().filter(|k| !stores.iter().any(|s| s.id == k.store)) {
+        let met: HashSet<&str> = stores.iter().map(|s| s.id.as_str()).collect();
+        for last in known.iter().filter(|k| !met.contains(k.store.as_str())) {
             self.control.safe_point()?;
             let Some(mut store) = compare::missing(dir, (index, root), last, &stores, &known) else {
                 continue;
@@ -566,7 +613,9 @@ impl Scanner<'_> {
         stores.extend(missing);
         stores.sort_by(|a, b| a.path.cmp(&b.path));
         if let Some(baseline) = self.baseline.as_deref_mut() {
-            accepted.iter().for_each(|store| baseline.has_accepted(store));
+            for store in &accepted {
+                baseline.has_accepted(store);
+            }
         }
         Ok(stores)
     }

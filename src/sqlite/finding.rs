@@ -122,4 +122,10 @@ pub struct Facts {
     pub schema: Vec<(String, String, String, Option<String>)>,
     /// Rows by table name, virtual tables left out.
     pub rows: BTreeMap<String, u64>,
+    /// `PRAGMA user_version`; absent in what older versions remembered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_version: Option<i32>,
+    /// `PRAGMA application_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application_id: Option<i32>,
 }

@@ -180,6 +180,17 @@ impl DbHeader {
         })
     }
 
+    /// Whether the fields from byte 44 on are alive, judged by those that never
+    /// vary: what SQLite keeps at zero, and the version of the library.
+    #[must_use]
+    pub fn tail_lives(bytes: &[u8]) -> bool {
+        let Some(h) = Self::parse(bytes) else { return false };
+        let zero = bytes.get(72..92).is_some_and(|b| b.iter().all(|b| *b == 0));
+        zero && (1..=4).contains(&h.schema_format)
+            && (1..=3).contains(&h.encoding)
+            && (3_000_000..4_000_000).contains(&h.library_version)
+    }
+
     /// The text encoding, when the field holds a legal value.
     #[must_use]
     pub fn text_encoding(&self) -> Option<Encoding> {

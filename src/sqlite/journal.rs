@@ -78,6 +78,8 @@ pub struct JournalView {
     /// Size of the database in pages before the transaction; 0 when not known.
     pub pages: u32,
     pub saved: Vec<SavedPage>,
+    /// Whether the file ends before the records that its headers speak of.
+    pub cut: bool,
     /// What the structural reading had to overlook, in plain words.
     pub overlooked: Vec<String>,
 }
@@ -111,7 +113,13 @@ pub fn strict(src: &dyn ReadAt) -> io::Result<Option<JournalView>> {
         at += sector;
         let step = page.len() as u64 + 8;
         let room = len.saturating_sub(at) / step;
-        let records = if header.records == u32::MAX { room } else { room.min(u64::from(header.records)) };
+        let records = if header.records == u32::MAX {
+            view.cut |= !len.saturating_sub(at).is_multiple_of(step);
+            room
+        } else {
+            view.cut |= room < u64::from(header.records);
+            room.min(u64::from(header.records))
+        };
         for _ in 0..records {
             let Some(saved) = read_record(src, &mut page, at, header.nonce)? else { return Ok(Some(view)) };
             if saved.page == 0 || !saved.sum_fits || is_lock_page(saved.page, view.page_size) {

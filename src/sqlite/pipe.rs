@@ -111,7 +111,7 @@ impl Sink for Queue {
     }
 
     fn row(&mut self, row: Row) -> Result<(), SinkError> {
-        self.weight += size_of::<Row>() + weight(&row.values);
+        self.weight += size_of::<Row>() + weight(&row.values) + weight(&row.surplus);
         self.rows.push(row);
         if self.weight < BATCH { Ok(()) } else { self.flush() }
     }
@@ -156,7 +156,8 @@ mod tests {
     fn row(n: i64, len: usize) -> Row {
         let values = vec![Value::Blob(vec![1; len])];
         let placed_by = PlacedBy::Tree;
-        Row { object: 0, rowid: Some(n), values, doubts: vec![], placed_by, page: 1, offset: 0 }
+        let (surplus, doubts) = (vec![], vec![]);
+        Row { object: 0, rowid: Some(n), values, surplus, doubts, placed_by, page: 1, offset: 0 }
     }
 
     fn send(sink: &mut Notes) -> Result<i64, SinkError> {

@@ -39,6 +39,7 @@ pub(crate) fn serve_stand_ins(db: &Connection, names: &[String]) -> rusqlite::Re
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -59,6 +60,10 @@ const FILL_PREFIX: &str = "shopmend fill ";
 /// The most rows whose origin is remembered, to judge between two records of
 /// one key; beyond it the first one stays.
 const MAX_RANKED: usize = 400_000;
+/// How long SQLite may try the statements of a schema: so long, and so much
+/// more for each. A statement made to take for ever is the reason for a limit.
+const PLANNING: Duration = Duration::from_mins(1);
+const PLANNING_EACH: Duration = Duration::from_millis(20);
 /// The most rows that break a constraint and wait for the end in their table.
 const MAX_BREAKERS: usize = 100_000;
 
@@ -212,7 +217,7 @@ impl Sink for Writer {
             "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;
              PRAGMA cache_size=-4000; PRAGMA threads=2; PRAGMA foreign_keys=OFF; BEGIN",
         )?;
-        let time = std::time::Duration::from_mins(1);
+        let time = PLANNING + PLANNING_EACH.saturating_mul(u32::try_from(schema.len()).unwrap_or(u32::MAX));
         let mut state = State {
             db,
             model: Model::new(connect::in_memory(&self.control, Some(time))?)?,
@@ -281,6 +286,7 @@ impl State {
             };
             let plain = row.placed_by == PlacedBy::Tree
                 && row.doubts.is_empty()
+                && row.surplus.is_empty()
                 && matches!(examine(&mut row, table, fill.has_rowid(), *way), Verdict::Stands)
                 && row.doubts.is_empty();
             if !plain || !fill.insert_next(db, *way, &mut going, row.rowid, &row.values)? {
@@ -293,6 +299,10 @@ impl State {
 
     fn row(&mut self, mut row: Row) -> Result<(), SinkError> {
         let spot = Spot { page: row.page, offset: row.offset };
+        if !matches!(self.objects.get(row.object), Some(Object { place: Place::Table(..), .. })) {
+            // There the values go in as they come.
+            row.values.append(&mut row.surplus);
+        }
         let Some(object) = self.objects.get_mut(row.object) else {
             return self.orphan(&Orphan {
                 page: row.page,
@@ -353,11 +363,27 @@ impl State {
         if self.side.no_doubtful && !row.doubts.is_empty() {
             return self.aside(&row, "doubtful");
         }
-        if !fill.insert(&self.db, self.way, row.rowid, &row.values)? {
-            return self.clash(&row);
+        match fill.insert(&self.db, self.way, row.rowid, &row.values) {
+            Ok(true) => object.count.settle(&row),
+            Ok(false) => return self.clash(&row),
+            // One record that SQLite will not take must not end the others' salvage.
+            Err(e) if is_refusal(&e) => return self.aside(&row, &model::plain(&e)),
+            Err(e) => return Err(e.into()),
         }
-        object.count.settle(&row);
+        self.keep_surplus(&row)?;
         self.note_origin(&row)
+    }
+
+    /// Keeps a row that stands in its table once more in `lost_and_found`, with
+    /// the values that the table has no columns for.
+    fn keep_surplus(&mut self, row: &Row) -> Result<(), SinkError> {
+        let Some(object) = self.objects.get(row.object).filter(|_| !row.surplus.is_empty()) else {
+            return Ok(());
+        };
+        let spot = Spot { page: row.page, offset: row.offset };
+        let all: Vec<Value> = row.values.iter().chain(&row.surplus).cloned().collect();
+        let guess = Some(object.given.name.as_str());
+        self.side.keep(&self.db, &mut self.written, self.way, spot, guess, row.rowid, &all)
     }
 
     /// Remembers what is not plain about a row that went in.
@@ -434,7 +460,8 @@ impl State {
         let table = if let Place::Table(_, table) = &object.place { Some(&**table) } else { None };
         let name = &object.given.name;
         let key = row_key(row, table, self.settings.encoding);
-        self.side.keep(&self.db, &mut self.written, self.way, spot, Some(name), row.rowid, &row.values)?;
+        let all: Vec<Value> = row.values.iter().chain(&row.surplus).cloned().collect();
+        self.side.keep(&self.db, &mut self.written, self.way, spot, Some(name), row.rowid, &all)?;
         let whole = Doubt { column: None, reason: reason.to_owned(), bytes: None, missing: true };
         self.side.doubts(&self.db, &mut self.written, name, &key, table, &[whole], spot)?;
         self.side.doubts(&self.db, &mut self.written, name, &key, table, &row.doubts, spot)
@@ -476,6 +503,12 @@ impl TableCount {
         let n = &mut self.placed_by[placed_by as usize];
         *n = n.saturating_sub(1);
     }
+}
+
+/// Whether SQLite refused one record, and not the disk or the whole file.
+fn is_refusal(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{ConstraintViolation, TooBig, TypeMismatch, Unknown};
+    matches!(error.sqlite_error_code(), Some(ConstraintViolation | TooBig | TypeMismatch | Unknown))
 }
 
 /// Whether a statement makes a virtual table.

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use super::check;
 use super::connect::{self, Access};
+use super::journal;
 use super::pipe;
 use super::rebuild::{Writer, WriterOptions, sync_parent};
 use super::report::{SalvageReport, is_damaged};
 use super::salvage::{Input, Options, ReadError, Salvager};
 use super::salvaged::{Orphan, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError};
-use super::source::ReadAt;
+use super::source::{ReadAt, read_full};
 use crate::control::{Cancelled, Control};
 use crate::finding::Severity;
 use crate::text::shown;
@@ -34,6 +35,8 @@ pub struct SalvageOptions<'a> {
     pub schema_from: Option<&'a Path>,
     /// The schema of a healthy state, when it is known without a file.
     pub schema: &'a [SchemaObject],
+    /// `user_version` and `application_id` of a healthy state, when known.
+    pub versions: Option<(i32, i32)>,
     /// Rows of each table in a healthy state, when known.
     pub expected: Option<&'a BTreeMap<String, u64>>,
     /// Rows with any doubt go to `lost_and_found` instead of their table.
@@ -76,6 +79,9 @@ pub enum SalvageError {
     /// SQLite refused to write the new database.
     #[error("cannot write the new database: {0}")]
     Sqlite(rusqlite::Error),
+    /// SQLite needed longer for a step than this program allows.
+    #[error("SQLite did not finish within this program's time limit for one step")]
+    TimeLimit,
     /// The caller asked to stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -97,9 +103,11 @@ pub fn salvage(
     control: &Control,
 ) -> Result<SalvageReport, SalvageError> {
     let files = open_input(input)?;
-    let mut read_options = Options { schema_from: options.schema.to_vec() };
+    let mut read_options = Options { schema_from: options.schema.to_vec(), versions: options.versions };
     if let Some(path) = options.schema_from {
-        read_options.schema_from = schema_of(path, control)?;
+        let (schema, settings) = schema_of(path, control)?;
+        read_options.schema_from = schema;
+        read_options.versions = settings.map(|s| (s.user_version, s.application_id));
     }
     if output.symlink_metadata().is_ok() {
         return Err(SalvageError::Exists { path: output.to_path_buf() });
@@ -110,11 +118,11 @@ pub fn salvage(
         tempfile::Builder::new().prefix(".shopmend-salvage-").tempdir_in(parent).map_err(cannot_write)?;
     let made = private.path().join("new.db");
 
-    let failed = |e| read_error(e, input, output);
+    let failed = |e| read_error(e, input, output, control);
     let salvager = Salvager::open(&files, read_options).map_err(failed)?;
     let mut writer = Writer::new(&made, control, WriterOptions { no_doubtful: options.no_doubtful });
     let read = pipe::through(&mut writer, |sink| salvager.run(sink, control)).map_err(failed)?;
-    let mut written = writer.finish(is_damaged(&read)).map_err(|e| sink_error(e, output))?;
+    let mut written = writer.finish(is_damaged(&read)).map_err(|e| sink_error(e, output, control))?;
     let unchecked = std::mem::take(&mut written.unchecked);
     let mut report = SalvageReport::new(&read, written, options.expected);
     let sound = soundness(&made, &report.stand_ins, &unchecked, control);
@@ -152,7 +160,27 @@ fn open_input(input: &Path) -> Result<Input, SalvageError> {
         path: input.to_path_buf(),
         source: io::Error::from(io::ErrorKind::NotFound),
     })?;
-    Ok(Input { main, wal: open(&beside(input, "-wal"))?, journal: open(&beside(input, "-journal"))? })
+    // A log that is all that is left is given as the database itself.
+    let mut head = [0; 8];
+    let read = read_full(main.as_ref(), &mut head, 0);
+    let read = read.map_err(|source| SalvageError::Read { path: input.to_path_buf(), source })?;
+    let nothing: Arc<dyn ReadAt> = Arc::new(Vec::new());
+    if read == head.len() && head == journal::MAGIC {
+        return Ok(Input { main: nothing, wal: None, journal: Some(main) });
+    }
+    if head.starts_with(&[0x37, 0x7f, 0x06]) && matches!(head[3], 0x82 | 0x83) {
+        return Ok(Input { main: nothing, wal: Some(main), journal: None });
+    }
+    let mut name = input.to_path_buf();
+    let (mut wal, mut journal) = (open(&beside(&name, "-wal"))?, open(&beside(&name, "-journal"))?);
+    // What is moved out of the way, as `app.db.corrupt`, often leaves its log behind.
+    if wal.is_none() && journal.is_none() && name.extension().is_some() {
+        name.set_extension("");
+        if std::fs::metadata(&name).map_or(true, |m| m.len() == 0) {
+            (wal, journal) = (open(&beside(&name, "-wal"))?, open(&beside(&name, "-journal"))?);
+        }
+    }
+    Ok(Input { main, wal, journal })
 }
 
 /// The path of a sidecar.
@@ -164,11 +192,11 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Takes the schema and no row.
 #[derive(Default)]
-struct SchemaOnly(Vec<SchemaObject>);
+struct SchemaOnly(Vec<SchemaObject>, Option<Settings>);
 
 impl Sink for SchemaOnly {
-    fn begin(&mut self, _settings: &Settings, schema: &[SchemaObject]) -> Result<(), SinkError> {
-        self.0 = schema.to_vec();
+    fn begin(&mut self, settings: &Settings, schema: &[SchemaObject]) -> Result<(), SinkError> {
+        (self.0, self.1) = (schema.to_vec(), Some(*settings));
         Err(Cancelled.into())
     }
 
@@ -181,38 +209,44 @@ impl Sink for SchemaOnly {
     }
 }
 
-/// The schema of a healthy database, read as bytes like any other.
-fn schema_of(path: &Path, control: &Control) -> Result<Vec<SchemaObject>, SalvageError> {
+/// Schema and settings of a healthy database, read as bytes like any other.
+fn schema_of(path: &Path, control: &Control) -> Result<(Vec<SchemaObject>, Option<Settings>), SalvageError> {
     let files = open_input(path)?;
     let mut sink = SchemaOnly::default();
-    let salvager = Salvager::open(&files, Options::default()).map_err(|e| read_error(e, path, path))?;
+    let salvager =
+        Salvager::open(&files, Options::default()).map_err(|e| read_error(e, path, path, control))?;
     if let Err(e) = salvager.run(&mut sink, control)
         && sink.0.is_empty()
     {
-        return Err(read_error(e, path, path));
+        return Err(read_error(e, path, path, control));
     }
     control.safe_point()?;
     for object in &mut sink.0 {
         object.origin = SchemaOrigin::Given;
     }
-    Ok(sink.0)
+    Ok((sink.0, sink.1))
 }
 
-fn read_error(error: ReadError, input: &Path, output: &Path) -> SalvageError {
+fn read_error(error: ReadError, input: &Path, output: &Path, control: &Control) -> SalvageError {
     match error {
         ReadError::Io(source) => SalvageError::Read { path: input.to_path_buf(), source },
-        ReadError::Sink(e) => sink_error(e, output),
+        ReadError::Sink(e) => sink_error(e, output, control),
         ReadError::Cancelled(c) => c.into(),
         other => SalvageError::Nothing { path: input.to_path_buf(), reason: other.to_string() },
     }
 }
 
-fn sink_error(error: SinkError, output: &Path) -> SalvageError {
+fn sink_error(error: SinkError, output: &Path, control: &Control) -> SalvageError {
     match error {
         SinkError::Io(source) => SalvageError::Write { path: output.to_path_buf(), source },
         SinkError::Cancelled(c) => c.into(),
+        // A time limit of ours ends a statement in the same way.
         SinkError::Sqlite(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
-            Cancelled.into()
+            if control.is_cancelled() {
+                Cancelled.into()
+            } else {
+                SalvageError::TimeLimit
+            }
         }
         SinkError::Sqlite(e) => SalvageError::Sqlite(e),
     }

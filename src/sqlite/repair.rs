@@ -234,7 +234,8 @@ fn verify(result: &Path, readable: &Readable, control: &Control) -> Result<Vec<S
 fn last_way(request: &RepairRequest<'_>, tried: Vec<String>) -> Result<Repaired, RepairError> {
     let schema = request.known.map(known_schema).unwrap_or_default();
     let expected = request.known.map(|k| &k.rows);
-    let options = SalvageOptions { schema: &schema, expected, ..SalvageOptions::default() };
+    let versions = request.known.and_then(|k| k.user_version.zip(k.application_id));
+    let options = SalvageOptions { schema: &schema, expected, versions, ..SalvageOptions::default() };
     let report = salvage(request.copy, request.out, &options, request.control)?;
     if report.outcome() == Outcome::Nothing {
         return Err(RepairError::Nothing);

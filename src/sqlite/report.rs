@@ -92,6 +92,13 @@ pub struct SalvageReport {
     /// Whether a log was left out that may yet be this database's.
     #[serde(default)]
     pub doubtful_log: bool,
+    /// Whether a log ended before what it speaks of, so that a part of a
+    /// transaction stays that was never finished.
+    #[serde(default)]
+    pub cut_log: bool,
+    /// Whether nothing says what `user_version` and `application_id` were; they are 0 now.
+    #[serde(default)]
+    pub versions_lost: bool,
     /// Whether anything at all was wrong with the input.
     pub damaged: bool,
     /// Schema objects that could not be made.
@@ -139,6 +146,8 @@ impl SalvageReport {
             pages: read.pages,
             schema_incomplete: read.schema_incomplete,
             doubtful_log: read.doubtful_log,
+            versions_lost: read.versions_lost,
+            cut_log: read.cut_log,
             damaged,
             dropped: written.dropped.into_iter().map(|(name, reason)| Dropped { name, reason }).collect(),
             stand_ins: written.stand_ins,
@@ -180,6 +189,8 @@ impl SalvageReport {
             || self.pages.unreadable > 0
             || self.schema_incomplete
             || self.doubtful_log
+            || self.versions_lost
+            || self.cut_log
             || self.tables.iter().any(|t| t.untold_pages > 0)
             || self.integrity_failed()
         {
@@ -246,6 +257,12 @@ impl SalvageReport {
             wrapped(
                 &mut out,
                 "a log beside the database was left out: if it is this database's, its rows are lost (keep it)",
+            );
+        }
+        if self.versions_lost {
+            wrapped(
+                &mut out,
+                "user_version and application_id are lost and 0 now: the app may take the database for an older one (try --schema-from)",
             );
         }
         if self.orphans > 0 {

@@ -127,6 +127,9 @@ pub struct Row {
     /// stored left out; a short row (ADD COLUMN) ends early. The rowid alias
     /// holds `Null` as in the file. A missing value holds `Null` and a doubt.
     pub values: Vec<Value>,
+    /// Values of its record beyond the last column that the table has: an app's
+    /// other version wrote them. The row is kept whole beside its table.
+    pub surplus: Vec<Value>,
     /// Values that are missing or may be wrong.
     pub doubts: Vec<Doubt>,
     /// How it came to the table.

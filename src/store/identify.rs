@@ -122,6 +122,11 @@ fn name_of(subject: Subject<'_>) -> String {
     name.map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
+/// What stands behind the last dot of a name.
+pub(super) fn extension(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(_, end)| end)
+}
+
 /// The name of the folder that holds the subject.
 fn place_of(subject: Subject<'_>) -> String {
     let parent = subject.path.parent().unwrap_or_default();
@@ -150,9 +155,9 @@ pub(super) fn is_database_name(name: &str) -> bool {
         if ENDS.contains(&end) {
             return !head.is_empty();
         }
-        if !ADDED.contains(&end)
-            && !(end.len() <= 14 && !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()))
-        {
+        // `app.db.20260101`, as some programs name a copy.
+        let dated = end.len() <= 14 && digits(end);
+        if !dated && !ADDED.contains(&end) {
             return false;
         }
         rest = head;
@@ -174,7 +179,7 @@ fn likely_folder(subject: Subject<'_>, glimpse: &Glimpse) -> Option<StoreKind> {
     let kinds = [glimpse.has_file("CURRENT"), manifest, numbered(&["ldb", "sst"]), numbered(&["log"])];
     let kinds = kinds.iter().filter(|k| **k).count();
     let name = name_of(subject);
-    if kinds >= 2 || (kinds == 1 && (name == "leveldb" || name.ends_with(".leveldb"))) {
+    if kinds >= 2 || (kinds == 1 && (name == "leveldb" || extension(&name) == "leveldb")) {
         return Some(StoreKind::Leveldb);
     }
     let blocks = (0..4).filter(|n| glimpse.has_file(&format!("data_{n}"))).count();
@@ -202,10 +207,10 @@ fn likely_file(subject: Subject<'_>, glimpse: &Glimpse, name: &str) -> io::Resul
         None
     };
     let nothing = len == 0 || filled == Some(0);
-    if name.ends_with(".xml") && (place == "shared_prefs" || (nothing && has(subject, PREFS_BACKUP))) {
+    if extension(name) == "xml" && (place == "shared_prefs" || (nothing && has(subject, PREFS_BACKUP))) {
         return store(StoreKind::SharedPrefs, By::Name);
     }
-    if nothing && name.ends_with(".plist") {
+    if nothing && extension(name) == "plist" {
         return store(StoreKind::Plist, By::Name);
     }
     let json = [".json", ".mozlz4", ".jsonlz4"].iter().any(|end| name.ends_with(end));
@@ -351,7 +356,7 @@ pub fn part_of(subject: Subject<'_>) -> io::Result<Option<Part>> {
             let glimpse = Glimpse::of(own)?;
             Ok(shared_prefs::recognise(&glimpse) || shared_prefs::is_torn(&glimpse.head))
         };
-        let xml = name.ends_with(".xml.bak");
+        let xml = name.strip_suffix(PREFS_BACKUP).is_some_and(|n| extension(n) == "xml");
         let paired = there(&base) && prefs(&base)?;
         if xml && (paired || prefs(subject.path)? || place_of(subject) == "shared_prefs") {
             return Ok(Some(Part::Of(base, StoreKind::SharedPrefs)));

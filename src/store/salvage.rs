@@ -63,16 +63,15 @@ fn opened(path: &Path) -> io::Result<(Dir, RelPath)> {
     Ok((Dir::open(&real_path(parent)?)?, RelPath::new(name).map_err(io::Error::other)?))
 }
 
-/// A private folder beside `output`, which only the owner can read and which
-/// goes with the value.
+/// A private folder for temporary files, which goes with the value.
 ///
 /// # Errors
 /// [`StoreError::Write`].
-pub fn workshop(output: &Path) -> Result<tempfile::TempDir, StoreError> {
-    let write = |source| StoreError::Write { path: shown(output), source };
-    let parent = std::path::absolute(output).map_err(write)?;
-    let parent = parent.parent().unwrap_or(Path::new("/"));
-    tempfile::Builder::new().prefix(".shopmend-salvage-").tempdir_in(parent).map_err(write)
+pub fn workshop() -> Result<tempfile::TempDir, StoreError> {
+    tempfile::Builder::new()
+        .prefix("salvage-")
+        .tempdir()
+        .map_err(|source| StoreError::Write { path: shown(&tempfile::env::temp_dir()), source })
 }
 
 /// Rebuilds the store at `damaged` into `output`, at which nothing may exist.
@@ -87,7 +86,7 @@ pub fn salvage(
     output: &Path,
     control: &Control,
 ) -> Result<Rebuilt, StoreError> {
-    let shop = workshop(output)?;
+    let shop = workshop()?;
     let copy = shop.path().join("store");
     let read = |source| StoreError::Read { path: shown(damaged), source };
     if damaged.is_dir() {

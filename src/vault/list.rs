@@ -49,6 +49,12 @@ pub struct StoreSummary {
     /// not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
+    /// Files that the work was about, those of whole folders one by one: copied,
+    /// moved aside, replaced or put back. They are what they are even when
+    /// nothing of them is held any more.
+    pub changed_files: u64,
+    /// Their bytes.
+    pub changed_bytes: u64,
     /// Files that can be brought back.
     pub files: u64,
     /// Bytes set aside in quarantine.
@@ -93,6 +99,11 @@ pub fn list(state: &StateDir) -> Result<Vec<RunSummary>> {
             Err(e) => runs.push((id, Err(e))),
         }
     }
+    let amounts: BTreeMap<(RunId, u32), (u64, u64)> = runs
+        .iter()
+        .filter_map(|(id, run)| Some((id, run.as_ref().ok()?)))
+        .flat_map(|(id, run)| run.units.iter().map(|u| ((id.clone(), u.unit.number), amount(u))))
+        .collect();
     for (id, run) in runs {
         let blank = RunSummary {
             run: id.clone(),
@@ -117,7 +128,11 @@ pub fn list(state: &StateDir) -> Result<Vec<RunSummary>> {
                     .units
                     .iter()
                     .filter(|u| u.stage == Stage::Committed)
-                    .map(|u| store(u, undone.get(&(id.clone(), u.unit.number))))
+                    .map(|u| {
+                        let this = (id.clone(), u.unit.number);
+                        let about = u.unit.puts_back.as_ref().unwrap_or(&this);
+                        store(u, undone.get(&this), amounts.get(about).copied().unwrap_or_default())
+                    })
                     .collect(),
                 ..blank
             },
@@ -126,7 +141,12 @@ pub fn list(state: &StateDir) -> Result<Vec<RunSummary>> {
     Ok(out)
 }
 
-fn store(state: &UnitState, undone_by: Option<&RunId>) -> StoreSummary {
+/// The files and bytes that were there before a unit of work.
+fn amount(state: &UnitState) -> (u64, u64) {
+    state.before().iter().map(Before::amount).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+}
+
+fn store(state: &UnitState, undone_by: Option<&RunId>, changed: (u64, u64)) -> StoreSummary {
     let unit = &state.unit;
     let before = state.held();
     let gone = undone_by.is_some();
@@ -158,6 +178,8 @@ fn store(state: &UnitState, undone_by: Option<&RunId>) -> StoreSummary {
         op: unit.op.as_str(),
         path: unit.root.join(unit.path.as_path()),
         condition: unit.condition.clone(),
+        changed_files: changed.0,
+        changed_bytes: changed.1,
         files,
         held_bytes: held,
         copied_bytes: copied,

@@ -340,9 +340,18 @@ fn section(state: &StateDir, run: &Run, state_of: &UnitState, text: &mut String)
     // copying a tree gives a folder that is there the tree's own mode and owner.
     let copied = state_of.copies.iter().filter(|c| c.object.is_none());
     let inner = copied.map(|c| (&c.path, &c.attributes)).rev();
-    for (path, like) in inner.chain(unit.folders.iter().map(|f| (&f.path, &f.attributes)).rev()) {
+    let folders = unit.folders.iter().rev().map(|f| (&f.path, before_the_run(run, unit, f)));
+    for (path, like) in inner.chain(folders) {
         let _ = writeln!(text, "{}", attributes(like, inherit, &quoted(&unit.root.join(path.as_path()))));
     }
+}
+
+/// How a folder was before the whole run: what an earlier store's work left of
+/// it is nothing to go back to.
+fn before_the_run<'r>(run: &'r Run, unit: &Unit, folder: &'r Folder) -> &'r Attributes {
+    let earlier = run.units.iter().take(unit.number as usize).filter(|u| u.unit.root == unit.root);
+    let known = earlier.flat_map(|u| &u.unit.folders).find(|f| f.path == folder.path);
+    known.map_or(&folder.attributes, |f| &f.attributes)
 }
 
 /// Companions of a database that were not there: one that an app makes since

@@ -325,7 +325,8 @@ mod tests {
         objects.put(&mut file(&tmp, b"content"), 100).unwrap();
         objects.finish().unwrap();
         assert_eq!(objects.check(&hash).unwrap(), 7);
-        assert_eq!(objects.remove(&hash).unwrap(), 7);
+        let room = objects.dir.stat(&place(&hash).unwrap().1).unwrap().allocated;
+        assert_eq!(objects.remove(&hash).unwrap(), room);
         assert!(matches!(objects.check(&hash), Err(Wrong::Missing)));
     }
 

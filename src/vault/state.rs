@@ -106,19 +106,6 @@ impl StateDir {
     /// never a guess.
     pub fn default_path(platform: Platform, var: &dyn Fn(&str) -> Option<OsString>) -> Result<PathBuf> {
         let base = |name: &str| var(name).map(PathBuf::from).filter(|p| p.is_absolute());
-        // A folder is never made where the home should be.
-        if platform == Platform::host()
-            && let Some(home) = base("HOME").filter(|_| base("XDG_STATE_HOME").is_none())
-            && !cfg!(windows)
-            && !home.is_dir()
-        {
-            return Err(Error::new(
-                Kind::Usage,
-                "there is no home folder, so there is no place to keep backups in",
-            )
-            .on(&home)
-            .hint("set HOME to a folder that exists, or name another with --state-dir DIR"));
-        }
         let missing = |name: &str| {
             Error::new(Kind::Usage, format!("{name} is not set, so there is no place to keep backups in"))
                 .hint("name a folder with --state-dir DIR")
@@ -165,13 +152,29 @@ impl StateDir {
         Ok(state)
     }
 
-    /// Where the system's owner keeps the state when what [`Self::default_path`]
-    /// gives lies in another user's home: with `sudo` the home often stays
-    /// that of the user, who could then no longer write there.
+    /// As [`Self::default_path`], by the environment of this process. For the
+    /// system's owner in another user's home it is a folder of his own: with
+    /// `sudo` the home often stays that of the user, who could then no longer
+    /// write there.
     ///
     /// # Errors
-    /// `Usage` when the system's owner has no home either.
-    pub fn path_of_owner(path: PathBuf, platform: Platform) -> Result<PathBuf> {
+    /// `Usage` as well when there is no home, or none of the system's owner.
+    pub fn default_here() -> Result<PathBuf> {
+        let platform = Platform::host();
+        let var = |name: &str| std::env::var_os(name);
+        let path = Self::default_path(platform, &var)?;
+        let set = |name: &str| var(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        // A folder is never made where the home should be.
+        if let (true, None, Some(home)) = (cfg!(unix), set("XDG_STATE_HOME"), set("HOME"))
+            && !home.is_dir()
+        {
+            return Err(Error::new(
+                Kind::Usage,
+                "there is no home folder, so there is no place to keep backups in",
+            )
+            .on(&home)
+            .hint("set HOME to a folder that exists, or name another with --state-dir DIR"));
+        }
         if !is_in_anothers(&path) {
             return Ok(path);
         }
@@ -333,7 +336,7 @@ impl StateDir {
     /// `Usage` when there is no such run.
     pub fn run_dir(&self, run: &RunId) -> Result<Dir> {
         self.dir.dir(&Self::run_path(run)).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => Error::new(Kind::Usage, format!("there is no run {run}"))
+            io::ErrorKind::NotFound => Error::new(Kind::Usage, format!("run {run} does not exist"))
                 .hint("`shopmend vault list` shows the runs"),
             _ => Error::io("cannot open the run", &self.path().join(Self::run_path(run).as_path()), e),
         })

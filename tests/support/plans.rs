@@ -72,7 +72,13 @@ pub fn rebuild(root: &Path, path: impl AsRef<Path>, kind: StoreKind) -> Action {
             .map(|p| item(root, p))
             .collect()
     };
-    action(root, path, kind, Class::User, Op::Rebuild { members, how: Remedy::Rebuild })
+    action(
+        root,
+        path,
+        kind,
+        Class::User,
+        Op::Rebuild { members, how: Remedy::Rebuild, unnamed_tables: false },
+    )
 }
 
 /// Puts the `.bak` in place.

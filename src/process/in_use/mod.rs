@@ -67,8 +67,7 @@ pub enum InUse {
 }
 
 /// The processes that the app's own markers name, for showing.
-#[must_use]
-pub fn marked(markers: &[PathBuf], names: Option<&HashSet<String>>) -> Vec<Running> {
+pub(crate) fn marked(markers: &[PathBuf], names: Option<&HashSet<String>>) -> Vec<Running> {
     let of = |marker: &PathBuf| match markers::read(marker, names) {
         InUse::By(running) => running,
         _ => Vec::new(),
@@ -182,28 +181,24 @@ fn files_of(root: &Path, path: &RelPath) -> std::io::Result<Vec<(RelPath, Meta)>
 /// A folder with what is in it. What may not be read, is mounted there or
 /// vanishes meanwhile is left out: nothing of it will be touched either.
 fn everything(dir: &Dir, at: &RelPath) -> std::io::Result<Vec<(RelPath, Meta)>> {
-    match tree(dir, at, usize::MAX) {
-        Ok(mut all) => {
-            all.push((at.clone(), dir.stat(at)?));
-            Ok(all)
-        }
-        Err(_) => {
-            let mut out = vec![(at.clone(), dir.stat(at)?)];
-            let mut todo = vec![at.clone()];
-            let device = dir.stat(at)?.dev;
-            while let Some(folder) = todo.pop() {
-                let Ok(entries) = dir.dir(&folder).and_then(|d| d.list()) else { continue };
-                for entry in entries.iter().filter(|e| e.meta.dev == device) {
-                    let Ok(path) = folder.join(&entry.name) else { continue };
-                    if entry.meta.kind == Kind::Dir {
-                        todo.push(path.clone());
-                    }
-                    out.push((path, entry.meta));
-                }
+    if let Ok(mut all) = tree(dir, at, usize::MAX) {
+        all.push((at.clone(), dir.stat(at)?));
+        return Ok(all);
+    }
+    let top = dir.stat(at)?;
+    let mut out = vec![(at.clone(), top)];
+    let mut todo = vec![at.clone()];
+    while let Some(folder) = todo.pop() {
+        let Ok(entries) = dir.dir(&folder).and_then(|d| d.list()) else { continue };
+        for entry in entries.iter().filter(|e| e.meta.dev == top.dev) {
+            let Ok(path) = folder.join(&entry.name) else { continue };
+            if entry.meta.kind == Kind::Dir {
+                todo.push(path.clone());
             }
-            Ok(out)
+            out.push((path, entry.meta));
         }
     }
+    Ok(out)
 }
 
 /// Files that apps lock: LevelDB's and Chromium's own, and SQLite's by the

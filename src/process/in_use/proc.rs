@@ -93,9 +93,9 @@ pub(super) fn holders(
             continue;
         }
         let holds = match look.process(pid) {
-            Some(Some(holds)) => Some(holds),
-            Some(None) => continue,
-            None => {
+            Seen::Holds(file) => Some(file),
+            Seen::Nothing => continue,
+            Seen::Hidden => {
                 let bears = |names| super::super::one(pid).is_some_and(|p| p.bears(names));
                 if !names.is_some_and(bears) {
                     continue;
@@ -128,10 +128,18 @@ struct Look<'a> {
     program: Option<(u64, u64)>,
 }
 
+/// What can be seen of a process's files.
+enum Seen {
+    /// Nothing at all: it is another user's.
+    Hidden,
+    Nothing,
+    Holds(PathBuf),
+}
+
 impl Look<'_> {
-    /// What one process has of it; the outer `None` when that cannot be seen.
-    fn process(&self, pid: u32) -> Option<Option<PathBuf>> {
-        let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    /// What one process has of it.
+    fn process(&self, pid: u32) -> Seen {
+        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Seen::Hidden };
         let lenient = self.is_this_program(pid);
         for entry in entries.flatten() {
             let link = entry.path();
@@ -139,12 +147,13 @@ impl Look<'_> {
             if !text.is_absolute() {
                 continue;
             }
-            let found = self.found(pid, &link, &text);
-            if found.is_some() && !(lenient && reads_only(pid, entry.file_name().as_bytes())) {
-                return Some(found);
+            if let Some(file) = self.found(pid, &link, &text)
+                && !(lenient && reads_only(pid, entry.file_name().as_bytes()))
+            {
+                return Seen::Holds(file);
             }
         }
-        Some(self.mapped(pid, lenient))
+        self.mapped(pid, lenient).map_or(Seen::Nothing, Seen::Holds)
     }
 
     /// The file of one descriptor, when it is one of those.
@@ -202,7 +211,7 @@ fn reads_only(pid: u32, fd: &[u8]) -> bool {
     let Ok(fd) = std::str::from_utf8(fd) else { return false };
     let Ok(info) = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")) else { return false };
     let flags = info.lines().find_map(|l| l.strip_prefix("flags:"));
-    flags.and_then(|f| u64::from_str_radix(f.trim(), 8).ok()).is_some_and(|f| f & 3 == 0)
+    flags.and_then(|f| u64::from_str_radix(f.trim(), 8).ok()).is_some_and(|f| f % 4 == 0)
 }
 
 /// One line of `/proc/PID/maps` that is about a file.
@@ -263,16 +272,12 @@ fn mount_of(folder: &Path) -> Option<Mount> {
     let found = statx(CWD, folder, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID);
     let found = found.ok().filter(|f| f.stx_mask & StatxFlags::MNT_ID.bits() != 0);
     let all = mounts();
-    match found {
-        Some(found) => all.into_iter().find(|m| m.id == found.stx_mnt_id),
-        // An old kernel: the innermost mount point above it, the last one made.
-        None => {
-            let above = all
-                .into_iter()
-                .filter(|m| folder.starts_with(Path::new(std::ffi::OsStr::from_bytes(&m.point))));
-            above.reduce(|best, m| if m.point.len() >= best.point.len() { m } else { best })
-        }
+    if let Some(found) = found {
+        return all.into_iter().find(|m| m.id == found.stx_mnt_id);
     }
+    // An old kernel: the innermost mount point above it, the last one made.
+    let at = |m: &Mount| folder.starts_with(Path::new(std::ffi::OsStr::from_bytes(&m.point)));
+    all.into_iter().filter(at).reduce(|best, m| if m.point.len() >= best.point.len() { m } else { best })
 }
 
 /// Why somebody may use what lies below `root` unseen, if so.

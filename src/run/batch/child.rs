@@ -2,13 +2,11 @@
 //! nobody else.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::record::Record;
+use super::tally::tally;
 use super::{Batch, TICK};
 use crate::cli::BatchWhat;
 use crate::control::Control;
@@ -19,8 +17,6 @@ use crate::process::{ask_child, will_be_asked};
 
 /// How long a process that was asked to stop may take to reach a safe point.
 const GRACE: Duration = Duration::from_secs(30);
-/// Larger reports are not read back.
-const MAX_REPORT: u64 = 256 << 20;
 
 impl Batch<'_> {
     /// One device's own process: the same command that a person would give.
@@ -125,36 +121,4 @@ fn problem(mut file: std::fs::File) -> Option<String> {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     Some(printable(&lines.join("; ").replace("shopmend: ", "")))
-}
-
-/// What the device's own report says, in numbers.
-fn tally(report: &Path, record: &mut Record) {
-    let read = || -> Option<Value> {
-        if std::fs::metadata(report).ok()?.len() > MAX_REPORT {
-            return None;
-        }
-        serde_json::from_slice(&std::fs::read(report).ok()?).ok()
-    };
-    let Some(document) = read() else { return };
-    let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    // How the phone is now: after a repair not as the scan before it found it.
-    let now = match &document["after"]["by_verdict"] {
-        Value::Null => &document["summary"]["by_verdict"],
-        after => after,
-    };
-    for (verdict, stores) in now.as_object().into_iter().flatten() {
-        record.verdicts.insert(verdict.clone(), stores.as_u64().unwrap_or(0));
-    }
-    record.not_checked = all(&document["summary"]["not_checked"])
-        .iter()
-        .filter_map(|n| serde_json::from_value(n.clone()).ok())
-        .collect();
-    let losses = &document["summary"]["losses"];
-    record.lost = losses["lost"].as_u64().unwrap_or(0);
-    record.doubtful = losses["doubtful"].as_u64().unwrap_or(0);
-    for action in all(&document["done"]["actions"]) {
-        if let Some(done) = action["done"].as_str() {
-            *record.actions.entry(done.to_owned()).or_default() += 1;
-        }
-    }
 }

@@ -175,8 +175,18 @@ pub fn bytes(
     };
     let mut extra = Vec::new();
     if len == 0 {
+        // SQLite would throw either away: what it holds may be all that is left.
         if log.is_some() {
-            extra.push(stale_wal("a log lies beside an empty database: it belongs to another one"));
+            let text = "the database is empty, but the log beside it holds pages of one";
+            extra.push(Finding { remedy: Remedy::Rebuild, ..stale_wal(text) });
+        }
+        let hot = match journal {
+            Some(src) => journal::strict(src)?.filter(|j| j.pages > 0 && !j.saved.is_empty()),
+            None => None,
+        };
+        if hot.is_some() {
+            let text = "the database is empty, but the journal beside it holds pages of one";
+            extra.push(Finding::new("sqlite.stale-journal", Severity::Error, Remedy::Rebuild, text));
         }
         return Ok(Examined { findings: extra, ..Examined::default() });
     }
@@ -241,13 +251,17 @@ pub fn bytes(
             examined = alone;
             examined.facts = None;
             if overlay.wal.is_some() {
-                extra.push(stale_wal(
-                    "the database is sound, but not with the log beside it: it belongs to another one",
-                ));
+                // The next program that opens the database would apply it.
+                extra.push(Finding {
+                    remedy: Remedy::Rebuild,
+                    ..stale_wal(
+                        "the database is sound, but not with the log beside it: it belongs to another one",
+                    )
+                });
             } else {
                 let text =
                     "the database is sound, but not with the journal beside it: it belongs to another one";
-                extra.push(Finding::new("sqlite.stale-journal", Severity::Error, Remedy::Report, text));
+                extra.push(Finding::new("sqlite.stale-journal", Severity::Error, Remedy::Rebuild, text));
             }
         }
     } else if overlay.journal.is_some() {
@@ -376,7 +390,7 @@ fn not_a_database(main: &dyn ReadAt, head: &[u8], len: u64) -> io::Result<Option
     }
     let begins = to_hex(head.get(..16).unwrap_or(head));
     Ok(Some(
-        damage("sqlite.not-a-database", Remedy::Rebuild, "the file does not begin as a database does")
+        damage("sqlite.not-a-database", Remedy::Rebuild, "the SQLite header is missing")
             .expected_found("\"SQLite format 3\"", begins),
     ))
 }

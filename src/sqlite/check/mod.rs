@@ -98,7 +98,7 @@ fn examine(main: &dyn ReadAt, overlay: Overlay<'_>, control: &Control) -> Result
     view.page(1, &mut magic)?;
     if &magic != MAGIC {
         report
-            .damage("sqlite.header", Remedy::Rebuild, "the file does not begin as a database does")
+            .damage("sqlite.header", Remedy::Rebuild, "the SQLite header is missing")
             .page(1)
             .at(0)
             .expected("\"SQLite format 3\"", "other bytes");
@@ -143,7 +143,7 @@ fn examine(main: &dyn ReadAt, overlay: Overlay<'_>, control: &Control) -> Result
     };
     let bytes_seen = u64::from(map.last()) * u64::from(view.page_size);
     let clean = report.is_clean();
-    let facts = clean.then(|| facts(&schema, &totals));
+    let facts = clean.then(|| facts(&view, &schema, &totals));
     let mut for_sqlite = schema.for_sqlite.clone();
     for_sqlite.extend(foreign.open);
     if !clean && !schema.foreign.is_empty() {
@@ -194,8 +194,12 @@ const BY_KEYS: &str = "64-bit hash of all keys";
 /// SQLite, given the schema's own pages and nothing else.
 const BY_SCHEMA: &str = "SQLite on a private copy of the schema";
 
-fn facts(schema: &schema::Schema, totals: &pass::Totals) -> Facts {
-    let mut facts = Facts::default();
+fn facts(view: &View<'_>, schema: &schema::Schema, totals: &pass::Totals) -> Facts {
+    let mut facts = Facts {
+        user_version: Some(view.header.user_version as i32),
+        application_id: Some(view.header.application_id as i32),
+        ..Facts::default()
+    };
     for row in &schema.rows {
         facts.schema.push((row.kind.clone(), row.name.clone(), row.table.clone(), row.sql.clone()));
     }

@@ -22,6 +22,9 @@ pub(super) fn examine(row: &mut Row, table: &Table, has_rowid: bool, way: TextWa
     if has_rowid && row.rowid.is_none() {
         return Verdict::Cannot("its rowid is lost".into());
     }
+    if table.key.iter().flatten().any(|k| k.column >= row.values.len()) {
+        return Verdict::Cannot("its record ends before its key does".into());
+    }
     if row.values.is_empty() {
         row.values.push(Value::Null);
     }

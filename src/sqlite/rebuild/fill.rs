@@ -63,6 +63,7 @@ impl Fill {
         let mut fill = Self { slot, root: 0, key, widths: vec![width], statements: HashMap::new() };
         db.execute(&fill.text(width), [])?;
         fill.root = root_of(db, &fill.name(width))?;
+        park(db, &fill.name(width))?;
         Ok(fill)
     }
 
@@ -122,6 +123,7 @@ impl Fill {
             return Ok(());
         }
         db.execute_batch("PRAGMA writable_schema=ON")?;
+        unpark(db)?;
         db.execute(
             "INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql) VALUES('table',?1,?1,?2,?3)",
             params![self.name(width), self.root, self.text(width)],
@@ -231,6 +233,33 @@ pub(super) fn names(width: usize) -> String {
     let names: Vec<String> = (0..width).map(|i| format!("c{i}")).collect();
     names.join(",")
 }
+
+/// Takes the entry of a b-tree out of the schema table for now. SQLite searches
+/// that table as a whole for every object that is made, so with thousands of
+/// tables it must stay short. The connection knows the b-tree until it reads
+/// the schema anew; [`unpark`] comes before that.
+fn park(db: &Connection, name: &str) -> rusqlite::Result<()> {
+    db.execute_batch(PARKED)?;
+    db.execute_batch("PRAGMA writable_schema=ON")?;
+    db.prepare_cached(
+        "INSERT INTO temp.shopmend_parked SELECT type,name,tbl_name,rootpage,sql FROM main.sqlite_schema WHERE name=?1",
+    )?
+    .execute([name])?;
+    db.prepare_cached("DELETE FROM main.sqlite_schema WHERE name=?1")?.execute([name])?;
+    db.execute_batch("PRAGMA writable_schema=OFF")
+}
+
+/// Puts all parked entries back; the schema table must be writable.
+pub(super) fn unpark(db: &Connection) -> rusqlite::Result<()> {
+    db.execute_batch(PARKED)?;
+    db.execute_batch(
+        "INSERT INTO main.sqlite_schema(type,name,tbl_name,rootpage,sql) SELECT * FROM temp.shopmend_parked;
+         DELETE FROM temp.shopmend_parked",
+    )
+}
+
+/// Where entries are parked.
+const PARKED: &str = "CREATE TEMP TABLE IF NOT EXISTS shopmend_parked(type,name,tbl_name,rootpage,sql)";
 
 /// Root page of a table by its exact name.
 pub(super) fn root_of(db: &Connection, name: &str) -> rusqlite::Result<u32> {

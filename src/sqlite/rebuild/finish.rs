@@ -1,6 +1,8 @@
 //! The end of a rebuild: true names and texts take the place of our own, then
 //! indexes, constraints and virtual tables are seen to.
 
+use std::collections::{HashMap, HashSet};
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
@@ -50,14 +52,17 @@ impl State {
     fn add_missing(&mut self) -> Result<(), SinkError> {
         let mut missing = Vec::new();
         let mut counts = false;
+        let indexes: HashSet<String> = self
+            .objects
+            .iter()
+            .filter(|o| matches!(o.place, Place::Index(_)))
+            .map(|o| o.given.name.to_ascii_lowercase())
+            .collect();
         for object in &self.objects {
             let Place::Table(_, table) = &object.place else { continue };
             counts |= table.autoincrement;
             for name in &table.auto_indexes {
-                let there = |o: &Object| {
-                    matches!(o.place, Place::Index(_)) && o.given.name.eq_ignore_ascii_case(name)
-                };
-                if !self.objects.iter().any(there) {
+                if !indexes.contains(&name.to_ascii_lowercase()) {
                     missing.push(added(ObjectKind::Index, name, &object.given.name, None));
                 }
             }
@@ -112,6 +117,7 @@ impl State {
         let rows = self.final_rows();
         self.db.flush_prepared_statement_cache();
         self.db.execute_batch("PRAGMA writable_schema=ON")?;
+        fill::unpark(&self.db)?;
         insert_rows(&self.db, &rows)?;
         // Every text was tried before; what SQLite still refuses goes, so that
         // the rest can be read.
@@ -143,10 +149,14 @@ impl State {
     fn final_rows(&self) -> Vec<SchemaRow> {
         let mut out: Vec<SchemaRow> = Vec::with_capacity(self.objects.len());
         let mut late = Vec::new();
+        let mut names: HashSet<String> = HashSet::new();
         for object in &self.objects {
             let Some(row) = final_row(object) else { continue };
             let needs_table = row.kind == "index" || row.kind == "trigger";
-            let ready = !needs_table || out.iter().any(|r| r.name.eq_ignore_ascii_case(&row.table));
+            let ready = !needs_table || names.contains(&row.table.to_ascii_lowercase());
+            if ready {
+                names.insert(row.name.to_ascii_lowercase());
+            }
             if !ready {
                 late.push(row);
             } else if row.kind == "index" && row.sql.is_none() && object.given.root_page == 0 {
@@ -243,14 +253,17 @@ impl State {
     /// break them leave the table.
     fn build_indexes(&mut self, control: &Control) -> Result<(), SinkError> {
         let mut order: Vec<(usize, usize, bool)> = Vec::new();
+        let mut tables: HashMap<String, usize> = HashMap::new();
+        for (at, object) in self.objects.iter().enumerate() {
+            if matches!(object.place, Place::Table(..)) {
+                tables.entry(object.given.name.to_ascii_lowercase()).or_insert(at);
+            }
+        }
         for (at, object) in self.objects.iter().enumerate() {
             if !matches!(object.place, Place::Index(_)) {
                 continue;
             }
-            let table = self.objects.iter().position(|o| {
-                matches!(o.place, Place::Table(..)) && o.given.name.eq_ignore_ascii_case(&object.given.table)
-            });
-            let Some(table) = table else { continue };
+            let Some(&table) = tables.get(&object.given.table.to_ascii_lowercase()) else { continue };
             order.push((table, at, is_unique(&object.given)));
         }
         order.sort_by_key(|&(table, at, unique)| (table, !unique, at));
@@ -312,6 +325,7 @@ impl State {
         let side = self.side.schema(&self.db)?;
         self.db.flush_prepared_statement_cache();
         self.db.execute_batch("PRAGMA writable_schema=ON")?;
+        fill::unpark(&self.db)?;
         let prefix = format!("{FILL_PREFIX}*");
         self.db.execute("DELETE FROM sqlite_schema WHERE name GLOB ?1", [&prefix])?;
         for (name, root, sql) in side {

@@ -5,8 +5,9 @@
 //! unreadable. Collations and functions that only the app has are served by
 //! stand-ins; they keep their names in the schema.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -73,6 +74,9 @@ pub(super) struct Model {
     functions: BTreeSet<String>,
     /// Set while a statement from outside is tried: it may define, not select.
     trying: Arc<AtomicBool>,
+    /// By table, in lower case: WITHOUT ROWID, STRICT. SQLite lists all tables
+    /// at once or searches all for one, so they are asked for once.
+    kinds: RefCell<Option<HashMap<String, (bool, bool)>>>,
 }
 
 /// How often a statement is tried again with one more stand-in.
@@ -92,7 +96,7 @@ impl Model {
                 Authorization::Allow
             }
         }))?;
-        Ok(Self { db, functions: BTreeSet::new(), trying })
+        Ok(Self { db, functions: BTreeSet::new(), trying, kinds: RefCell::default() })
     }
 
     /// Names of functions that were served by stand-ins.
@@ -122,7 +126,12 @@ impl Model {
             let tried = self.db.prepare(sql).and_then(|mut s| s.raw_execute());
             self.trying.store(false, Relaxed);
             let reason = match tried {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    if words.get(1).is_none_or(|w| w != "INDEX" && w != "UNIQUE") {
+                        self.kinds.replace(None);
+                    }
+                    return Ok(());
+                }
                 Err(rusqlite::Error::MultipleStatement) => return Err("more than one statement".into()),
                 Err(e) => plain(&e),
             };
@@ -136,19 +145,26 @@ impl Model {
         Err("too many unknown functions".into())
     }
 
+    fn table_kinds(&self) -> rusqlite::Result<HashMap<String, (bool, bool)>> {
+        let mut list = self
+            .db
+            .prepare("SELECT name, wr, strict FROM pragma_table_list WHERE schema='main' AND type='table'")?;
+        let kind =
+            |r: &rusqlite::Row<'_>| Ok((r.get::<_, String>(0)?.to_ascii_lowercase(), (r.get(1)?, r.get(2)?)));
+        list.query_map([], kind)?.collect()
+    }
+
     /// What SQLite makes of table `name`, whose statement was `sql`.
     ///
     /// # Errors
     /// SQLite's own.
     pub(super) fn table(&self, name: &str, sql: &str) -> rusqlite::Result<Option<Table>> {
-        let kind = self
-            .db
-            .query_row(
-                "SELECT wr, strict FROM pragma_table_list WHERE schema='main' AND type='table' AND name=?1 COLLATE NOCASE",
-                [name],
-                |r| Ok((r.get::<_, bool>(0)?, r.get::<_, bool>(1)?)),
-            )
-            .optional()?;
+        let kinds = match self.kinds.take() {
+            Some(kinds) => kinds,
+            None => self.table_kinds()?,
+        };
+        let kind = kinds.get(&name.to_ascii_lowercase()).copied();
+        self.kinds.replace(Some(kinds));
         let Some((without_rowid, strict)) = kind else { return Ok(None) };
         let mut columns = Vec::new();
         let mut key_numbers = Vec::new();
@@ -207,8 +223,9 @@ impl Model {
         if let Some(column) = rowid_alias.and_then(|i| columns.get_mut(i)) {
             column.not_null = false;
         }
+        // The schema table would be searched as a whole for each table.
         let mut auto = self.db.prepare(
-            "SELECT name FROM sqlite_schema WHERE type='index' AND sql IS NULL AND tbl_name=?1 COLLATE NOCASE ORDER BY rowid",
+            "SELECT name FROM pragma_index_list(?1) WHERE origin='u' OR origin='pk' AND ?2 ORDER BY seq DESC",
         )?;
         let upper = sql.to_ascii_uppercase();
         Ok(Some(Table {
@@ -219,7 +236,9 @@ impl Model {
             strict,
             autoincrement: !without_rowid && upper.contains("AUTOINCREMENT"),
             has_check: upper.contains("CHECK"),
-            auto_indexes: auto.query_map([name], |r| r.get(0))?.collect::<rusqlite::Result<_>>()?,
+            auto_indexes: auto
+                .query_map((name, !without_rowid), |r| r.get(0))?
+                .collect::<rusqlite::Result<_>>()?,
             rowid_name: ["rowid", "_rowid_", "oid"].into_iter().find(|n| !names.contains(*n)),
         }))
     }

@@ -173,7 +173,8 @@ fn rebuild(from: &Path, to: &Path, damaged: bool) -> Written {
 }
 
 fn row(object: usize, rowid: Option<i64>, values: Vec<Value>) -> Row {
-    Row { object, rowid, values, doubts: vec![], placed_by: PlacedBy::Tree, page: 9, offset: 99 }
+    let (surplus, doubts, placed_by) = (vec![], vec![], PlacedBy::Tree);
+    Row { object, rowid, values, surplus, doubts, placed_by, page: 9, offset: 99 }
 }
 
 /// Asserts that two databases hold the same, to the byte.
@@ -312,7 +313,7 @@ fn what_cannot_stand_is_kept_aside_and_listed() {
     let mut put = |id: i64, u: &str, n: Value, c: i64, e: &str, placed_by, doubts| {
         let values = vec![Value::Null, text(u), n, int(c), text(e)];
         writer
-            .row(Row { object: t, rowid: Some(id), values, doubts, placed_by, page: id as u32, offset: 0 })
+            .row(Row { doubts, placed_by, page: id as u32, offset: 0, ..row(t, Some(id), values) })
             .unwrap();
     };
     let lost =

@@ -412,10 +412,18 @@ pub fn assemble(
     let mut buf = Vec::new();
     let mut steps = 0_u32;
     let mut seen: HashSet<u32> = HashSet::new();
+    // Where in the payload the content of the page before begins.
+    let mut before_from = 0;
     while left > 0 {
         if let Some((next, certain)) = chains.mend(scan, before, at, to_come) {
             at = next;
-            if !certain {
+            if certain {
+                // The pointer map knows the next page, but a page whose link is
+                // wrong may have been overwritten as a whole.
+                let to = out.len() as u64;
+                let why = format!("overflow page {before} links to another page than the pointer map says");
+                how.unsure.push((before_from, to, why));
+            } else {
                 let from = out.len() as u64;
                 how.unsure.push((from, cell.payload, format!("overflow chain mended after page {before}")));
             }
@@ -468,6 +476,7 @@ pub fn assemble(
         if !zero {
             note_zeros(&buf, 4, 4 + take, out.len() as u64, &mut how);
         }
+        before_from = out.len() as u64;
         out.extend_from_slice(bytes);
         left -= bytes.len() as u64;
         if let Some(why) = pages.unvouched(at) {

@@ -274,7 +274,7 @@ fn whole_pages(pages: &Pages, scan: &Scan, by: i64) -> (i64, u32) {
 fn torn_page(pages: &mut Pages, scan: &Scan, shift: i64, at: u32) -> Option<u32> {
     let mut look = Look::default();
     let size = i64::from(pages.page_size);
-    let mut best: Option<(Cells, u32, Vec<u8>)> = None;
+    let mut best: Option<(Cells, u32, Vec<u8>, i64)> = None;
     for page in at.saturating_sub(3).max(1)..=(at + 1).min(pages.count) {
         if is_sound(scan, page) || look.sound(pages, page, shift) {
             continue;
@@ -301,14 +301,18 @@ fn torn_page(pages: &mut Pages, scan: &Scan, shift: i64, at: u32) -> Option<u32>
                 }
             }
             let good = good_cells(&made, page, pages.usable(), &mut look.slots);
-            if good.count > 0 && best.as_ref().is_none_or(|(g, _, _)| good > *g) {
-                best = Some((good, page, made));
+            if good.count > 0 && best.as_ref().is_none_or(|(g, ..)| good > *g) {
+                best = Some((good, page, made, cut));
             }
             cut += SECTOR;
         }
     }
-    let (_, page, made) = best?;
+    let (_, page, made, cut) = best?;
     pages.patches.insert(page, made);
+    // The cut is found to a sector; what lies across it, or within that
+    // distance, may have the break in it.
+    let reach = |at: i64| u32::try_from(at.clamp(0, size)).unwrap_or(0);
+    pages.torn.insert(page, (reach(cut - SECTOR), reach(cut + SECTOR + (-shift).max(0))));
     Some(page + 1)
 }
 

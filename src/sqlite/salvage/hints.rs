@@ -149,7 +149,7 @@ fn a_tree_that_two_tables_could_have_goes_to_the_one_with_room() {
         for page in destroyed {
             db[(page - 1) * 1024..page * 1024].fill(0);
         }
-        let options = Options { schema_from: schema };
+        let options = Options { schema_from: schema, ..Options::default() };
         let (mem, report) = salvage_with(db, None, None, options);
         for (name, n, start) in [("typed", 1500, "text "), ("plain", 500, "word ")] {
             let at = mem.schema.iter().position(|o| o.name == name).unwrap();
@@ -279,7 +279,8 @@ fn reserved_bytes_are_found_behind_a_destroyed_beginning() {
     assert_eq!(healthy.settings.unwrap().reserved, 8);
     let half = db.len() / 2048 * 1024;
     db[..half].fill_with(|| rng.below(256) as u8);
-    let (mem, report) = salvage_with(db, None, None, Options { schema_from: healthy.schema });
+    let (mem, report) =
+        salvage_with(db, None, None, Options { schema_from: healthy.schema, ..Options::default() });
     let set = mem.settings.unwrap();
     assert_eq!((set.page_size, set.reserved), (1024, 8), "{report:?}");
     assert!(mem.rows.len() > 100, "{report:?}");

@@ -9,6 +9,7 @@ use super::scan::{self, PageKind};
 use super::schema::{self, SCHEMA_TREE};
 use super::tree::{self, Walker};
 use super::{ReadError, Salvager};
+use crate::check;
 use crate::control::Control;
 use crate::format::{DbHeader, MAGIC};
 use crate::source::ReadAt;
@@ -37,6 +38,12 @@ impl Salvager {
         control: &Control,
     ) -> Result<(), ReadError> {
         let name = if origin == Origin::Wal { "write-ahead log" } else { "rollback journal" };
+        if layer.valid && self.is_sound_without(src, origin, control)? {
+            self.report.notes.push(format!(
+                "the database is sound, but not with the {name} beside it, which belongs to another one: not applied"
+            ));
+            return Ok(());
+        }
         let (alike, unlike) = logs::compare(&self.pages, &layer, src.as_ref());
         let before = (self.pages.count, self.pages.overlay.clone(), self.pages.stale.clone());
         let weigh = unlike > 0 || !layer.valid;
@@ -70,8 +77,30 @@ impl Salvager {
                 return Ok(());
             }
         }
+        self.report.cut_log |= layer.cut;
         self.report.notes.extend(layer.notes);
         Ok(())
+    }
+
+    /// Whether the database is sound by itself and is not with that log, of
+    /// which every checksum is right: the log is that of an older generation or
+    /// of another database. Its pages may look like the database's own, so that
+    /// only a whole check of both tells.
+    fn is_sound_without(
+        &self,
+        src: &Arc<dyn ReadAt>,
+        origin: Origin,
+        control: &Control,
+    ) -> Result<bool, ReadError> {
+        if self.probe.base != 0 || self.pages.main_len() == 0 {
+            return Ok(false);
+        }
+        let log = Some(src.as_ref());
+        let (wal, journal) = if origin == Origin::Wal { (log, None) } else { (None, log) };
+        let examined = check::bytes(self.pages.main(), wal, journal, control);
+        control.safe_point()?;
+        let stale = ["sqlite.stale-wal", "sqlite.stale-journal"];
+        Ok(examined.is_ok_and(|e| e.findings.iter().any(|f| stale.contains(&f.code.as_str()))))
     }
 
     /// The pages as they stand, to compare two views by.

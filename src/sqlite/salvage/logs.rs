@@ -26,6 +26,8 @@ pub struct Layer {
     pub valid: bool,
     /// Whether a checksum vouches for `pages`.
     pub sized: bool,
+    /// Whether the log ends before what its headers speak of.
+    pub cut: bool,
     pub notes: Vec<String>,
 }
 
@@ -120,6 +122,10 @@ pub fn journal_layer(src: &Arc<dyn ReadAt>, page_size: u32, main_pages: u32) -> 
     let valid = strict_view.as_ref().is_some_and(|s| s.saved.len() == loose.saved.len());
     let mut layer = Layer { valid, pages: loose.pages, notes: loose.overlooked.clone(), ..Layer::default() };
     layer.sized = valid;
+    layer.cut = strict_view.is_some_and(|s| s.cut);
+    if layer.cut {
+        layer.notes.push("the rollback journal is cut short: a part of its transaction stays".into());
+    }
     layer.notes.push(if valid {
         format!("hot rollback journal: {} pages rolled back", loose.saved.len())
     } else {

@@ -84,6 +84,7 @@ use std::sync::Arc;
 
 use super::check;
 use super::format::{DbHeader, Encoding};
+use super::journal;
 use super::record;
 use super::salvaged::{SchemaObject, Settings, Sink, SinkError};
 use super::source::ReadAt;
@@ -119,6 +120,8 @@ pub struct Input {
 pub struct Options {
     /// The schema of a healthy copy: stands in where the file's own is lost.
     pub schema_from: Vec<SchemaObject>,
+    /// `user_version` and `application_id` of a healthy copy, for a lost header.
+    pub versions: Option<(i32, i32)>,
 }
 
 /// Why nothing could be read.
@@ -222,6 +225,10 @@ pub struct ReadReport {
     pub schema_incomplete: bool,
     /// Whether a log was left out that may yet be this database's.
     pub doubtful_log: bool,
+    /// Whether a log ended before what it speaks of, so that a part of a transaction stays.
+    pub cut_log: bool,
+    /// Whether nothing says what `user_version` and `application_id` were.
+    pub versions_lost: bool,
     /// What was overlooked, mended or guessed, in plain words.
     pub notes: Vec<String>,
 }
@@ -277,7 +284,21 @@ impl Salvager {
                 notes: vec!["the database file itself is lost; the write-ahead log is read alone".into()],
                 proven: 0,
             },
-            (Err(why), None) => return Err(why.into()),
+            (Err(why), None) => {
+                let journal = input.journal.as_ref();
+                let saved = journal.and_then(|j| journal::structural(j.as_ref(), None, u32::MAX - 1).ok()?);
+                let Some(saved) = saved.filter(|j| !j.saved.is_empty()) else { return Err(why.into()) };
+                Probe {
+                    base: 0,
+                    page_size: saved.page_size,
+                    reserved: 0,
+                    header: None,
+                    notes: vec![
+                        "the database file itself is lost; the rollback journal is read alone".into(),
+                    ],
+                    proven: 0,
+                }
+            }
         };
         let pages = Pages::new(input.main.clone(), len, probe.base, probe.page_size, probe.reserved);
         let report = ReadReport { notes: probe.notes.clone(), ..ReadReport::default() };
@@ -480,9 +501,14 @@ impl Salvager {
     }
 
     /// What the new database must keep.
-    fn settings(&self, schema: &Schema) -> Settings {
+    fn settings(&mut self, schema: &Schema) -> Settings {
         let blank = DbHeader::parse(&[0; 100]);
-        let header = self.probe.header.or(blank);
+        let header = self.probe.header.or_else(|| self.header_tail());
+        let versions = header.map(|h| (h.user_version as i32, h.application_id as i32));
+        let versions = versions.or(self.options.versions);
+        self.report.versions_lost = versions.is_none();
+        let (user_version, application_id) = versions.unwrap_or_default();
+        let header = header.or(blank);
         let h = header.as_ref();
         let auto_vacuum = match h {
             Some(h) if h.largest_root != 0 => 1 + u8::from(h.incremental_vacuum != 0),
@@ -494,12 +520,21 @@ impl Salvager {
             reserved: self.pages.reserved,
             encoding: schema.encoding.or(h.and_then(DbHeader::text_encoding)).unwrap_or(Encoding::Utf8),
             auto_vacuum,
-            user_version: h.map_or(0, |h| h.user_version as i32),
-            application_id: h.map_or(0, |h| h.application_id as i32),
+            user_version,
+            application_id,
             default_cache_size: h.map_or(0, |h| h.default_cache_size as i32),
             schema_format: h.map_or(4, |h| h.schema_format).clamp(1, 4),
             wal_mode: h.is_some_and(|h| h.write_version == 2),
         }
+    }
+
+    /// The header whose first fields are destroyed, when the others are alive.
+    fn header_tail(&self) -> Option<DbHeader> {
+        let mut first = Vec::new();
+        self.pages.read(1, &mut first);
+        let header = DbHeader::parse(&first).filter(|_| DbHeader::tail_lives(&first))?;
+        // Which journal mode it had stood among the fields that are lost.
+        Some(DbHeader { write_version: 1, read_version: 1, ..header })
     }
 
     /// The text encoding by the texts of some leaf pages, when nothing says it.

@@ -65,6 +65,9 @@ pub struct Pages {
     pub near_break: HashSet<u32>,
     /// Pages that were put together from parts.
     pub patches: HashMap<u32, Vec<u8>>,
+    /// Pages that were put together from both sides of a break: the bytes
+    /// between which the break lies.
+    pub torn: HashMap<u32, (u32, u32)>,
     /// Number of pages.
     pub count: u32,
     main_len: u64,
@@ -87,6 +90,7 @@ impl Pages {
             overlay: HashMap::new(),
             stale: HashSet::new(),
             patches: HashMap::new(),
+            torn: HashMap::new(),
             near_break: HashSet::new(),
             count: u32::try_from(count).unwrap_or(u32::MAX - 1),
             main_len,
@@ -165,6 +169,12 @@ impl Pages {
         } else {
             None
         }
+    }
+
+    /// Whether a break of the file may lie within those bytes of the page.
+    #[must_use]
+    pub fn is_torn(&self, page: u32, from: u32, to: u32) -> bool {
+        self.torn.get(&page).is_some_and(|(start, end)| from < *end && to > *start)
     }
 
     /// How many bytes of the page the file has; the rest lies beyond its end.

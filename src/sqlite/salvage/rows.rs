@@ -103,6 +103,13 @@ impl RowMap {
         self.stored
     }
 
+    /// The values of a record that its table has no column for.
+    #[must_use]
+    pub fn surplus(&self, payload: &[u8], slots: &[Slot]) -> Vec<Value> {
+        let beyond = slots.iter().skip(self.fields.len());
+        beyond.map(|slot| owned(record::slot_value(slot, payload), false)).collect()
+    }
+
     /// The values of a record in column order, with a doubt for each that is
     /// missing or not certain. `payload` may be shorter than the record.
     pub fn values(

@@ -280,8 +280,11 @@ impl Desk<'_> {
             if let Some(why) = unvouched.filter(|_| hides) {
                 doubts.push(whole(why.into()));
             }
-            let last = reader.slots.len().checked_sub(1);
-            if last.is_some_and(|field| self.map.place(field).is_none()) {
+            if pages.is_torn(leaf.page, u32::from(found.cell.at as u16), found.cell.end() as u32) {
+                doubts.push(whole("bytes are missing or too many within it or right beside it".into()));
+            }
+            let surplus = self.map.surplus(&reader.payload, &reader.slots);
+            if !surplus.is_empty() {
                 let reason = "its record has more values than the statement of its table has columns";
                 doubts.push(whole(reason.into()));
             }
@@ -298,6 +301,7 @@ impl Desk<'_> {
                     object: self.tree.object,
                     rowid: self.rowid(found.cell.rowid),
                     values,
+                    surplus,
                     doubts,
                     placed_by,
                     page: leaf.page,
@@ -510,7 +514,8 @@ impl Desk<'_> {
             }
             let object = self.tree.object;
             let placed_by = PlacedBy::Index;
-            self.hand_on(Row { object, rowid, values, doubts, placed_by, page, offset }, sink)?;
+            let surplus = Vec::new();
+            self.hand_on(Row { object, rowid, values, surplus, doubts, placed_by, page, offset }, sink)?;
         }
         Ok(())
     }

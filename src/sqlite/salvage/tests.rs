@@ -609,7 +609,7 @@ fn a_lost_first_page_costs_no_row_when_the_schema_is_given() {
             let r = Recipe { auto_vacuum, encoding, ..PLAIN };
             let s = sample(r);
             let (healthy, _) = salvage(s.bytes.clone(), None, None);
-            let options = Options { schema_from: healthy.schema.clone() };
+            let options = Options { schema_from: healthy.schema.clone(), ..Options::default() };
             let mut db = s.bytes.clone();
             db[..4096].fill(0);
             let (mem, report) = salvage_with(db.clone(), None, None, options);

@@ -27,6 +27,8 @@ pub(super) struct DataBlock {
 pub(super) struct LostBlock {
     pub(super) nth: usize,
     pub(super) handle: Handle,
+    /// Whether a block before it takes some of its bytes.
+    pub(super) overlaps: bool,
     pub(super) after: Option<Vec<u8>>,
     pub(super) up_to: Option<Vec<u8>>,
 }
@@ -174,9 +176,18 @@ fn data_blocks(
 ) -> Result<(), Stop> {
     let mut previous: Option<Vec<u8>> = None;
     let mut before: Option<&[u8]> = None;
+    let mut end = 0;
     for (nth, (key, handle)) in handles.iter().enumerate() {
         control.safe_point()?;
-        match data_block(source, *handle, order, previous.as_deref())? {
+        // Blocks lie one behind the other, so the whole table is read once.
+        let overlaps = handle.offset < end;
+        end = end.max(handle.range(source.len()).map_or(0, |r| r.end));
+        let read = if overlaps {
+            Err(Fault::new("leveldb.block-handle", handle.offset, "a block lies within another one"))
+        } else {
+            data_block(source, *handle, order, previous.as_deref())?
+        };
+        match read {
             Ok((mut block, max_sequence)) => {
                 block.nth = nth;
                 vouch(out, source, *handle);
@@ -186,10 +197,11 @@ fn data_blocks(
             }
             Err(fault) => {
                 let range = handle.range(source.len()).unwrap_or(handle.offset..handle.offset);
-                out.seen += range.end - range.start;
+                out.seen += if overlaps { 0 } else { range.end - range.start };
                 out.lost.push(LostBlock {
                     nth,
                     handle: *handle,
+                    overlaps,
                     after: before.map(<[u8]>::to_vec),
                     up_to: Some(key.clone()),
                 });

@@ -137,9 +137,24 @@ fn damage_under_a_checksum_is_found_in_the_right_file() {
     sound().any_damage_is_survived(88, &deep);
 }
 
+/// User data lies in the tables: what a fast check calls healthy was read.
 #[test]
-fn a_fast_check_vouches_for_what_it_read_and_no_more() {
-    sound().every_damage_is_found(22, &|s| examine_store(s, Level::Fast, &Control::default()));
+fn a_fast_check_reads_small_tables_to_their_last_block() {
+    let fast = |s: Subject<'_>| examine_store(s, Level::Fast, &Control::default());
+    sound().every_damage_is_found(22, &fast);
+    let bench = sound();
+    assert_eq!(bench.run(&fast).unwrap().done().coverage, bench.run(&deep).unwrap().done().coverage);
+}
+
+#[test]
+fn a_fast_check_of_large_tables_says_what_it_left_out() {
+    let bench = sound();
+    // Its length alone counts: it is no part of the store.
+    let large = std::fs::File::create(bench.path().join("db/000003.ldb")).unwrap();
+    large.set_len(CHEAP_TABLES).unwrap();
+    let check = bench.run(&|s| examine_store(s, Level::Fast, &Control::default())).unwrap().done();
+    assert!(check.not_checked.iter().any(|why| why.contains("data blocks")), "{:?}", check.not_checked);
+    assert_eq!(check.findings, []);
 }
 
 #[test]
@@ -472,6 +487,171 @@ mod rebuilding {
         let request = RebuildRequest { copy: &copy, out: &out, how, known: None, control: &control };
         assert!(matches!(rebuild(&request), Err(StoreError::CannotRebuild { .. })));
         assert!(!out.exists());
+    }
+
+    /// What a browser stores for one site in one write: 300 settings.
+    fn settings() -> (Bench, BTreeMap<String, Vec<u8>>) {
+        let all: Vec<(String, String)> =
+            (0..300).map(|i| (format!("setting.{i:03}"), format!("{i:03}").repeat(70))).collect();
+        let puts: Vec<(&str, &str)> = all.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let bench = sound();
+        bench.write("db/000010.log", log_file(&[batch(901, &puts), batch(1201, &[("z", "last")])]));
+        let all = records(&bench.path().join("db"));
+        (bench, all)
+    }
+
+    #[test]
+    fn one_wrong_bit_in_a_large_write_costs_nothing_and_its_record_is_named() {
+        let (bench, all) = settings();
+        let path = bench.path().join("db/000010.log");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x10;
+        std::fs::write(path, bytes).unwrap();
+        let (result, found) = rebuilt(&bench);
+        assert_eq!((result.lost, result.doubtful), (0, 1), "{result:?}");
+        let doubt = &result.details["doubtful"][0];
+        assert_eq!(doubt["keys_from"], doubt["keys_to"]);
+        assert!(doubt["keys_from"].as_str().unwrap().starts_with("setting.1"), "{doubt}");
+        assert!(found == all);
+    }
+
+    #[test]
+    fn a_lost_part_of_a_large_write_costs_its_own_records_and_they_are_counted() {
+        for len in [512, 4096] {
+            let (bench, all) = settings();
+            let path = bench.path().join("db/000010.log");
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle..middle + len].fill(0);
+            std::fs::write(path, bytes).unwrap();
+            let (result, found) = rebuilt(&bench);
+            let gone = all.keys().filter(|k| !found.contains_key(*k)).count();
+            assert!(gone as u64 == result.lost || gone as u64 == result.lost + 1, "{gone} {result:?}");
+            // 224 bytes each; one record is cut by each end of the damage.
+            assert!((1..=len / 224 + 1).contains(&gone), "{gone}");
+            let wrong = all.iter().filter(|(k, v)| found.get(*k).is_some_and(|f| f != *v)).count();
+            assert!(wrong <= 1, "{wrong}");
+            let range = &result.details["lost"][0];
+            assert_eq!(range["sequences"][1], 1201, "{range}");
+            assert!(
+                range["keys_after"].as_str().unwrap() < range["keys_before"].as_str().unwrap(),
+                "{range}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_lost_is_taken_from_tables_that_the_store_no_longer_names() {
+        let bench = sound();
+        // What a compaction made table 7 of was not yet removed.
+        bench.write("db/000003.ldb", table_file(&blocks(60, 5, 1), Packing::Zstd));
+        smash_block(&bench, 3);
+        let (result, found) = rebuilt(&bench);
+        assert!(found == all());
+        assert_eq!((result.lost, result.doubtful), (0, 10), "{result:?}");
+        assert_eq!(result.details["doubtful"][0]["file"], "000003.ldb");
+        assert_eq!(result.details["doubtful"][0]["keys_from"], "k090");
+    }
+
+    #[test]
+    fn a_write_that_is_lost_is_proven_by_its_number_in_another_table() {
+        let (bench, all) = settings();
+        // The log became a table, but no MANIFEST says so yet.
+        let entry = |i: u64| (format!("setting.{i:03}"), 901 + i, format!("{i:03}").repeat(70).into_bytes());
+        bench.write("db/000012.ldb", table_file(&[(0..300).map(entry).collect()], Packing::Plain));
+        let path = bench.path().join("db/000010.log");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[10_000..20_000].fill(0xaa);
+        std::fs::write(path, bytes).unwrap();
+        let (result, found) = rebuilt(&bench);
+        assert_eq!(result.lost, 0, "{result:?}");
+        // One record has its head before the damage and is doubtful for its tail.
+        let wrong = all.iter().filter(|(k, v)| found.get(*k) != Some(*v)).count();
+        assert!(wrong as u64 <= result.doubtful && wrong <= 1, "{wrong} {result:?}");
+    }
+
+    #[test]
+    fn an_old_log_does_not_hide_what_later_tables_hold() {
+        let bench = sound();
+        // It became table 5 long ago; table 9 has newer values.
+        bench.write("db/000002.log", log_file(&[batch(21, &[("k020", "old"), ("k021", "old")])]));
+        std::fs::remove_file(bench.path().join("db/MANIFEST-000004")).unwrap();
+        let (result, found) = rebuilt(&bench);
+        assert_eq!((result.lost, result.doubtful), (0, 0), "{result:?}");
+        assert!(found == all());
+    }
+
+    #[test]
+    fn a_manifest_of_any_length_is_read_in_little_memory() {
+        let bench = sound();
+        let mut edits = Vec::new();
+        for number in 1000..400_000_u64 {
+            let mut edit = vec![6, 1];
+            put_varint(&mut edit, number);
+            edits.push(edit);
+        }
+        let manifest = bench.path().join("db/MANIFEST-000004");
+        let mut bytes = std::fs::read(&manifest).unwrap();
+        let sound_length = bytes.len();
+        let mut writer = LogWriter::default();
+        let mut rest = Vec::new();
+        writer.append(&mut rest, &vec![0; sound_length - log::HEADER]).unwrap();
+        for edit in &edits {
+            writer.append(&mut rest, edit).unwrap();
+        }
+        bytes.extend(&rest[sound_length..]);
+        std::fs::write(&manifest, bytes).unwrap();
+        let dir = Dir::open(&bench.path().join("db")).unwrap();
+        let root = RelPath::root();
+        let subject = Subject { dir: &dir, path: &root };
+        let folder = Folder::list(subject).unwrap();
+        let (file, source) = open_listed(subject, folder.manifests.get(&4)).unwrap().unwrap();
+        let read = load_manifest(subject, &folder, file, &source).unwrap();
+        assert_eq!(read.findings, []);
+        assert_eq!(read.version.tables.len(), 3);
+        assert!(read.version.removed.len() <= Edits::FORGET + 3, "{}", read.version.removed.len());
+        assert_eq!(read.vouched.len(), 1);
+    }
+
+    /// Lengths of stored keys in the sample, and of what belongs to them.
+    const LEAST: usize = 30;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        /// A stretch of bytes costs no more records than it can cover.
+        #[test]
+        fn a_stretch_costs_no_more_than_what_it_covers(
+            at in any::<prop::sample::Index>(),
+            len in 1_usize..3000,
+            fill in prop::sample::select(vec![0_u8, 0xaa, 0xff, b'e']),
+            per_write in 1_usize..80,
+            in_table in any::<bool>(),
+        ) {
+            let bench = sound();
+            let value = |i: usize| format!("{i:04}").repeat(5 + i % 9);
+            let all: Vec<(String, String)> = (0..200).map(|i| (format!("setting.{i:04}"), value(i))).collect();
+            let mut writes = Vec::new();
+            for (n, part) in all.chunks(per_write).enumerate() {
+                let puts: Vec<(&str, &str)> = part.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                writes.push(batch(901 + (n * per_write) as u64, &puts));
+            }
+            bench.write("db/000010.log", log_file(&writes));
+            let expected = records(&bench.path().join("db"));
+            let path = bench.path().join(if in_table { "db/000007.ldb" } else { "db/000010.log" });
+            let mut bytes = std::fs::read(&path).unwrap();
+            let from = at.index(bytes.len());
+            let to = bytes.len().min(from + len);
+            bytes[from..to].fill(fill);
+            std::fs::write(&path, bytes).unwrap();
+            let (result, found) = rebuilt(&bench);
+            let bad = expected.iter().filter(|(k, v)| found.get(*k) != Some(*v)).count();
+            // A record at each end, and what a header or the restarts stand for.
+            let most = (to - from).div_ceil(LEAST) + 3;
+            prop_assert!(bad <= most, "{bad} of {most}: {result:?}");
+            let tail = !in_table && result.lost == 0;
+            prop_assert!(tail || bad as u64 <= result.lost + result.doubtful, "{bad}: {result:?}");
+        }
     }
 
     proptest! {

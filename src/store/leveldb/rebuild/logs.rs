@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 
-use super::losses::{Losses, LostWrites};
+use super::losses::{Losses, LostWrites, MAX_RANGES};
 use super::overlay::{Candidate, Loss, Overlay};
 use super::tables::each_of;
 use super::{NewTable, Work};
 use crate::fsys::shown;
 use crate::store::StoreError;
 use crate::store::leveldb::age::Newest;
-use crate::store::leveldb::coding::{Batch, Operation, put_prefixed};
+use crate::store::leveldb::coding::{Batch, InternalKey, Operation, put_prefixed};
 use crate::store::leveldb::folder::{Folder, Listed};
 use crate::store::leveldb::log::LogWriter;
 use crate::store::leveldb::order::Order;
@@ -25,6 +25,8 @@ use crate::store::read_at::{OpenFile, ReadAt as _};
 
 /// How many bytes of damaged writes may wait for the next sound one.
 const MAX_WAITING: usize = 64 << 20;
+/// How many writes there may have been that no readable MANIFEST knows of.
+const UNKNOWN_WRITES: u64 = 1 << 24;
 /// Records are put together to writes of about this length.
 const WRITE: usize = 16 * 1024;
 
@@ -146,8 +148,7 @@ impl Work<'_> {
             let Some((file, source)) = open_listed(self.subject, Some(file))? else { continue };
             let origin = self.second_source(file);
             let read = each_of(&source, &mut |key, value| {
-                let (user, value) = (key.user.to_vec(), value.to_vec());
-                self.second(Record { user, tag: key.tag, value, proven: true }, origin);
+                self.second(Operation { key: key.user, tag: key.tag, value }, origin);
             });
             read.map_err(|e| self.subject.read_error(&file.rel, e))?;
         }
@@ -160,9 +161,7 @@ impl Work<'_> {
                 if let Part::Write(write) = part
                     && write.is_sound()
                 {
-                    for record in batch::salvage(&write, Place::default()).records {
-                        self.second(record, origin);
-                    }
+                    let _ = Batch::parse(&write.data, |op| self.second(op, origin));
                 }
             });
             read.map_err(|e| self.subject.read_error(&file.rel, e))?;
@@ -176,11 +175,11 @@ impl Work<'_> {
     }
 
     /// Takes a record of a second source when it may be one that is gone.
-    fn second(&mut self, mut record: Record, origin: usize) {
-        let sequence = record.sequence();
-        let holds = |range: (u64, u64)| (range.0..range.1).contains(&sequence);
+    fn second(&mut self, op: Operation<'_>, origin: usize) {
+        let key = InternalKey { user: op.key, tag: op.tag };
+        let holds = |range: (u64, u64)| (range.0..range.1).contains(&key.sequence());
         let write = self.losses.writes.iter().position(|lost| lost.sequences.is_some_and(holds));
-        let keys = || self.losses.keys.iter().position(|lost| lost.may_hold(record.key(), self.order));
+        let keys = || self.losses.keys.iter().position(|lost| lost.may_hold(key, self.order));
         let loss = match write {
             // Its number is that of a write that is gone: it is the same.
             Some(n) => Loss::Writes(n),
@@ -189,13 +188,18 @@ impl Work<'_> {
                 None => return,
             },
         };
-        record.proven = write.is_some();
+        let record = Record { proven: write.is_some(), ..record(op) };
         self.overlay.offer(Candidate { record, origin, loss: Some(loss) });
     }
 
     /// Puts what was read of damaged blocks and found in other files on top,
     /// unless the new store has a newer version of the key.
-    pub(super) fn settle(&mut self, tables: &[NewTable], log: &mut NewLog) -> Result<(), StoreError> {
+    pub(super) fn settle(
+        &mut self,
+        state: &State,
+        tables: &[NewTable],
+        log: &mut NewLog,
+    ) -> Result<(), StoreError> {
         let mut overlay = std::mem::take(&mut self.overlay);
         if overlay.refused > 0 {
             self.losses.notes.push(format!(
@@ -208,15 +212,15 @@ impl Work<'_> {
         if overlay.is_empty() {
             return Ok(());
         }
+        let newest = state.version.last_sequence.unwrap_or_default().max(self.losses.last_sequence);
+        if newest > 0 {
+            overlay.limit(if state.trusted { newest } else { newest + UNKNOWN_WRITES });
+        }
         for table in tables {
             self.request.control.safe_point()?;
             self.each_record(table.meta.number, &mut |key| overlay.seen(key.user, key.tag))?;
         }
         self.seen_in_log(&log.name, &mut overlay)?;
-        let newest = self.newest.max(self.losses.last_sequence);
-        if newest > 0 {
-            overlay.limit(newest);
-        }
         for candidate in overlay.into_records() {
             let record = &candidate.record;
             log.record(record).map_err(|e| self.write_error(&log.name, e))?;
@@ -255,6 +259,10 @@ impl Work<'_> {
         self.close(&log.name, log.writer)?;
         Ok(log.number)
     }
+}
+
+fn record(op: Operation<'_>) -> Record {
+    Record { user: op.key.to_vec(), tag: op.tag, value: op.value.to_vec(), proven: true }
 }
 
 /// One old log being copied to the new one.
@@ -298,10 +306,11 @@ impl Copying<'_> {
                 return;
             }
         }
-        self.waiting_bytes += match &part {
-            Part::Write(write) => write.data.len(),
-            Part::Hole(_) => 0,
-        };
+        self.waiting_bytes += size_of::<Part>()
+            + match &part {
+                Part::Write(write) => write.data.len(),
+                Part::Hole(_) => 0,
+            };
         self.waiting.push(part);
         if self.waiting_bytes > MAX_WAITING {
             self.resolve(None);
@@ -315,9 +324,7 @@ impl Copying<'_> {
         self.sound.1 += (log::HEADER + write.data.len()) as u64;
         self.losses.last_sequence = self.losses.last_sequence.max(batch.last_sequence());
         if self.tables.is_some() {
-            for record in batch::records(write) {
-                self.put(&record, None);
-            }
+            let _ = Batch::parse(&write.data, |op| self.put(&record(op), None));
             return;
         }
         self.losses.records_kept += u64::from(batch.count);
@@ -360,7 +367,17 @@ impl Copying<'_> {
         let (Some(first), Some(last)) = (parts.first(), parts.last()) else { return };
         let start = first.at();
         let bytes = last.end().min(self.len).saturating_sub(start);
-        let begin = self.end;
+        // A log may begin with damage: then its first write says where it begins.
+        let begin = self.end.or_else(|| match first {
+            Part::Write(write) => {
+                let fits = |(sequence, count): &(u64, u64)| {
+                    let alone = parts.len() == 1 && next.is_some_and(|n| sequence + count == n.0);
+                    write.proves(0..batch::HEADER) || alone
+                };
+                batch::stated(write).filter(fits).map(|(sequence, _)| sequence)
+            }
+            _ => None,
+        });
         // No operation is shorter than two bytes: else the log was put together.
         let end = next.map(|n| n.0).filter(|end| {
             begin.is_none_or(|b| end.checked_sub(b).is_some_and(|n| n > 0 && n <= bytes / 2 + 1))
@@ -411,10 +428,10 @@ impl Copying<'_> {
         sequences = sequences.map(|(a, b)| ((a..b.min(a + (1 << 20))).find(is_gone).unwrap_or(a), b));
         if lost > 0 {
             let before = gap.1.or_else(|| next.and_then(|n| n.1.first.clone()));
-            if at_least {
+            if at_least && self.losses.writes.len() < MAX_RANGES {
                 self.guesses.push((self.losses.writes.len(), bytes, found.len() as u64));
             }
-            self.losses.writes.push(LostWrites {
+            self.losses.lose_writes(LostWrites {
                 log: self.log,
                 at: start,
                 bytes,

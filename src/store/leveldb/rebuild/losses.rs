@@ -6,6 +6,9 @@ use crate::store::Rebuilt;
 use crate::store::leveldb::coding::{InternalKey, show_key};
 use crate::store::leveldb::order::Order;
 
+/// Ranges that are kept apart; what is lost or doubtful beyond is counted with
+/// the last.
+pub(super) const MAX_RANGES: usize = 10_000;
 /// Ranges that are listed one by one.
 const MAX_LISTED: usize = 1000;
 /// Ranges that the notes name.
@@ -102,6 +105,7 @@ pub(super) struct Losses {
     pub(super) comparator: String,
     pub(super) keys: Vec<LostKeys>,
     pub(super) writes: Vec<LostWrites>,
+    writes_are_many: bool,
     pub(super) origins: Vec<Origin>,
     pub(super) notes: Vec<String>,
 }
@@ -109,8 +113,24 @@ pub(super) struct Losses {
 impl Losses {
     /// A new place that doubtful records come from.
     pub(super) fn origin(&mut self, file: impl Into<String>, why: &'static str) -> usize {
+        if self.origins.len() >= MAX_RANGES {
+            return self.origins.len() - 1;
+        }
         self.origins.push(Origin { file: file.into(), why, ..Origin::default() });
         self.origins.len() - 1
+    }
+
+    /// Operations of a log are gone.
+    pub(super) fn lose_writes(&mut self, lost: LostWrites) {
+        match self.writes.last_mut() {
+            Some(last) if self.writes_are_many => {
+                last.records += lost.records;
+                last.at_least |= lost.at_least;
+                last.before = lost.before;
+            }
+            _ => self.writes.push(lost),
+        }
+        self.writes_are_many = self.writes.len() >= MAX_RANGES;
     }
 
     /// A doubtful record from there is in the new store.

@@ -74,7 +74,7 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     let mut log = work.logs(&folder, &state, &newest)?;
     drop(newest);
     work.second_sources(&folder, &state)?;
-    work.settle(&tables, &mut log)?;
+    work.settle(&state, &tables, &mut log)?;
     let log = work.close_log(log)?;
     let comparator = named.unwrap_or_else(|| work.comparator_by_purpose(&tables).to_vec());
     work.losses.comparator = super::coding::show_key(&comparator);

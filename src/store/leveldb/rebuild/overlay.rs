@@ -49,18 +49,11 @@ impl Overlay {
             self.refused += 1;
             return;
         }
-        match self.newest.get_mut(&candidate.record.user) {
-            Some(there) => {
-                let rank = |r: &Record| (r.tag, r.proven);
-                if rank(&candidate.record) > rank(&there.record) {
-                    self.bytes += weight;
-                    *there = candidate;
-                }
-            }
-            None => {
-                self.bytes += weight;
-                self.newest.insert(candidate.record.user.clone(), candidate);
-            }
+        let rank = |r: &Record| (r.tag, r.proven);
+        let there = self.newest.get(&candidate.record.user);
+        if there.is_none_or(|there| rank(&candidate.record) > rank(&there.record)) {
+            self.bytes += weight;
+            self.newest.insert(candidate.record.user.clone(), candidate);
         }
     }
 
@@ -71,11 +64,13 @@ impl Overlay {
         }
     }
 
-    /// Lowers sequence numbers that cannot be right.
+    /// Records whose sequence number cannot be right are taken only where
+    /// nothing else is.
     pub(super) fn limit(&mut self, newest: u64) {
-        for candidate in self.newest.values_mut().filter(|c| c.record.sequence() > newest) {
-            candidate.record.tag = newest << 8 | candidate.record.tag & 0xff;
-            candidate.record.proven = false;
+        // What another file has is under a checksum.
+        let incredible = |c: &&mut Candidate| c.loss.is_none() && c.record.sequence() > newest;
+        for candidate in self.newest.values_mut().filter(incredible) {
+            candidate.record.tag &= 0xff;
         }
     }
 

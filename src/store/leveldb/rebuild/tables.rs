@@ -203,33 +203,38 @@ impl Work<'_> {
         source: &OpenFile,
         report: TableReport,
     ) -> Result<Parts, StoreError> {
-        let fail = |e| self.subject.read_error(&file.rel, e);
+        let subject = self.subject;
+        let fail = |e| subject.read_error(&file.rel, e);
         let mut parts = Parts::default();
-        let mut damaged = Vec::new();
         if report.indexed {
             parts.blocks = report.blocks;
             parts.max_sequence = report.max_sequence;
+            let density = parts.density();
             for lost in report.lost {
-                // A handle may point outside of a table that was cut.
+                self.request.control.safe_point()?;
+                // A handle may point outside of a table that was cut, and one
+                // that overlaps another is not read again.
                 let start = lost.handle.offset.min(source.len());
                 let stated = lost.handle.size.saturating_add(table::TRAILER);
+                let stated = if lost.overlaps { 0 } else { stated };
                 let len = (source.len() - start).min(stated).min(MAX_DAMAGED) as usize;
-                damaged.push(Damaged {
+                let part = Damaged {
                     nth: lost.nth,
                     handle: lost.handle,
                     stored: read_vec(source, start, len).map_err(fail)?,
                     after: lost.after,
                     up_to: lost.up_to,
                     one: true,
-                });
+                };
+                self.salvage(number, file, part, density, &mut parts);
             }
         } else {
-            damaged = self.search(file, source, &mut parts)?;
-        }
-        let density = parts.density();
-        for part in damaged {
-            self.request.control.safe_point()?;
-            self.salvage(number, file, part, density, &mut parts);
+            let damaged = self.search(file, source, &mut parts)?;
+            let density = parts.density();
+            for part in damaged {
+                self.request.control.safe_point()?;
+                self.salvage(number, file, part, density, &mut parts);
+            }
         }
         parts.blocks.sort_by_key(|b| b.nth);
         Ok(parts)

@@ -11,13 +11,15 @@ use std::ops::Range;
 
 use super::Record;
 use super::log::Write;
-use crate::store::leveldb::coding::{Batch, Slice};
+use crate::store::leveldb::coding::Slice;
 use crate::store::read_at::{u32_le, u64_le};
 
 /// Sequence number and count come before the operations.
 pub(in crate::store::leveldb) const HEADER: usize = 12;
 /// Longer writes are only read from the front.
-const MAX_BACKWARD: usize = 16 << 20;
+const MAX_BACKWARD: usize = 8 << 20;
+/// Operations that are read of one damaged write.
+const MAX_OPERATIONS: usize = 1 << 20;
 /// From so many keys on it is known how the keys of a write begin.
 const ENOUGH: usize = 8;
 
@@ -52,16 +54,6 @@ pub(in crate::store::leveldb) fn stated(write: &Write) -> Option<(u64, u64)> {
     (write.head && count > 0 && (count <= most || !write.tail)).then_some((sequence, count))
 }
 
-/// The operations of a sound write.
-pub(in crate::store::leveldb) fn records(write: &Write) -> Vec<Record> {
-    let mut out = Vec::new();
-    // It was parsed before, so nothing is left out.
-    let _ = Batch::parse(&write.data, |op| {
-        out.push(Record { user: op.key.to_vec(), tag: op.tag, value: op.value.to_vec(), proven: true });
-    });
-    out
-}
-
 /// One operation as it lies in the write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Operation {
@@ -81,12 +73,12 @@ impl Operation {
         let key = rest.prefixed()?.len();
         let key = place(rest) - key..place(rest);
         if kind == 0 {
-            return (!key.is_empty()).then(|| Self {
-                range: at..key.end,
-                deletes: true,
-                value: key.end..key.end,
-                key,
-            });
+            let value = key.end..key.end;
+            return if key.is_empty() {
+                None
+            } else {
+                Some(Self { range: at..key.end, deletes: true, key, value })
+            };
         }
         let value = rest.prefixed()?.len();
         let value = place(rest) - value..place(rest);
@@ -221,7 +213,7 @@ fn record(data: &[u8], op: &Operation, sequence: u64, proven: bool) -> Option<Re
 fn forward(data: &[u8], from: usize) -> Vec<Operation> {
     let mut out: Vec<Operation> = Vec::new();
     let mut at = from;
-    while let Some(op) = Operation::at(data, at) {
+    while let Some(op) = Operation::at(data, at).filter(|_| out.len() < MAX_OPERATIONS) {
         at = op.range.end;
         out.push(op);
     }
@@ -235,14 +227,14 @@ fn backward(data: &[u8], body: usize, front: &mut Vec<Operation>, count: Option<
     // For each place how many operations lead from it to the end; 0: none do.
     let mut chain = vec![0_u32; len + 1];
     // The place with the longest such series, from here on.
-    let mut best = vec![len; len + 1];
+    let mut best = vec![len as u32; len + 1];
     for at in (0..len).rev() {
         let next = Operation::at(data, body + at).map(|op| op.range.end - body);
         let onwards = next.map_or(0, |next| match chain.get(next) {
             Some(n) if next == len || *n > 0 => n + 1,
             _ => 0,
         });
-        let at_best = best.get(at + 1).copied().unwrap_or(len);
+        let at_best = best.get(at + 1).map_or(len, |at| *at as usize);
         let longest = chain.get(at_best).copied().unwrap_or_default();
         if let Some(here) = chain.get_mut(at) {
             *here = onwards;
@@ -253,11 +245,11 @@ fn backward(data: &[u8], body: usize, front: &mut Vec<Operation>, count: Option<
                 && onwards == longest
                 && likeness(data, body + at) >= likeness(data, body + at_best);
         if let Some(here) = best.get_mut(at) {
-            *here = if better { at } else { at_best };
+            *here = if better { at } else { at_best } as u32;
         }
     }
     let series = |start: usize| {
-        let at = best.get(start).copied().unwrap_or(len);
+        let at = best.get(start).map_or(len, |at| *at as usize);
         (at, u64::from(chain.get(at).copied().unwrap_or_default()))
     };
     let mut choice = (0, series(0).0, series(0).1);
@@ -301,12 +293,20 @@ fn drop_unlike(data: &[u8], write: &Write, front: &mut Vec<Operation>, back: &mu
     let unlike = |op: Option<&Operation>| {
         op.is_some_and(|op| !write.proves(op.range.clone()) && !known.contains(&begins(op)))
     };
-    if unlike(front.last()) {
+    if unlike(front.last()) || front.last().is_some_and(|op| runs_into_zeros(data, op)) {
         front.pop();
     }
     if unlike(back.first()) {
         back.remove(0);
     }
+}
+
+/// Whether zeros begin in the key and go on behind the operation: then it is
+/// they that give its lengths.
+fn runs_into_zeros(data: &[u8], op: &Operation) -> bool {
+    let zeros = |range: Range<usize>| data.get(range).is_some_and(|part| part.iter().all(|b| *b == 0));
+    let end = data.len().min(op.range.end + 4);
+    op.key.len() > 4 && op.range.end < data.len() && zeros(op.key.end - 4..end)
 }
 
 /// One operation between the two series is known by its ends.

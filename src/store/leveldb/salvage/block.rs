@@ -12,6 +12,9 @@ use crate::store::read_at::u32_le;
 /// The sequence number that only a search for a key uses: in a table it stands
 /// in the index alone.
 const SEEK_SEQUENCE: u64 = (1 << 56) - 1;
+/// What the records of one block may take in memory. Keys that share their
+/// beginnings take far more than the block.
+const MAX_RECORDS: usize = 64 << 20;
 /// Internal keys end with so many bytes of sequence number and kind.
 const TAG: usize = 8;
 
@@ -53,11 +56,14 @@ pub(in crate::store::leveldb) fn correct(stored: &[u8], bounds: Bounds<'_>) -> O
     }
     // Its structure has to agree, or it was chance.
     let block = table::unpack(&fixed).ok()?;
-    let mut records = Vec::new();
+    let (mut records, mut bytes) = (Vec::new(), 0);
     table::each_entry(&block, |key, value| {
         let parsed = InternalKey::parse(key).ok_or("a key has no sequence number")?;
-        records.push(record(parsed, value));
-        Ok(())
+        let one =
+            Record { user: parsed.user.to_vec(), tag: parsed.tag, value: value.to_vec(), proven: false };
+        bytes += one.weight();
+        records.push(one);
+        if bytes > MAX_RECORDS { Err("the records of the block take too much memory") } else { Ok(()) }
     })
     .ok()?;
     drop(block);
@@ -166,10 +172,6 @@ fn is_index(records: &[Record]) -> bool {
     }
 }
 
-fn record(key: InternalKey<'_>, value: &[u8]) -> Record {
-    Record { user: key.user.to_vec(), tag: key.tag, value: value.to_vec(), proven: false }
-}
-
 /// One entry as it lies in a block.
 struct Entry<'a> {
     shared: usize,
@@ -216,8 +218,8 @@ fn entries(block: &[u8], whole: bool, bounds: Bounds<'_>) -> Salvaged {
     };
     let mut out = Salvaged { records: Vec::new(), whole: known.is_some() };
     let mut key: Vec<u8> = Vec::new();
-    let mut at = 0;
-    while at < data.len() {
+    let (mut at, mut bytes) = (0, 0);
+    while at < data.len() && bytes < MAX_RECORDS {
         let next = restarts.get(restarts.partition_point(|r| *r <= at)).copied();
         let entry = Entry::at(data, at).filter(|e| {
             let restart = restarts.is_empty() || restarts.binary_search(&at).is_err() || e.shared == 0;
@@ -228,7 +230,10 @@ fn entries(block: &[u8], whole: bool, bounds: Bounds<'_>) -> Salvaged {
             key.truncate(entry.shared);
             key.extend_from_slice(entry.unshared);
             match credible(&key, entry.value, bounds) {
-                Some(record) => out.records.push(record),
+                Some(record) => {
+                    bytes += record.weight();
+                    out.records.push(record);
+                }
                 None => out.whole = false,
             }
             at = entry.end;
@@ -240,6 +245,7 @@ fn entries(block: &[u8], whole: bool, bounds: Bounds<'_>) -> Salvaged {
         let Some(next) = resumed else { break };
         at = next;
     }
+    out.whole &= at >= data.len();
     let before = out.records.len();
     keep_in_order(&mut out.records, bounds);
     out.whole &= out.records.len() == before;
@@ -255,10 +261,10 @@ fn credible(key: &[u8], value: &[u8], bounds: Bounds<'_>) -> Option<Record> {
         return None;
     }
     // A deletion has no value; what has one was written.
-    let kind = if value.is_empty() && kind == 0 { 0 } else { 1 };
+    let kind = u64::from(kind != 0 || !value.is_empty());
     if bounds.newest > 0 && sequence > bounds.newest {
-        // Its number is damaged. It is no newer than what is known of.
-        sequence = bounds.newest;
+        // Its number is damaged, so it is taken only where nothing else is.
+        sequence = 0;
     }
     Some(Record { user: user.to_vec(), tag: sequence << 8 | kind, value: value.to_vec(), proven: false })
 }

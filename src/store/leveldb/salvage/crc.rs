@@ -66,7 +66,7 @@ pub(in crate::store::leveldb) fn wrong_byte(summed: &[u8], stored: u32) -> Optio
         return None;
     }
     let computed = crc32c::crc32c(summed);
-    if (stored ^ mask(computed)).count_ones() == 1 {
+    if (stored ^ mask(computed)).is_power_of_two() {
         return Some(Flip::Checksum);
     }
     let mut change = stored.wrapping_sub(0xa282_ead8).rotate_left(15) ^ computed;

@@ -10,8 +10,9 @@ use std::io;
 use std::ops::Range;
 
 use super::crc::{Flip, wrong_byte};
+use crate::store::leveldb::coding::Batch;
 use crate::store::leveldb::log::{
-    BLOCK, FIRST, FULL, HEADER, LAST, MAX_RECORD, MIDDLE, mask, physical, resume, search_budget,
+    BLOCK, FIRST, FULL, HEADER, LAST, MAX_RECORD, MIDDLE, Physical, mask, physical, resume, search_budget,
 };
 use crate::store::read_at::{ReadAt, read_vec, u32_le, u64_le};
 
@@ -162,7 +163,7 @@ impl Walk {
                 return;
             }
             let fixed = correct(&mut block, at);
-            let sound = physical(&block, at).filter(|r| r.is_sound());
+            let sound = physical(&block, at).filter(Physical::is_sound);
             if let Some(record) = sound {
                 let end = at + HEADER + record.data.len();
                 let piece = Piece {
@@ -234,7 +235,14 @@ impl Walk {
             let kind = block.get(at + HEADER - 1).copied().filter(|k| (FULL..=LAST).contains(k));
             let stated = stated_end(block, at).filter(|end| *end <= range.end && kind.is_some());
             let at_end = |end: usize| end == range.end || ends_block && range.end - end < HEADER;
-            let end = stated.filter(|end| at_end(*end) || self.begins(block, *end, range.end));
+            let fits = |end: &usize| {
+                let inside = || block.get(at + HEADER..*end).is_some_and(|d| Batch::parse(d, |_| {}).is_ok());
+                // Either what follows says that it ends there, or what is in it.
+                at_end(*end)
+                    || self.begins(block, *end, range.end)
+                    || kind == Some(FULL) && (self.begins(block, at, *end) || inside())
+            };
+            let end = stated.filter(fits);
             let end = end.unwrap_or_else(|| {
                 let found = (at + HEADER..range.end).find(|next| self.begins(block, *next, range.end));
                 found.unwrap_or(range.end)

@@ -31,7 +31,7 @@ impl Record {
     }
 
     pub(super) fn is_deletion(&self) -> bool {
-        self.tag & 0xff == 0
+        self.tag as u8 == 0
     }
 
     pub(super) fn key(&self) -> InternalKey<'_> {
