@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::Platform;
-pub use crate::place::{OnDevice, Request as Where};
+pub(crate) use crate::place::{OnDevice, Request as Where};
 use crate::plan::Only;
 use crate::schedule::{At, Scheduler};
 
@@ -23,39 +23,43 @@ use crate::schedule::{At, Scheduler};
     after_help = "Exit codes: 0 healthy or repaired · 1 findings · 3 some things skipped · 4 rolled back · 5 failed ·\n\
                   10 another run is active · 11 the app is running · 12 no device · 13 bad profile · 64 usage · 130 interrupted"
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    pub global: Global,
+    pub(crate) global: Global,
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 /// Options that every command takes.
 #[derive(Debug, Clone, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// Folder for backups, journals and the baseline
     #[arg(long, value_name = "DIR", global = true, env = "SHOPMEND_STATE_DIR")]
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
     /// When to use colour
     #[arg(long, value_name = "WHEN", global = true, default_value = "auto")]
-    pub color: Color,
+    pub(crate) color: Color,
     /// Print less: only problems and the result
     #[arg(short, long, global = true)]
-    pub quiet: bool,
+    pub(crate) quiet: bool,
     /// Print more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub verbose: u8,
+    pub(crate) verbose: u8,
     /// Append what happens to a file, one JSON object a line
     #[arg(long, value_name = "FILE", global = true)]
-    pub log: Option<PathBuf>,
+    pub(crate) log: Option<PathBuf>,
+    /// Work also where it cannot be told whether an app has the files open (network disks,
+    /// containers, a lock of another computer): you know that none has
+    #[arg(long, global = true)]
+    pub(crate) not_in_use: bool,
     /// Configuration file instead of the one in the configuration folder
     #[arg(long, value_name = "FILE", global = true, env = "SHOPMEND_CONFIG")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set.
     Auto,
     Always,
@@ -64,7 +68,7 @@ pub enum Color {
 
 /// How a report is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     Text,
     Json,
     Html,
@@ -73,32 +77,32 @@ pub enum Format {
 /// How to report.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Report")]
-pub struct Report {
+pub(crate) struct Report {
     /// Format of the report
     #[arg(long, value_name = "FORMAT", default_value = "text")]
-    pub format: Format,
+    pub(crate) format: Format,
     /// Write the report to a file; the terminal shows the summary
     #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    pub(crate) report: Option<PathBuf>,
 }
 
 /// How closely to look.
 #[derive(Debug, Clone, Copy, Default, Args)]
-pub struct Depth {
+pub(crate) struct Depth {
     /// Verify every checksum and page of caches as well, and have SQLite check its files
     #[arg(long, conflicts_with = "fast")]
-    pub deep: bool,
+    pub(crate) deep: bool,
     /// Check state and user data by structure alone, as caches are
     #[arg(long)]
-    pub fast: bool,
+    pub(crate) fast: bool,
     /// Read every file again, also those that have not changed since the last scan
     #[arg(long)]
-    pub rehash: bool,
+    pub(crate) rehash: bool,
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Look for damaged and stale data; changes nothing
     Scan {
         #[command(flatten)]
@@ -107,6 +111,10 @@ pub enum Command {
         depth: Depth,
         #[command(flatten)]
         report: Report,
+        /// Take this store as it is now: what an earlier scan saw in it is not missed any more
+        /// (may be repeated; `all` for every store)
+        #[arg(long, value_name = "STORE")]
+        accept: Vec<String>,
     },
     /// Back up, clear stale cache, rebuild damaged stores, verify
     Repair(Box<Repair>),
@@ -162,6 +170,9 @@ pub enum Command {
         /// Verify every checksum and page, and have SQLite check its files as well
         #[arg(long)]
         deep: bool,
+        /// Look into archives as well: gzip, zip, tar, zstd, Android backups (.ab)
+        #[arg(long)]
+        inside: bool,
         /// Format of the report
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,
@@ -200,64 +211,71 @@ pub enum Command {
 
 /// What `backup` takes.
 #[derive(Debug, Args)]
-pub struct Backup {
+pub(crate) struct Backup {
     #[command(flatten)]
-    pub place: Where,
+    pub(crate) place: Where,
     /// Only this store (may be repeated)
     #[arg(long = "store", value_name = "ID")]
-    pub stores: Vec<String>,
+    pub(crate) stores: Vec<String>,
     /// Caches as well, not only state and user data
     #[arg(long)]
-    pub caches: bool,
+    pub(crate) caches: bool,
     /// Ask the app to end instead of refusing while it runs
     #[arg(long)]
-    pub stop_app: bool,
+    pub(crate) stop_app: bool,
     /// Work as root on folders that belong to another user
     #[arg(long)]
-    pub allow_root: bool,
+    pub(crate) allow_root: bool,
 }
 
 /// What `repair` takes.
 #[derive(Debug, Args)]
-pub struct Repair {
+pub(crate) struct Repair {
     #[command(flatten)]
-    pub place: Where,
+    pub(crate) place: Where,
     #[command(flatten)]
-    pub depth: Depth,
+    pub(crate) depth: Depth,
     #[command(flatten)]
-    pub report: Report,
+    pub(crate) report: Report,
     /// Show the plan and do nothing
     #[arg(long, conflicts_with = "yes")]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Do the plan without asking
     #[arg(short = 'y', long)]
-    pub yes: bool,
+    pub(crate) yes: bool,
     /// Only clear stale cache, or only rebuild damaged stores
     #[arg(long, value_name = "WHAT")]
-    pub only: Option<Only>,
+    pub(crate) only: Option<Only>,
     /// Leave what matches this pattern alone (may be repeated)
     #[arg(long, value_name = "GLOB")]
-    pub keep: Vec<String>,
+    pub(crate) keep: Vec<String>,
     /// Only this store (may be repeated)
     #[arg(long = "store", value_name = "ID")]
-    pub stores: Vec<String>,
-    /// Clear cache entries unused for longer than this, such as 14d, 12h or 2w
+    pub(crate) stores: Vec<String>,
+    /// Put the copy that this run holds of the stores in their place instead of repairing them
+    #[arg(long, value_name = "RUN", requires = "stores")]
+    pub(crate) from_vault: Option<String>,
+    /// Put a salvaged database in place though the names of its tables are lost: they are
+    /// called table_2, table_4 then, and the app finds none of its own
+    #[arg(long)]
+    pub(crate) accept_unnamed_tables: bool,
+    /// Clear cache entries not used for longer than this, such as 14d, 12h or 2w
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
-    pub older_than: Option<Age>,
+    pub(crate) older_than: Option<Age>,
     /// Free the space of cleared caches for good; they cannot be undone then
     #[arg(long)]
-    pub reclaim: bool,
+    pub(crate) reclaim: bool,
     /// Ask the app to end instead of refusing while it runs
     #[arg(long)]
-    pub stop_app: bool,
+    pub(crate) stop_app: bool,
     /// Work as root on folders that belong to another user
     #[arg(long)]
-    pub allow_root: bool,
+    pub(crate) allow_root: bool,
 }
 
 /// What `batch` does on each device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum BatchWhat {
+pub(crate) enum BatchWhat {
     /// Look; change nothing
     Scan,
     /// Back up, clear, rebuild, verify
@@ -267,7 +285,7 @@ pub enum BatchWhat {
 impl BatchWhat {
     /// The word on the command line and in JSON.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Scan => "scan",
             Self::Repair => "repair",
@@ -277,43 +295,43 @@ impl BatchWhat {
 
 /// What `batch` takes.
 #[derive(Debug, Args)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// What to do on each
-    pub what: BatchWhat,
+    pub(crate) what: BatchWhat,
     /// Every attached device
     #[arg(long, required_unless_present = "devices")]
-    pub all_devices: bool,
+    pub(crate) all_devices: bool,
     /// This device, by adb's or the hardware's serial number (may be repeated)
     #[arg(long = "device", value_name = "SERIAL", conflicts_with = "all_devices")]
-    pub devices: Vec<String>,
+    pub(crate) devices: Vec<String>,
     /// How many at once
     #[arg(long, value_name = "N")]
-    pub jobs: Option<usize>,
+    pub(crate) jobs: Option<usize>,
     /// Take devices that are plugged in later, too, until none came for so many seconds
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60")]
-    pub wait: Option<u64>,
+    pub(crate) wait: Option<u64>,
     /// The longest that one device may take, in minutes
     #[arg(long, value_name = "MINUTES", default_value_t = 60)]
-    pub limit: u64,
+    pub(crate) limit: u64,
     /// Use root on the devices, where they have it
     #[arg(long)]
-    pub root: bool,
+    pub(crate) root: bool,
     /// Only this app (may be repeated)
     #[arg(long = "app", value_name = "ID")]
-    pub apps: Vec<String>,
+    pub(crate) apps: Vec<String>,
     /// A folder of profiles that add to or replace the built-in ones
     #[arg(long, value_name = "DIR")]
-    pub profiles: Option<PathBuf>,
+    pub(crate) profiles: Option<PathBuf>,
     #[command(flatten)]
-    pub depth: Depth,
+    pub(crate) depth: Depth,
     /// Folder for the reports and the summary; the same folder again goes on with what failed
     #[arg(long, value_name = "DIR")]
-    pub report: PathBuf,
+    pub(crate) report: PathBuf,
 }
 
 /// The vault's commands.
 #[derive(Debug, Subcommand)]
-pub enum Vault {
+pub(crate) enum Vault {
     /// List the runs and what they hold
     List {
         /// Format of the list
@@ -336,7 +354,7 @@ pub enum Vault {
         #[arg(long, conflicts_with = "to")]
         allow_root: bool,
     },
-    /// Delete old backups; the newest verified copy of a store always stays
+    /// Delete old backups; the newest healthy copy of a store always stays
     Prune {
         /// Keep this many runs
         #[arg(long, value_name = "N")]
@@ -362,7 +380,7 @@ pub enum Vault {
 
 /// The profile commands.
 #[derive(Debug, Subcommand)]
-pub enum Profile {
+pub(crate) enum Profile {
     /// List the apps that are known
     List {
         /// Only of this platform
@@ -388,6 +406,11 @@ pub enum Profile {
         /// The file
         file: PathBuf,
     },
+    /// What lies in the apps' folders under no rule, by size
+    CheckCoverage {
+        #[command(flatten)]
+        place: Where,
+    },
     /// Which rule covers a path, and what would be done to it
     Explain {
         /// The path
@@ -399,7 +422,7 @@ pub enum Profile {
 
 /// The scheduling commands.
 #[derive(Debug, Subcommand)]
-pub enum Schedule {
+pub(crate) enum Schedule {
     /// Print what the system's scheduler needs, for you to install
     Print(SchedulePrint),
 }
@@ -407,42 +430,42 @@ pub enum Schedule {
 /// What `schedule print` takes.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("every").required(true))]
-pub struct SchedulePrint {
+pub(crate) struct SchedulePrint {
     /// Every night
     #[arg(long, group = "every")]
-    pub daily: bool,
+    pub(crate) daily: bool,
     /// In the night of each Sunday
     #[arg(long, group = "every")]
-    pub weekly: bool,
+    pub(crate) weekly: bool,
     /// In the night of the first of each month
     #[arg(long, group = "every")]
-    pub monthly: bool,
+    pub(crate) monthly: bool,
     /// The time of the day
     #[arg(long, value_name = "HH:MM", default_value = "03:30")]
-    pub at: At,
+    pub(crate) at: At,
     /// Back up and clear stale cache instead of only looking
     #[arg(long)]
-    pub cleanup: bool,
+    pub(crate) cleanup: bool,
     /// Only this app (may be repeated)
     #[arg(long = "app", value_name = "ID")]
-    pub apps: Vec<String>,
+    pub(crate) apps: Vec<String>,
     /// The scheduler, instead of this system's own
     #[arg(long = "for", value_name = "SCHEDULER")]
-    pub scheduler: Option<Scheduler>,
+    pub(crate) scheduler: Option<Scheduler>,
     /// Write the files into this folder instead; none may be there yet
     #[arg(long, value_name = "DIR")]
-    pub to: Option<PathBuf>,
+    pub(crate) to: Option<PathBuf>,
 }
 
 /// A time span in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Age(pub i128);
+pub(crate) struct Age(pub i128);
 
 /// Reads `14d`, `12h`, `2w`, `30m`.
 ///
 /// # Errors
 /// When it is no positive whole number with a unit.
-pub fn parse_age(text: &str) -> Result<Age, String> {
+pub(crate) fn parse_age(text: &str) -> Result<Age, String> {
     let bad = || format!("{text:?} is no age: write a whole number and a unit, such as 14d, 12h, 2w or 30m");
     let unit = text.chars().last().ok_or_else(bad)?;
     let seconds: i128 = match unit {

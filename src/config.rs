@@ -21,15 +21,15 @@ struct File {
 
 /// What the configuration says.
 #[derive(Debug, Clone, Default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Patterns that every plan leaves alone.
-    pub keep: Vec<String>,
+    pub(crate) keep: Vec<String>,
     /// Default for `--older-than`.
-    pub older_than: Option<Age>,
+    pub(crate) older_than: Option<Age>,
     /// Default for `--state-dir`.
-    pub state_dir: Option<PathBuf>,
+    pub(crate) state_dir: Option<PathBuf>,
     /// Default for `--profiles`.
-    pub profiles: Option<PathBuf>,
+    pub(crate) profiles: Option<PathBuf>,
 }
 
 /// Larger files are no configuration.
@@ -41,7 +41,7 @@ impl Config {
     ///
     /// # Errors
     /// When the file cannot be read or says what is not understood.
-    pub fn load(given: Option<&Path>) -> Result<Self> {
+    pub(crate) fn load(given: Option<&Path>) -> Result<Self> {
         let (path, required) = match given {
             Some(path) => (path.to_path_buf(), true),
             None => match folder() {
@@ -82,7 +82,7 @@ impl Config {
 
 /// The folder for configuration and profiles of the user, when one is known.
 #[must_use]
-pub fn folder() -> Option<PathBuf> {
+pub(crate) fn folder() -> Option<PathBuf> {
     folder_of(Platform::host(), &|name| std::env::var_os(name))
 }
 

@@ -13,16 +13,16 @@ use crate::report::Style;
 
 /// The terminal as the run sees it.
 #[derive(Debug, Clone, Copy)]
-pub struct Console {
-    pub style: Style,
+pub(crate) struct Console {
+    pub(crate) style: Style,
     /// Both input and output are a terminal: a question makes sense.
-    pub interactive: bool,
+    pub(crate) interactive: bool,
 }
 
 impl Console {
     /// Looks at the terminal and the options.
     #[must_use]
-    pub fn new(global: &Global) -> Self {
+    pub(crate) fn new(global: &Global) -> Self {
         let out = std::io::stdout().is_terminal();
         // Older consoles of Windows show colours only when asked to.
         #[cfg(windows)]
@@ -44,7 +44,7 @@ impl Console {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn print(self, text: &str) -> Result<()> {
+    pub(crate) fn print(self, text: &str) -> Result<()> {
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| {
             let kind = if e.kind() == std::io::ErrorKind::BrokenPipe { Kind::Interrupted } else { Kind::Io };
@@ -56,7 +56,7 @@ impl Console {
     ///
     /// # Errors
     /// As [`Console::print`].
-    pub fn say(self, line: &str) -> Result<()> {
+    pub(crate) fn say(self, line: &str) -> Result<()> {
         if self.style.quiet { Ok(()) } else { self.print(&format!("{line}\n")) }
     }
 
@@ -64,7 +64,7 @@ impl Console {
     ///
     /// # Errors
     /// When the terminal cannot be read.
-    pub fn ask(self, question: &str) -> Result<Option<String>> {
+    pub(crate) fn ask(self, question: &str) -> Result<Option<String>> {
         self.print(question)?;
         let mut line = String::new();
         let read = std::io::stdin()
@@ -76,7 +76,7 @@ impl Console {
 
     /// Progress for this terminal: bars on stderr when that is a terminal.
     #[must_use]
-    pub fn progress(self) -> Arc<Bars> {
+    pub(crate) fn progress(self) -> Arc<Bars> {
         let hidden = self.style.quiet || !std::io::stderr().is_terminal();
         Arc::new(Bars { hidden, bar: Mutex::new(None) })
     }
@@ -84,14 +84,14 @@ impl Console {
 
 /// One bar for the stage at hand; gone when the next begins.
 #[derive(Debug)]
-pub struct Bars {
+pub(crate) struct Bars {
     hidden: bool,
     bar: Mutex<Option<ProgressBar>>,
 }
 
 impl Bars {
     /// Removes the bar, so that output can follow.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if let Ok(mut bar) = self.bar.lock()
             && let Some(bar) = bar.take()
         {

@@ -8,39 +8,51 @@
 //! profiles -> locate -> targets -> scan -> findings -> plan -> repair -> verify -> report
 //! ```
 //!
-//! Modules depend downwards in this list only:
+//! Modules use only what stands below them in this list; `tests/layers.rs`
+//! reads every import and holds it.
 //!
-//! | room | what it is for |
+//! | module | what it is for |
 //! |---|---|
-//! | `cli`, `run`, [`exit`], [`error`] | the door: parse, run, exit |
-//! | `report` | one result, several formats |
-//! | `schedule` | unattended runs for the systems' schedulers |
-//! | `repair` | execute a plan: back up, clear, rebuild, swap, undo |
-//! | `vault` | content-addressed, verified backups |
-//! | [`plan`], `guard` | what would be done; what may never be touched |
-//! | `scan` | walk, hash, compare with the baseline, judge |
-//! | [`store`] | one file per store kind: recognise and check |
-//! | [`sqlite`] | the crate that knows the SQLite file format: read, check, salvage, rebuild |
-//! | `process` | is the app running, ask it to stop |
+//! | [`run`] | one command a file: parse, call the engine, report |
+//! | [`console`] | the terminal: output, progress, a question |
+//! | [`config`] | the user's configuration file |
+//! | [`cli`] | what can be asked for on the command line, and its help |
+//! | [`report`] | one result, several formats |
+//! | [`output`] | files that are written for the user |
+//! | [`schedule`] | unattended runs for the systems' schedulers |
+//! | [`engine`] | scan, plan, execute and look again, with everything that makes it safe |
+//! | [`repair`] | execute a plan: back up, clear, rebuild, swap, undo |
+//! | [`vault`] | content-addressed, verified backups and the journals of runs |
+//! | [`plan`] | what would be done, and the guard: what may never be touched |
+//! | [`scan`] | walk, hash, compare with the baseline, judge |
 //! | [`sample`] | healthy sample stores and ways to damage them, for the demo and the tests |
-//! | [`place`], [`profile`] | where files live, and what to look for |
+//! | [`store`] | one file per store kind: recognise, check, list, rebuild |
+//! | [`sqlite`] | the crate that knows the SQLite file format: read, check, salvage, rebuild |
+//! | [`place`] | where files live and how they are reached: this machine, an image, a device |
+//! | [`process`] | is an app running, has it a file open, ask it to end |
+//! | [`profile`] | which apps exist, where their stores lie, what may be done to them |
+//! | [`keep`] | what the user wants left alone |
+//! | [`clock`] | whether the clock can be believed |
 //! | [`control`] | cancellation and progress |
-//! | [`lines`] | text for people in lines of 80 columns |
+//! | [`lines`] | text for the terminal |
+//! | [`error`] | the one error that reaches the user |
+//! | [`exit`] | the exit codes |
+//! | [`model`] | the words that every module shares |
 //! | [`fsys`] | the only code that touches a target's disk |
-//! | [`model`] | the words that every room shares |
 
-pub mod cli;
-pub mod config;
-pub mod console;
+pub(crate) mod cli;
+pub(crate) mod clock;
+pub(crate) mod config;
+pub(crate) mod console;
 pub mod control;
 pub mod engine;
 pub mod error;
 pub mod exit;
 pub mod fsys;
-pub mod guard;
 pub mod keep;
-pub mod lines;
+pub(crate) mod lines;
 pub mod model;
+pub(crate) mod output;
 pub mod place;
 pub mod plan;
 pub mod process;
@@ -50,11 +62,11 @@ pub mod report;
 pub mod run;
 pub mod sample;
 pub mod scan;
-pub mod schedule;
+pub(crate) mod schedule;
 pub mod store;
 pub mod vault;
 
-/// The SQLite file format: a crate of its own, which knows nothing of the rooms here.
+/// The SQLite file format: a crate of its own, which knows nothing of the modules here.
 pub use shopmend_sqlite as sqlite;
 
 /// The tests beside the code and those in `tests` leave out alike what cannot run.

@@ -2,7 +2,7 @@
 
 /// An argument as a shell takes it: quoted when it has to be.
 #[must_use]
-pub fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:,@%=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
@@ -12,7 +12,7 @@ pub fn shell_word(text: &str) -> String {
 
 /// Writes `text` at 80 columns, every line behind as much white space as
 /// `lead` is long.
-pub fn wrap(out: &mut String, lead: &str, text: &str) {
+pub(crate) fn wrap(out: &mut String, lead: &str, text: &str) {
     const WIDTH: usize = 80;
     let indent = " ".repeat(lead.chars().count());
     let mut line = lead.to_owned();

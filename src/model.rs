@@ -1,6 +1,7 @@
 //! The words that every room shares: platform, class, store kind, finding,
 //! verdict. They read the same in code, on the command line and in JSON.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -133,6 +134,28 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
+    /// Every kind.
+    pub const ALL: [Self; 18] = [
+        Self::Sqlite,
+        Self::Leveldb,
+        Self::SimpleCache,
+        Self::BlockfileCache,
+        Self::SqlCache,
+        Self::CacheStorage,
+        Self::FirefoxCache,
+        Self::SharedPrefs,
+        Self::Json,
+        Self::Plist,
+        Self::Mmkv,
+        Self::Keva,
+        Self::DiskLruCache,
+        Self::Fresco,
+        Self::ExoCache,
+        Self::MediaLoader,
+        Self::Media,
+        Self::Files,
+    ];
+
     /// The word used in profiles and in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -396,5 +419,46 @@ impl Verdict {
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What a scan said of a store. Every copy in the vault carries the condition
+/// that the store was in when it was copied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    pub verdict: Verdict,
+    /// When it was scanned, in nanoseconds since 1970.
+    pub scanned_ns: i128,
+    /// Rows by table name, for a database whose rows could be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<BTreeMap<String, u64>>,
+}
+
+impl Condition {
+    /// Rows of all tables together.
+    #[must_use]
+    pub fn total_rows(&self) -> Option<u64> {
+        self.rows.as_ref().map(|rows| rows.values().fold(0, |sum: u64, n| sum.saturating_add(*n)))
+    }
+}
+
+impl fmt::Display for Condition {
+    /// For a person: `healthy on 2026-11-30 08:40, 2020 rows`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.verdict, day_and_time(self.scanned_ns))?;
+        match self.total_rows() {
+            Some(1) => f.write_str(", 1 row"),
+            Some(rows) => write!(f, ", {rows} rows"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A moment for a person, to the minute and in UTC.
+#[must_use]
+pub fn day_and_time(ns: i128) -> String {
+    match jiff::Timestamp::from_nanosecond(ns) {
+        Ok(at) => at.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        Err(_) => "a time that no calendar has".to_owned(),
     }
 }

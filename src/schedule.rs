@@ -11,7 +11,7 @@ use crate::model::Platform;
 /// How often, always at night: missed runs are made up for where the scheduler
 /// can do that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Every {
+pub(crate) enum Every {
     Day,
     /// On Sundays.
     Week,
@@ -21,11 +21,11 @@ pub enum Every {
 
 /// A time of the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct At {
+pub(crate) struct At {
     /// 0 to 23.
-    pub hour: u8,
+    pub(crate) hour: u8,
     /// 0 to 59.
-    pub minute: u8,
+    pub(crate) minute: u8,
 }
 
 impl std::str::FromStr for At {
@@ -50,18 +50,21 @@ impl std::fmt::Display for At {
 
 /// A run to be scheduled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
+pub(crate) struct Job {
     /// The program and its arguments; the program's path is absolute.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
+    /// Variables that it needs and that a scheduler does not give it by itself:
+    /// names and values.
+    pub(crate) env: Vec<(String, String)>,
     /// What it does, in a few words.
-    pub about: &'static str,
-    pub every: Every,
-    pub at: At,
+    pub(crate) about: &'static str,
+    pub(crate) every: Every,
+    pub(crate) at: At,
 }
 
 /// Which scheduler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Scheduler {
+pub(crate) enum Scheduler {
     /// A user unit and its timer (Linux)
     Systemd,
     /// A property list for ~/Library/LaunchAgents (macOS)
@@ -73,7 +76,7 @@ pub enum Scheduler {
 impl Scheduler {
     /// The one of a platform.
     #[must_use]
-    pub fn of(platform: Platform) -> Self {
+    pub(crate) fn of(platform: Platform) -> Self {
         match platform {
             Platform::Windows => Self::TaskScheduler,
             Platform::Macos => Self::Launchd,
@@ -83,7 +86,7 @@ impl Scheduler {
 
     /// What a person runs after the files are where they belong.
     #[must_use]
-    pub fn install(self) -> &'static str {
+    pub(crate) fn install(self) -> &'static str {
         match self {
             Self::Systemd => {
                 "put both files into ~/.config/systemd/user, then: systemctl --user enable --now shopmend.timer"
@@ -99,7 +102,7 @@ impl Scheduler {
     /// with its mark; UTF-8 without one it may take for the code page of the
     /// machine, and misread the name of a user's folder.
     #[must_use]
-    pub fn encode(self, text: &str) -> Vec<u8> {
+    pub(crate) fn encode(self, text: &str) -> Vec<u8> {
         match self {
             Self::Systemd | Self::Launchd => text.as_bytes().to_vec(),
             Self::TaskScheduler => {
@@ -113,8 +116,9 @@ impl Scheduler {
 ///
 /// # Errors
 /// When the command has a control character in it: XML cannot say it.
-pub fn files(job: &Job, scheduler: Scheduler) -> Result<Vec<(&'static str, String)>> {
-    if let Some(word) = job.command.iter().find(|word| word.contains(char::is_control)) {
+pub(crate) fn files(job: &Job, scheduler: Scheduler) -> Result<Vec<(&'static str, String)>> {
+    let values = job.env.iter().map(|(_, value)| value);
+    if let Some(word) = job.command.iter().chain(values).find(|word| word.contains(char::is_control)) {
         let word = crate::fsys::printable(word);
         return Err(Error::new(Kind::Failed, format!("a scheduler's file cannot hold {word:?}"))
             .hint("name the folder or file without control characters"));
@@ -132,8 +136,13 @@ pub fn files(job: &Job, scheduler: Scheduler) -> Result<Vec<(&'static str, Strin
 /// that happens to run, for which the next time will do.
 fn service(job: &Job) -> String {
     let command: Vec<String> = job.command.iter().map(|part| systemd_word(part)).collect();
+    let env: String = job
+        .env
+        .iter()
+        .map(|(name, value)| format!("Environment={}\n", systemd_variable(&format!("{name}={value}"))))
+        .collect();
     format!(
-        "[Unit]\nDescription={}\n\n[Service]\nType=oneshot\nExecStart={}\nSuccessExitStatus=1 3 11\nNice=19\nIOSchedulingClass=idle\n",
+        "[Unit]\nDescription={}\n\n[Service]\nType=oneshot\n{env}ExecStart={}\nSuccessExitStatus=1 2 3 11\nNice=19\nIOSchedulingClass=idle\n",
         job.about,
         command.join(" ")
     )
@@ -150,6 +159,21 @@ fn timer(job: &Job) -> String {
         "[Unit]\nDescription={}\n\n[Timer]\nOnCalendar={days} {}:00\nPersistent=true\nRandomizedDelaySec=15min\n\n[Install]\nWantedBy=timers.target\n",
         job.about, job.at
     )
+}
+
+/// An assignment of `Environment=`, quoted as systemd.exec(5) says: there `$`
+/// has no meaning.
+fn systemd_variable(assignment: &str) -> String {
+    let mut out = String::from("\"");
+    for c in assignment.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '%' => out.push_str("%%"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// A word of `ExecStart=`, quoted as systemd.service(5) says: specifiers and
@@ -186,6 +210,10 @@ fn launchd(job: &Job) -> Result<String> {
     let mut list = Dictionary::new();
     list.insert("Label".to_owned(), Value::from("shopmend"));
     list.insert("ProgramArguments".to_owned(), Value::Array(words));
+    if !job.env.is_empty() {
+        let env = job.env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+        list.insert("EnvironmentVariables".to_owned(), Value::Dictionary(env.collect()));
+    }
     list.insert("StartCalendarInterval".to_owned(), Value::Dictionary(when));
     list.insert("ProcessType".to_owned(), Value::from("Background"));
     list.insert("LowPriorityIO".to_owned(), Value::from(true));
@@ -285,6 +313,7 @@ mod tests {
     fn job(words: &[&str], every: Every) -> Job {
         Job {
             command: words.iter().map(|&w| w.to_owned()).collect(),
+            env: vec![("XDG_CACHE_HOME".to_owned(), "/a b/50%$x\"".to_owned())],
             about: "Look & see",
             every,
             at: At { hour: 3, minute: 5 },
@@ -327,6 +356,8 @@ mod tests {
     #[test]
     fn words_are_quoted_for_systemd_and_windows() {
         assert_eq!(systemd_word("/a b/50%$x\"\\"), r#""/a b/50%%$$x\"\\""#);
+        let unit = service(&job(&["/bin/x"], Every::Day));
+        assert!(unit.contains("Environment=\"XDG_CACHE_HOME=/a b/50%%$x\\\"\"\n"), "{unit}");
         assert_eq!(windows_word(r"C:\Program Files\x\"), r#""C:\Program Files\x\\""#);
         assert_eq!(windows_word(r#"a"b"#), r#""a\"b""#);
         assert_eq!((windows_word("plain"), windows_word("")), ("plain".to_owned(), "\"\"".to_owned()));

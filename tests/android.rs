@@ -90,8 +90,8 @@ fn whole_way(api: u32, access: Access) {
     assert_eq!(scan["targets"][0]["running"].as_array().unwrap().len(), 2);
     before.assert_same(&Snapshot::of(&device.data()));
 
-    // That something stays unchecked is no success.
-    let done = if access.sees_private() { Exit::Ok } else { Exit::Left };
+    // Rows of the messages are lost; where they are out of reach, that is said.
+    let done = if access.sees_private() { Exit::Left } else { Exit::Incomplete };
     let repair = on(&run, &device, root, &["repair", "--yes"]).expect(done);
     assert!(repair.stdout.contains("done         clear"), "{repair}");
     precious.assert_untouched();
@@ -109,10 +109,13 @@ fn whole_way(api: u32, access: Access) {
     if root {
         assert!(device.says("etc/restorecon.log").contains(".shopmend-"), "the new file got no label");
     }
-    let scan = on(&run, &device, root, &["scan", "--format", "json"]).expect(Exit::Ok).json();
+    // The content of caches stays on the device unless --deep asks for it.
+    let scan = on(&run, &device, root, &["scan", "--format", "json"]).expect(Exit::Incomplete).json();
     assert_eq!(verdict(&scan, &format!("databases/{USER}_im.db")), here("healthy"));
 
-    on(&run, &device, root, &["undo"]).expect(Exit::Ok);
+    // What was damaged is damaged again.
+    let undone = if access.sees_private() { Exit::Left } else { Exit::Ok };
+    on(&run, &device, root, &["undo"]).expect(undone);
     if root {
         before.assert_same(&Snapshot::of(&device.data()));
     } else {
@@ -171,7 +174,7 @@ fn a_repair_and_its_undo_take_few_trips() {
         device.daemon.shared.asked.lock().unwrap().clear();
         let began = Instant::now();
         let said = on(&run, &device, true, command);
-        assert!(said.code.is_some_and(|c| c < 2), "{said}");
+        assert!(said.code.is_some_and(|c| c <= 3), "{said}");
         let asked = device.daemon.shared.asked.lock().unwrap().clone();
         println!("=== {command:?}: {} in {:?}", asked.len(), began.elapsed());
         if std::env::var_os("SHOPMEND_SHOW").is_some() {
@@ -238,9 +241,9 @@ fn a_second_scan_sees_every_change() {
         };
         assert_eq!(stores(&again), stores(&scan(&adb.run())));
         let cleared = on(&run, &device, true, &["repair", "--yes"]);
-        assert!(cleared.code.is_some_and(|c| c < 2), "{cleared}");
+        assert!(cleared.code.is_some_and(|c| c <= 3), "{cleared}");
         assert!(!cache.join("0001").exists(), "{cleared}");
-        on(&run, &device, true, &["undo"]).expect(Exit::Ok);
+        on(&run, &device, true, &["undo"]).expect(Exit::Left);
         before.assert_same(&Snapshot::of(&device.data()));
     }
 }
@@ -468,4 +471,67 @@ fn what_android_counted_is_a_hint_where_nothing_better_is_in_reach() {
     let scan = on(&run, &device, true, &["scan"]).expect(Exit::Findings);
     assert!(!flat(&scan.stdout).contains("days old"), "{scan}");
     assert_eq!(document["volumes"][0]["path"], "/data", "{document:#}");
+}
+
+/// What a report says was not looked at, as text.
+fn not_checked(report: &serde_json::Value) -> String {
+    let all = report["summary"]["not_checked"].as_array().unwrap().iter();
+    all.map(|n| format!("{}: {}; {}\n", n["what"], n["why"], n["how_to_see"])).collect()
+}
+
+/// An app that was moved to adopted storage has nothing in the usual place. As
+/// root it is looked at where the package manager says that it is; else that is
+/// said.
+#[test]
+fn an_app_on_adopted_storage_is_looked_at_or_named() {
+    if !can("an_app_on_adopted_storage_is_looked_at_or_named") {
+        return;
+    }
+    let volume = "/mnt/expand/57f8f4bc-abf4-655f-bf67-946fc0f9f25b/user/0";
+    for (access, serial) in [(Access::Root(Su::Magisk), "E1"), (Access::RunAs, "E2")] {
+        let device = TestDevice::damaged(access.model(33));
+        let there = device.root().join(&volume[1..]);
+        fs::create_dir_all(&there).unwrap();
+        fs::rename(device.tiktok().data, there.join(TIKTOK)).unwrap();
+        let said = format!("    dataDir={volume}/{TIKTOK}\n    lastUpdateTime=2024-02-03 04:05:06\n");
+        fs::write(device.root().join(format!("etc/package-{TIKTOK}")), said).unwrap();
+        let adb = AdbServer::start();
+        adb.connect(&device.address(), "device");
+        let run = adb.run();
+        let report = on(&run, &device, access.is_root(), &["scan", "--format", "json"]).json();
+        let path = format!("{volume}/{TIKTOK}/databases/{USER}_im.db");
+        let (expected, told) = if access.is_root() { ("damaged", false) } else { ("absent", true) };
+        assert_eq!(verdict(&report, &path), expected, "{serial}: {report:#}");
+        assert_eq!(not_checked(&report).contains(volume), told, "{serial}: {}", not_checked(&report));
+    }
+}
+
+/// Cards that can be taken out, other users, and a cache that leads to a card.
+#[test]
+fn what_lies_beside_the_phones_own_storage_is_named() {
+    if !can("what_lies_beside_the_phones_own_storage_is_named") {
+        return;
+    }
+    let device = TestDevice::with_tiktok(Model::new("E3", 33).su(Su::Magisk));
+    let card = format!("/storage/1A2B-3C4D/Android/data/{TIKTOK}");
+    let on_card = device.root().join(&card[1..]);
+    fs::create_dir_all(on_card.join("cache")).unwrap();
+    fs::create_dir_all(device.root().join("storage/1A2B-3C4D/Android/data/org.example.other")).unwrap();
+    fs::write(device.root().join("etc/users"), "\tUserInfo{10:Work profile:1030}\n").unwrap();
+    let cache = device.tiktok().external.join("cache/picture/fresco_cache");
+    fs::remove_dir_all(&cache).unwrap();
+    std::os::unix::fs::symlink(format!("{card}/cache"), &cache).unwrap();
+    // A phone in Persian writes its own digits.
+    let updated = "    lastUpdateTime=\u{6f2}\u{6f0}\u{6f2}\u{6f5}-\u{6f0}\u{6f3}-\u{6f0}\u{6f4} \u{6f0}\u{6f5}:\u{6f0}\u{6f6}:\u{6f0}\u{6f7}\n";
+    fs::write(device.root().join(format!("etc/package-{TIKTOK}")), updated).unwrap();
+    let adb = AdbServer::start();
+    adb.connect(&device.address(), "device");
+    let report = on(&adb.run(), &device, true, &["scan", "--format", "json"]).json();
+    let told = not_checked(&report);
+    for what in [card.as_str(), "user 10 (Work profile)", "cache/picture/fresco_cache"] {
+        assert!(told.contains(what), "{what}: {told}");
+    }
+    assert!(!told.contains("org.example.other"), "{told}");
+    let said = report["targets"][0]["notes"].to_string();
+    assert!(said.contains("updated 2025-03-0"), "{said}");
 }

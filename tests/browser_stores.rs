@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rand::{RngExt as _, SeedableRng as _};
@@ -18,6 +19,7 @@ use crate::support::browsers::{
     Browser, End, FilledHome, as_filled, asked_for, filled_home, home_with_cache, visit,
 };
 use crate::support::run::Run;
+use crate::support::skip::beyond;
 use crate::support::tree::Snapshot;
 
 const SITES: [&str; 3] = ["seller-us.tiktok.com", "www.tiktok.com", "forum.example.net"];
@@ -63,17 +65,19 @@ fn every_healthy_store_is_called_sound() {
     for (kind, (count, verified, seen)) in &kinds {
         println!("{kind}: {count} stores, {verified} of {seen} bytes under a check that held");
     }
-    for kind in [
-        "leveldb",
-        "simple-cache",
-        "cache-storage",
-        "firefox-cache",
-        "blockfile-cache",
-        "sql-cache",
-        "sqlite",
-        "json",
-    ] {
+    let of_every_version = ["leveldb", "simple-cache", "cache-storage", "firefox-cache", "sqlite", "json"];
+    for kind in of_every_version {
         assert!(kinds.contains_key(kind), "the browsers made no {kind}: {kinds:?}");
+    }
+    for (home, kind, magic) in
+        [("blockfile", "blockfile-cache", &[0xc3, 0xca, 0x03, 0xc1][..]), ("sql", "sql-cache", b"SQLCache")]
+    {
+        // Not every version can be asked for it.
+        let index =
+            home_with_cache(home, name).and_then(|home| fs::read(home.http_cache().join("index")).ok());
+        if index.is_some_and(|index| index.starts_with(magic)) {
+            assert!(kinds.contains_key(kind), "there is a {kind}: {kinds:?}");
+        }
     }
 }
 
@@ -115,11 +119,11 @@ fn a_scan_reports_the_home_store_by_store() {
     }
 }
 
-fn local_storage(home: &FilledHome) -> PathBuf {
+pub(crate) fn local_storage(home: &FilledHome) -> PathBuf {
     home.chromium().join("Default/Local Storage/leveldb")
 }
 
-fn indexed_db(home: &FilledHome) -> PathBuf {
+pub(crate) fn indexed_db(home: &FilledHome) -> PathBuf {
     home.chromium().join("Default/IndexedDB/https_seller-us.tiktok.com_0.indexeddb.leveldb")
 }
 
@@ -210,17 +214,21 @@ fn records_in(store: &Path) -> u64 {
     store::rebuild(StoreKind::Leveldb, &request).unwrap().details["records_kept"].as_u64().unwrap()
 }
 
-fn has_suffix(name: &str, suffix: &str) -> bool {
+pub(crate) fn has_suffix(name: &str, suffix: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == suffix)
 }
 
-fn find(store: &Path, is_it: impl Fn(&str) -> bool) -> PathBuf {
+pub(crate) fn find(store: &Path, is_it: impl Fn(&str) -> bool) -> PathBuf {
     walk(store).into_iter().find(|p| is_it(&p.file_name().unwrap().to_string_lossy())).unwrap()
 }
 
-fn change(file: &Path, at: usize) {
+pub(crate) fn change(file: &Path, at: usize) {
+    change_range(file, at..at + 1);
+}
+
+pub(crate) fn change_range(file: &Path, range: Range<usize>) {
     let mut bytes = fs::read(file).unwrap();
-    bytes[at] ^= 0x5a;
+    bytes[range].iter_mut().for_each(|byte| *byte ^= 0x5a);
     fs::write(file, bytes).unwrap();
 }
 
@@ -248,9 +256,11 @@ fn chromium_reads_everything_after_a_lost_current_or_manifest() {
     }
 }
 
+/// One write holds all that one site or several stored at once.
 #[test]
-fn chromium_reads_every_write_but_the_damaged_one() {
-    let Some(home) = filled_home("chromium_reads_every_write_but_the_damaged_one") else { return };
+fn chromium_reads_every_record_of_a_write_with_a_damaged_byte() {
+    let name = "chromium_reads_every_record_of_a_write_with_a_damaged_byte";
+    let Some(home) = filled_home(name) else { return };
     let filled = as_filled(Browser::Chromium);
     let stores = [local_storage(&home), indexed_db(&home)];
     for store in &stores {
@@ -259,25 +269,14 @@ fn chromium_reads_every_write_but_the_damaged_one() {
         change(&log, middle);
     }
     for result in mend(&home, &stores) {
-        assert_eq!(result["lost"], 1, "{result:#}");
+        assert_eq!(result["lost"], 0, "{result:#}");
+        assert!(result["doubtful"].as_u64().unwrap() > 0, "{result:#}");
+        assert!(result["details"]["doubtful"][0]["keys_from"].is_string(), "{result:#}");
     }
     let after = found(&home);
-    let mut whole = 0;
     for site in SITES {
-        let (was, is) = (&filled[site], &after[site]);
-        assert_eq!(is["cookies"], was["cookies"]);
-        // One write holds all that one site or several stored at once.
-        let intact = is["localStorage"] == was["localStorage"];
-        assert!(intact || is["localStorage"]["keys"] == 0, "{site}: {is:#}");
-        whole += i32::from(intact);
-        if site != SITES[0] {
-            assert_eq!(is["indexedDB"], was["indexedDB"], "{site}");
-        }
+        assert_eq!(after[site], filled[site], "{site}");
     }
-    assert!((1..3).contains(&whole), "{after:#}");
-    // One transaction wrote 250 records and a draft.
-    let records = after[SITES[0]]["indexedDB"]["records"].as_u64().unwrap();
-    assert!((1250..=1500).contains(&records), "{records} records");
 }
 
 #[test]
@@ -295,33 +294,32 @@ fn chromium_reads_every_record_outside_a_damaged_block() {
     for store in &stores {
         whole.push(records_in(store));
         let table = find(store, |name| has_suffix(name, "ldb"));
-        let middle = fs::metadata(&table).unwrap().len() as usize / 2;
-        change(&table, middle);
+        let mut bytes = fs::read(&table).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 200].iter_mut().for_each(|b| *b ^= 0x5a);
+        fs::write(&table, bytes).unwrap();
     }
     let results = mend(&home, &stores);
-    for result in &results {
-        assert_eq!(result["lost"], 1, "{result:#}");
+    let number = |result: &Value, name: &str| result[name].as_u64().unwrap();
+    for (whole, result) in whole.iter().zip(&results) {
+        let kept = number(&result["details"], "records_kept") + number(result, "doubtful");
+        assert!(kept < *whole && kept + 300 > *whole, "{kept} of {whole} {result:#}");
+        assert!(number(result, "lost") > 0, "{result:#}");
     }
-    let lost_records: Vec<u64> =
-        whole.iter().zip(&results).map(|(n, r)| n - r["details"]["records_kept"].as_u64().unwrap()).collect();
     let lost_range = &results[0]["details"]["lost"][0];
     let after = found(&home);
     let (from, to) = (lost_range["keys_after"].as_str().unwrap(), lost_range["keys_up_to"].as_str().unwrap());
     for site in SITES {
         // The keys as they stand in the store: origin, 0, 1 (Latin-1), name.
         let key = |i: u32| format!("_https://{site}\\x00\\x01setting.{i}");
-        let gone = (0..150).filter(|i| key(*i).as_str() > from && key(*i).as_str() <= to).count() as u64;
-        assert_eq!(
-            after[site]["localStorage"]["keys"].as_u64().unwrap(),
-            150 - gone,
-            "{site} {lost_range:#}"
-        );
+        let hit = (0..150).filter(|i| key(*i).as_str() > from && key(*i).as_str() <= to).count() as u64;
+        let keys = after[site]["localStorage"]["keys"].as_u64().unwrap();
+        assert!((150 - hit..=150).contains(&keys), "{site}: {keys} {lost_range:#}");
         let records = after[site]["indexedDB"]["records"].as_u64().unwrap();
-        let expected = if site == SITES[0] { 1500 - lost_records[1] } else { 1500 };
+        let gone = whole[1] - number(&results[1]["details"], "records_kept");
+        let expected = if site == SITES[0] { 1500 - gone } else { 1500 };
         assert!(records >= expected, "{site}: {records} of {expected} records");
     }
-    assert!(lost_records[0] > 0 && lost_records[0] < 60, "{lost_records:?}");
-    assert!(lost_records[1] > 0 && lost_records[1] < 200, "{lost_records:?}");
 }
 
 /// The name of the file that holds the entry of a URL.
@@ -334,7 +332,7 @@ fn entry_of(cache: &Path, url: &str) -> PathBuf {
 #[test]
 fn a_damaged_cache_entry_goes_alone_and_the_others_still_hit() {
     let Some(home) = filled_home("a_damaged_cache_entry_goes_alone_and_the_others_still_hit") else { return };
-    let cache = home.at(".cache/chromium/Default/Cache/Cache_Data");
+    let cache = home.http_cache();
     let entry = entry_of(&cache, "https://seller-us.tiktok.com/asset/17.js");
     let middle = fs::metadata(&entry).unwrap().len() as usize / 2;
     change(&entry, middle);
@@ -361,12 +359,13 @@ fn a_damaged_cache_entry_goes_alone_and_the_others_still_hit() {
 fn a_cache_that_the_browser_would_drop_goes_whole() {
     let name = "a_cache_that_the_browser_would_drop_goes_whole";
     let Some(home) = home_with_cache("sql", name) else { return };
-    let cache = home.at(".cache/chromium/Default/Cache/Cache_Data");
+    let cache = home.http_cache();
     let database = cache.join("sqldb1");
-    let middle = fs::metadata(&database).unwrap().len() as usize / 2;
-    for at in middle..middle + 3000 {
-        change(&database, at);
+    if !database.exists() {
+        return beyond(name, "the installed Chromium keeps no SQL cache of several databases");
     }
+    let middle = fs::metadata(&database).unwrap().len() as usize / 2;
+    change_range(&database, middle..middle + 3000);
     let before = Snapshot::of(home.path());
     let run = Run::new().home(home.path());
     run.call(["repair", "--deep", "--yes"]).expect(Exit::Ok);

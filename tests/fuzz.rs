@@ -30,12 +30,14 @@ macro_rules! targets {
 // Fewer where one input takes long.
 targets! {
     adb: 4000,
+    app_list: 1000,
     blockfile: 300,
     cache_storage: 300,
     disk_lru: 300,
     exo: 300,
     firefox_cache: 300,
     fresco: 300,
+    identify: 300,
     journal: 1000,
     json: 300,
     keva: 300,

@@ -293,7 +293,8 @@ fn restic_21819_a_restore_touches_exactly_what_it_restores() {
     };
     let made = keep(Snapshot::of(&shop.at("")));
     assert_eq!(made.len(), 5);
-    shop.run.call(["undo"]).expect(Exit::Ok);
+    // The messages are damaged again.
+    shop.run.call(["undo"]).expect(Exit::Left);
     let back = Snapshot::of(&shop.at(""));
     assert!(back.get("cache/0/0.bin").is_some(), "{back:?}");
     for path in ["drafts/two.json", "messages.db.note", "other/x", "drafts/one.json"] {

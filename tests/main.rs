@@ -5,6 +5,8 @@
 mod support;
 
 mod cli;
+mod layers;
+mod remember;
 mod repair;
 mod salvage_repair;
 mod schedule;
@@ -31,6 +33,8 @@ mod android_faults;
 #[cfg(unix)]
 mod browser_stores;
 #[cfg(unix)]
+mod browser_versions;
+#[cfg(unix)]
 mod browsers;
 
 // system calls are made to fail, and power cut, by strace, signals and mounts
@@ -43,6 +47,8 @@ mod faults;
 #[cfg(unix)]
 mod incidents;
 #[cfg(unix)]
+mod leveldb_repair;
+#[cfg(unix)]
 mod not_checked;
 
 // links, pipes, sockets and names that only unix has; of Windows' own is windows::*
@@ -52,6 +58,8 @@ mod odd_files;
 mod properties;
 #[cfg(unix)]
 mod races;
+#[cfg(unix)]
+mod safety;
 
 // values: the same on every system, and slow under Wine
 #[cfg(unix)]

@@ -155,9 +155,16 @@ fn attempt(top: &Path, profiles: &Profiles, state: &Path, i: u64, counts: &mut C
     let state = open(state);
     // The root may be elsewhere just now; the next try puts it in order.
     let _ = engine::recover(&place, &state);
-    let now_ns = 4_000_000_000_000_000_000;
-    let options =
-        Options { depth: Depth::Fast, rehash: true, recall_hashes: false, older_than_ns: Some(1), now_ns };
+    // Late enough that everything is old, and not so late that the clock is in doubt.
+    let now_ns = jiff::Timestamp::now().as_nanosecond() + 400 * shopmend::scan::DAY_NS;
+    let options = Options {
+        depth: Depth::Fast,
+        rehash: true,
+        recall_hashes: false,
+        older_than_ns: Some(1),
+        now_ns,
+        trust_ages: true,
+    };
     let request = Request { apps: vec!["shop".into()], ..Request::default() };
     let mut engine = Engine::new(&place, profiles.clone(), request, None, &control);
     let Ok(found) = engine.scan(&options) else { return };

@@ -182,3 +182,21 @@ fn a_schedule_without_an_interval_is_refused() {
     let out = run.call(["schedule", "print", "--daily", "--at", "25:00"]).expect(Exit::Usage);
     assert!(out.stderr.contains("03:30"), "{out}");
 }
+
+/// The folders that the session's apps use are the ones that the job looks at:
+/// a scheduler starts it without the session's variables.
+#[test]
+#[cfg(not(windows))]
+fn a_job_gets_the_variables_that_move_the_apps_folders() {
+    let run = Run::new().env("XDG_CACHE_HOME", "/fast disk/50%/$x").env("XDG_DATA_HOME", "");
+    let unit = run.call(["schedule", "print", "--weekly", "--for", "systemd"]).expect(Exit::Ok).stdout;
+    let set: Vec<&str> = unit.lines().filter(|l| l.starts_with("Environment=")).collect();
+    assert_eq!(set, ["Environment=\"XDG_CACHE_HOME=/fast disk/50%%/$x\""]);
+    let list = run.call(["schedule", "print", "--weekly", "--for", "launchd"]).expect(Exit::Ok).stdout;
+    let list = plist::Value::from_reader_xml(list.as_bytes()).unwrap();
+    let set = list.as_dictionary().unwrap()["EnvironmentVariables"].as_dictionary().unwrap();
+    assert_eq!(set["XDG_CACHE_HOME"].as_string(), Some("/fast disk/50%/$x"));
+    assert_eq!(set.len(), 1);
+    let task = run.call(["schedule", "print", "--weekly", "--for", "task-scheduler"]).expect(Exit::Ok).stdout;
+    assert!(!task.contains("XDG_"), "{task}");
+}

@@ -60,7 +60,8 @@ fn preferences_end_in_each_state_of_the_backup_as_android_resolves_it() {
         let before = Snapshot::of(tree.image());
         let run = Run::new();
         let repaired = matches!(state, "interrupted" | "gone");
-        let report = call(&run, &tree, &MEND, Exit::Ok);
+        let exit = if state == "lost" { Exit::Left } else { Exit::Incomplete };
+        let report = call(&run, &tree, &MEND, exit);
         let store = stores(&report).find(|s| Path::new(s["path"].as_str().unwrap()) == prefs).unwrap();
         let verdict = match state {
             "good" => "healthy",
@@ -91,7 +92,7 @@ fn mmkv_goes_back_to_its_last_confirmed_state() {
     let preview = call(&run, &tree, &["repair", "--only", "rebuild", "--dry-run"], Exit::Findings);
     assert_eq!(planned(&preview, &store), ["rebuild"]);
     before.assert_same(&Snapshot::of(tree.image()));
-    let repair = call(&run, &tree, &MEND, Exit::Ok);
+    let repair = call(&run, &tree, &MEND, Exit::Left);
     let done = repair["repair"]["actions"].as_array().unwrap();
     assert_eq!(done.len(), 1, "{done:#?}");
     assert_eq!(done[0]["rebuilt"]["method"], "mmkv last sound state");
@@ -106,7 +107,7 @@ fn mmkv_goes_back_to_its_last_confirmed_state() {
         let own = whole == store || whole == crc || store.starts_with(&whole);
         assert!(own || before.get(path) == after.get(path), "{}", path.display());
     }
-    run.call(["undo"]).expect(Exit::Ok);
+    run.call(["undo"]).expect(Exit::Left);
     before.assert_same(&Snapshot::of(tree.image()));
 }
 
@@ -120,7 +121,7 @@ fn what_cannot_be_judged_is_reported_and_never_changed() {
     fs::remove_file(damaged[1].join("aweme-app.chk")).unwrap();
     let before = Snapshot::of(tree.image());
     let run = Run::new();
-    let report = call(&run, &tree, &MEND, Exit::Ok);
+    let report = call(&run, &tree, &MEND, Exit::Left);
     before.assert_same(&Snapshot::of(tree.image()));
     for path in &damaged {
         let store = stores(&report).find(|s| Path::new(s["path"].as_str().unwrap()) == *path).unwrap();
@@ -158,11 +159,11 @@ fn a_damaged_database_among_cached_files_goes_alone() {
         &run,
         &tree,
         &["repair", "--only", "clear", "--deep", "--yes", "--store", of(&scan)["id"].as_str().unwrap()],
-        Exit::Ok,
+        Exit::Incomplete,
     );
     assert_eq!(of(&repair)["verdict"], "damaged", "{:#}", of(&repair));
     assert!(folder.join("one").exists() && !folder.join("two").exists());
-    run.call(["undo"]).expect(Exit::Ok);
+    run.call(["undo"]).expect(Exit::Left);
     before.assert_same(&Snapshot::of(tree.image()));
 }
 

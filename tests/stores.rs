@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use shopmend::control::Control;
+use shopmend::exit::Exit;
 use shopmend::fsys::{Dir, RelPath};
 use shopmend::model::{Remedy, Severity, StoreKind};
 use shopmend::sample::harm::Harm;
 use shopmend::store::{self, Check, Clearable, Level, Subject};
 
 use crate::support::android_tree::AndroidTree;
+use crate::support::run::Run;
+use crate::support::tree::Snapshot;
 
 fn with<T>(path: &Path, run: impl FnOnce(Subject<'_>) -> T) -> T {
     let dir = Dir::open(path.parent().unwrap()).unwrap();
@@ -40,6 +43,36 @@ fn stores(image: &Path) -> Vec<(StoreKind, std::path::PathBuf)> {
         }
     }
     out
+}
+
+/// The cache of a Chromium that came after this program is neither called
+/// damaged, nor sound, nor cleared.
+#[test]
+fn a_cache_of_a_newer_browser_is_unknown_and_left_as_it_is() {
+    let run = Run::new();
+    let home = run.home_path().to_owned();
+    let put = |rel: &str, content: &[u8]| {
+        let path = home.join(rel);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    };
+    put(".config/chromium/Local State", b"{}");
+    put(".cache/chromium/Default/Cache/Cache_Data/index", b"SQLCacheV9Shards3");
+    put(".cache/chromium/Default/Cache/Cache_Data/shard0", &[7; 9000]);
+    let mut index = vec![0; 368 + 4 * 65_536];
+    index[..8].copy_from_slice(&[0xc3, 0xca, 0x03, 0xc1, 0, 0, 7, 0]);
+    put(".config/chromium/Default/GPUCache/index", &index);
+    let before = Snapshot::of(&home);
+    for depth in [&["scan", "--format", "json"][..], &["scan", "--deep", "--format", "json"]] {
+        let report = run.call(depth).expect(Exit::Incomplete).json();
+        let stores = report["targets"][0]["stores"].as_array().unwrap();
+        for name in ["Default/Cache/Cache_Data", "Default/GPUCache"] {
+            let store = stores.iter().find(|s| s["path"].as_str().unwrap().ends_with(name)).unwrap();
+            assert_eq!(store["verdict"], "unknown", "{store:#}");
+        }
+    }
+    run.call(["repair", "--deep", "--yes"]);
+    before.assert_same(&Snapshot::of(&home));
 }
 
 #[test]

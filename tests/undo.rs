@@ -40,9 +40,12 @@ fn a_whole_folder() {
     assert!(cleared.get("app/cache").is_some(), "the folder is there, and empty");
     assert!(cleared.paths().all(|p| p == Path::new("app/cache") || !p.starts_with("app/cache")));
     assert_eq!(cleared.get("app/cache").unwrap().mode, before.get("app/cache").unwrap().mode);
-    assert_eq!(done.bytes_held, done.bytes_cleared);
+    assert_eq!(done.bytes_held, done.allocated_cleared);
     let back = undo_last(&state_of(&state));
     assert_eq!(back.actions[0].done, Done::Done, "{back:?}");
+    // The files of a folder that moved as a whole are counted one by one.
+    let (cleared, put_back) = (&done.actions[0], &back.actions[0]);
+    assert_eq!((put_back.files, put_back.bytes), (cleared.files, cleared.bytes));
     before.assert_same(&tree.snapshot());
 }
 
@@ -119,11 +122,51 @@ fn reclaimed_space_cannot_be_undone_and_is_free() {
     let options = ExecuteOptions { reclaim: true, allow_root: false };
     let plan = plan(vec![clear_whole(&root, "cache")]);
     let done = execute(&plan, &open(&path), &options, &hooks(), &Control::default()).unwrap();
-    assert_eq!((done.bytes_held, done.bytes_freed), (0, done.bytes_cleared));
+    assert_eq!((done.bytes_held, done.bytes_freed), (0, done.allocated_cleared));
     assert!(done.bytes_freed > 100_000);
     assert!(!path.join(format!("runs/{}/quarantine/0", done.run)).exists());
     let e = undo_run(&path, &done.run).unwrap_err();
     assert!(e.to_string().contains("freed for good"), "{e}");
+}
+
+/// Space is what is allocated: holes are none, and what has another name
+/// elsewhere is not free when one of its names is gone.
+#[test]
+#[cfg(unix)]
+fn freed_is_what_the_disk_has_more_of() {
+    use std::os::unix::fs::MetadataExt as _;
+    let tree = Tree::new();
+    tree.file("app/cache/plain", vec![1; 200_000]).file("app/cache/twice", vec![2; 300_000]);
+    tree.file("app/cache/outside", vec![3; 400_000]).file("app/cache/a/sparse", "").dir("app/data");
+    let root = tree.at("app");
+    std::fs::hard_link(root.join("cache/twice"), root.join("cache/a/again")).unwrap();
+    std::fs::hard_link(root.join("cache/outside"), root.join("data/kept")).unwrap();
+    let sparse = std::fs::File::options().write(true).open(root.join("cache/a/sparse")).unwrap();
+    sparse.set_len(8 << 30).unwrap();
+    drop(sparse);
+    let allocated = |path: &str| std::fs::metadata(root.join(path)).unwrap().blocks() * 512;
+    let gone = allocated("cache/plain") + allocated("cache/twice") + allocated("cache/a/sparse");
+    for (reclaim, whole) in [(false, true), (false, false), (true, true)] {
+        let state = Tree::new();
+        let path = state_of(&state);
+        let action = if whole {
+            clear_whole(&root, "cache")
+        } else {
+            clear_files(&root, "cache", files_below(&root, "cache"))
+        };
+        let options = ExecuteOptions { reclaim, allow_root: false };
+        let done =
+            execute(&plan(vec![action]), &open(&path), &options, &hooks(), &Control::default()).unwrap();
+        assert_eq!(done.allocated_cleared, gone, "{reclaim} {whole}: {done:?}");
+        assert!(done.bytes_cleared > 8 << 30);
+        if reclaim {
+            assert_eq!((done.bytes_freed, done.bytes_held), (gone, 0));
+        } else {
+            assert_eq!(done.bytes_held, gone);
+            undo_last(&path);
+        }
+    }
+    assert!(root.join("data/kept").exists());
 }
 
 #[test]

@@ -7,11 +7,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 use shopmend::control::Control;
 use shopmend::error::Kind;
-use shopmend::model::{Class, Platform, StoreKind};
-use shopmend::repair::{BackupOptions, BackupStore, Done, Retention, UndoOptions, backup, prune, restore};
-use shopmend::vault::{self, StateDir};
+use shopmend::exit::Exit;
+use shopmend::model::{Class, Condition, Platform, StoreKind, Verdict};
+use shopmend::repair::{
+    BackupOptions, BackupStore, Done, Retention, UndoOptions, backup, prune, restore, undo,
+};
+use shopmend::vault::{self, RunId, StateDir};
 
 use crate::support::plans::*;
+use crate::support::shop::Shop;
 use crate::support::tree::Tree;
 
 /// Where an export puts what is at an absolute path.
@@ -31,6 +35,7 @@ fn store(root: &Path, path: &str, kind: StoreKind, class: Class) -> BackupStore 
         root: root.to_path_buf(),
         path: rel(path),
         members,
+        condition: None,
     }
 }
 
@@ -277,6 +282,275 @@ proptest! {
             vault::restore_to(&StateDir::open(&path).unwrap(), run, None, &out.at("o"), &control).unwrap();
             let file = out.at("o").join(below_the_top(&root)).join(format!("s{which}.db"));
             prop_assert_eq!(&std::fs::read(file).unwrap(), content);
+        }
+    }
+}
+
+/// How a backup ends that copied everything: its exit code is that of the scan.
+const LOOKED: [Exit; 3] = [Exit::Ok, Exit::Findings, Exit::Incomplete];
+
+/// What a scan would have said.
+fn judged(verdict: Verdict) -> Option<Condition> {
+    Some(Condition { verdict, scanned_ns: 1, rows: None })
+}
+
+fn back_up_as(state: &Path, root: &Path, verdict: Option<Verdict>) -> RunId {
+    let mut one = store(root, "x.db", StoreKind::Sqlite, Class::User);
+    one.condition = verdict.and_then(judged);
+    back_up(state, &[one]).run
+}
+
+/// What a run's copy of the database holds.
+fn restored(state: &Path, root: &Path, run: &RunId) -> Result<Vec<u8>, String> {
+    let out = Tree::new();
+    let state = StateDir::open(state).map_err(|e| e.to_string())?;
+    vault::restore_to(&state, run, Some("test:x.db"), &out.at("o"), &Control::default())
+        .map_err(|e| e.to_string())?;
+    std::fs::read(out.at("o").join(below_the_top(root)).join("x.db")).map_err(|e| e.to_string())
+}
+
+/// A backup of the healthy file, damage, a repair that keeps the damaged file:
+/// the newest copy is the worthless one.
+#[test]
+fn a_copy_of_a_damaged_store_does_not_push_out_the_healthy_one() {
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let path = state.at("s");
+    let healthy = back_up_as(&path, &root, Some(Verdict::Healthy));
+    tree.file("app/x.db", "damaged");
+    let mut action = rebuild(&root, "x.db", StoreKind::Sqlite);
+    action.condition = judged(Verdict::Damaged);
+    let repaired = run(&path, vec![action]).run;
+    for rules in [
+        Retention { keep_last: Some(1), ..Retention::default() },
+        Retention { keep_last: Some(0), ..Retention::default() },
+        Retention { max_bytes: Some(0), ..Retention::default() },
+        Retention { older_than: Some(Duration::ZERO), ..Retention::default() },
+        Retention::default(),
+    ] {
+        let done = prune(&open(&path), &rules).unwrap();
+        let any = rules != Retention::default();
+        let said =
+            done.kept.iter().any(|k| k.contains(healthy.as_str()) && k.contains("newest healthy copy"));
+        assert_eq!(said, any, "{rules:?}: {done:?}");
+        assert_eq!(restored(&path, &root, &healthy).unwrap(), b"database", "{rules:?}");
+    }
+    // The damaged one was let go of.
+    assert!(restored(&path, &root, &repaired).is_err());
+}
+
+/// Copies from before the verdict was kept stay readable, and count as what
+/// they are: a copy that may be sound.
+#[test]
+fn a_copy_whose_verdict_is_not_known_stands_between_healthy_and_damaged() {
+    for newer in [None, Some(Verdict::Damaged), Some(Verdict::Healthy)] {
+        let tree = target();
+        let root = tree.at("app");
+        let state = Tree::new();
+        let path = state.at("s");
+        let old = back_up_as(&path, &root, None);
+        let listed = vault::list(&StateDir::open(&path).unwrap()).unwrap();
+        assert_eq!(listed[0].stores[0].condition, None);
+        tree.file("app/x.db", "later");
+        let new = back_up_as(&path, &root, newer);
+        prune(&open(&path), &Retention { keep_last: Some(0), ..Retention::default() }).unwrap();
+        let old_stays = newer == Some(Verdict::Damaged);
+        assert_eq!(restored(&path, &root, &old).is_ok(), old_stays, "{newer:?}");
+        assert_eq!(restored(&path, &root, &new).is_ok(), !old_stays, "{newer:?}");
+    }
+    // One that is newer than the healthy copy may have what was added since.
+    let tree = target();
+    let root = tree.at("app");
+    let state = Tree::new();
+    let path = state.at("s");
+    let healthy = back_up_as(&path, &root, Some(Verdict::Healthy));
+    tree.file("app/x.db", "later");
+    let unknown = back_up_as(&path, &root, None);
+    prune(&open(&path), &Retention { max_bytes: Some(0), ..Retention::default() }).unwrap();
+    assert_eq!(restored(&path, &root, &healthy).unwrap(), b"database");
+    assert_eq!(restored(&path, &root, &unknown).unwrap(), b"later");
+}
+
+/// The manifest and the listing say what the copy was worth.
+#[test]
+fn the_verdict_of_a_copy_is_in_its_manifest_and_in_the_listing() {
+    let shop = Shop::new().aged();
+    shop.run.call(shop.args(&["backup"])).expect_one_of(&LOOKED);
+    let listed = shop.run.call(["vault", "list", "--format", "json"]).expect(Exit::Ok).json();
+    let stores = listed["runs"][0]["stores"].as_array().unwrap();
+    let messages = stores.iter().find(|s| s["path"].as_str().unwrap().ends_with("messages.db")).unwrap();
+    assert_eq!(messages["condition"]["verdict"], "healthy");
+    assert_eq!(messages["condition"]["rows"]["msg"], 500);
+    let text = shop.run.call(["vault", "list"]).expect(Exit::Ok).stdout;
+    assert!(text.contains("when it was copied: healthy on 20") && text.contains("500 rows"), "{text}");
+    let run = listed["runs"][0]["run"].as_str().unwrap();
+    let manifest = std::fs::read(shop.run.state_path().join(format!("runs/{run}/manifest.json"))).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let stores = manifest["stores"].as_array().unwrap();
+    let messages = stores.iter().find(|s| s["path"].as_str().unwrap().ends_with("messages.db")).unwrap();
+    assert_eq!(messages["verdict"], "healthy");
+    assert_eq!(messages["rows"]["msg"], 500);
+    assert!(messages["scanned"].as_str().unwrap().starts_with("20"), "{messages}");
+
+    // A second scan reads nothing again and knows it all the same.
+    shop.run.call(shop.args(&["backup"])).expect_one_of(&LOOKED);
+    let listed = shop.run.call(["vault", "list", "--format", "json"]).expect(Exit::Ok).json();
+    let stores = listed["runs"][1]["stores"].as_array().unwrap();
+    let messages = stores.iter().find(|s| s["path"].as_str().unwrap().ends_with("messages.db")).unwrap();
+    assert_eq!(messages["condition"]["rows"]["msg"], 500, "{messages}");
+}
+
+/// A store whose content changed though its size and time did not is not
+/// copied under the verdict of the scan before.
+#[test]
+fn a_silent_change_is_not_copied_as_healthy() {
+    let shop = Shop::new().aged();
+    shop.run.call(shop.args(&["scan"]));
+    let file = shop.at("messages.db");
+    let was = std::fs::metadata(&file).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes.len() - 100;
+    bytes[at] ^= 0xff;
+    std::fs::write(&file, bytes).unwrap();
+    std::fs::File::options().write(true).open(&file).unwrap().set_modified(was).unwrap();
+    let done = shop.run.call(shop.args(&["backup"])).expect(Exit::Left).stdout;
+    assert!(done.contains("content changed"), "{done}");
+    let listed = shop.run.call(["vault", "list", "--format", "json"]).expect(Exit::Ok).json();
+    let stores = listed["runs"][0]["stores"].as_array().unwrap();
+    assert!(stores.iter().all(|s| !s["path"].as_str().unwrap().ends_with("messages.db")), "{stores:?}");
+}
+
+/// The whole way with the program: backup, damage, repair, every way to prune.
+#[test]
+fn after_damage_repair_and_pruning_the_healthy_copy_can_be_restored() {
+    for (n, args) in [
+        &["--keep-last", "1"][..],
+        &["--keep-last", "0"],
+        &["--max-size", "0"],
+        &["--keep-last", "0", "--max-size", "1"],
+        &[],
+    ]
+    .iter()
+    .enumerate()
+    {
+        let shop = Shop::new().aged();
+        let healthy = std::fs::read(shop.at("messages.db")).unwrap();
+        shop.run.call(shop.args(&["backup"])).expect_one_of(&LOOKED);
+        let before_repair = n % 2 == 1;
+        let prune = || {
+            let all = ["vault", "prune"].iter().chain(*args);
+            shop.run.call(all).expect(Exit::Ok)
+        };
+        let mut bytes = healthy.clone();
+        bytes[4096 * 2..4096 * 3].fill(0x55);
+        std::fs::write(shop.at("messages.db"), bytes).unwrap();
+        if before_repair {
+            prune();
+        }
+        shop.run.call(shop.args(&["repair", "--yes", "--only", "rebuild"]));
+        let said = prune().stdout;
+        assert!(args.is_empty() || said.contains("newest healthy copy"), "{said}");
+        let listed = shop.run.call(["vault", "list", "--format", "json"]).expect(Exit::Ok).json();
+        let first = &listed["runs"][0];
+        assert_eq!(first["kind"], "backup", "{listed}");
+        let stores = first["stores"].as_array().unwrap();
+        let messages = stores.iter().find(|s| s["path"].as_str().unwrap().ends_with("messages.db")).unwrap();
+        let (run, id) = (first["run"].as_str().unwrap(), messages["store"].as_str().unwrap());
+        shop.run.call(["vault", "restore", run, "--store", id]).expect_one_of(&LOOKED);
+        assert_eq!(std::fs::read(shop.at("messages.db")).unwrap(), healthy);
+    }
+}
+
+/// One thing that happens to a store or to the vault.
+#[derive(Debug, Clone)]
+enum Happening {
+    BackUp(u8, Option<Verdict>),
+    Repair(u8, Option<Verdict>),
+    Undo,
+    Restore(usize),
+    Prune(Retention),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let verdict = || {
+        prop_oneof![
+            2 => Just(Some(Verdict::Healthy)),
+            2 => Just(Some(Verdict::Damaged)),
+            1 => Just(Some(Verdict::Stale)),
+            1 => Just(Some(Verdict::Unknown)),
+            1 => Just(None),
+        ]
+    };
+    let rules = (
+        prop::option::of(0..3usize),
+        prop::option::of(prop_oneof![Just(Duration::ZERO), Just(Duration::from_hours(1))]),
+        prop::option::of(0..60u64),
+        any::<bool>(),
+    );
+    prop_oneof![
+        3 => (0..5u8, verdict()).prop_map(|(c, v)| Happening::BackUp(c, v)),
+        2 => (0..5u8, verdict()).prop_map(|(c, v)| Happening::Repair(c, v)),
+        1 => Just(Happening::Undo),
+        1 => (0..8usize).prop_map(Happening::Restore),
+        3 => rules.prop_map(|(keep_last, older_than, max_bytes, dry_run)| {
+            Happening::Prune(Retention { keep_last, older_than, max_bytes, dry_run })
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    /// Backups, damage, repairs, undos, restores and pruning in any order and
+    /// with any option: once there is a healthy copy there always is one, and
+    /// the newest of them comes back byte for byte.
+    #[test]
+    fn a_healthy_copy_that_existed_can_always_be_restored(
+        happenings in prop::collection::vec(happening(), 1..14),
+    ) {
+        let tree = target();
+        let root = tree.at("app");
+        let state = Tree::new();
+        let path = state.at("s");
+        let mut healthy: Option<(RunId, Vec<u8>)> = None;
+        let mut runs: Vec<RunId> = Vec::new();
+        for happening in happenings {
+            match happening.clone() {
+                Happening::BackUp(content, verdict) => {
+                    let content = vec![b'a' + content; 20];
+                    tree.file("app/x.db", &content);
+                    let run = back_up_as(&path, &root, verdict);
+                    if verdict == Some(Verdict::Healthy) {
+                        healthy = Some((run.clone(), content));
+                    }
+                    runs.push(run);
+                }
+                Happening::Repair(content, verdict) => {
+                    let content = vec![b'A' + content; 20];
+                    tree.file("app/x.db", &content);
+                    let mut action = rebuild(&root, "x.db", StoreKind::Sqlite);
+                    action.condition = verdict.and_then(judged);
+                    let done = run(&path, vec![action]);
+                    if verdict == Some(Verdict::Healthy) {
+                        healthy = Some((done.run.clone(), content));
+                    }
+                    runs.push(done.run);
+                }
+                Happening::Undo => {
+                    let _ = undo(&open(&path), None, &UndoOptions::default(), &down, &Control::default());
+                }
+                Happening::Restore(which) => {
+                    if let Some(run) = runs.get(which) {
+                        let all = UndoOptions::default();
+                        let _ = restore(&open(&path), run, &all, &down, &Control::default());
+                    }
+                }
+                Happening::Prune(rules) => drop(prune(&open(&path), &rules).unwrap()),
+            }
+            if let Some((run, content)) = &healthy {
+                let back = restored(&path, &root, run);
+                prop_assert_eq!(back.as_ref(), Ok(content), "after {:?}", happening);
+            }
         }
     }
 }

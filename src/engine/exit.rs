@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::EndState;
+use super::{EndState, Inspection, Outcome};
 use crate::exit::Exit;
 use crate::model::Verdict;
 use crate::repair;
@@ -54,6 +54,19 @@ fn of_verdict(verdict: Verdict) -> Exit {
         Verdict::Unknown | Verdict::Unreadable => Exit::Incomplete,
         Verdict::Stale | Verdict::Damaged => Exit::Findings,
     }
+}
+
+/// The exit code of a backup: a copy of a damaged store is a copy of the
+/// damage. A stale cache is no fault of a copy.
+#[must_use]
+pub fn of_backup(found: &Inspection, outcome: &Outcome) -> Exit {
+    let verdicts = found.scan.stores().map(|(_, s)| s.verdict).filter(|v| *v != Verdict::Stale);
+    let mut exit = verdicts.map(of_verdict).fold(Exit::Ok, Exit::worst);
+    if found.scan.coverage().next().is_some() {
+        exit = exit.worst(Exit::Incomplete);
+    }
+    exit = exit.worst(outcome.done.as_ref().map_or(Exit::Ok, repair::Outcome::exit));
+    if outcome.lost.is_some() { exit.worst(Exit::Device) } else { exit }
 }
 
 /// The exit code of a repair, an undo or a restore.

@@ -19,21 +19,20 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 pub use end_state::{EndState, StoreState};
-pub use exit::{Losses, of_end, of_scan};
+pub use exit::{Losses, of_backup, of_end, of_scan};
 pub use records::{recover, restore, undo};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::guard::Guard;
 use crate::lines::shell_word;
 use crate::model::{Class, Platform};
 use crate::place::{Affected, Filter, Place, PlaceReport, Request, locate};
-use crate::plan::{self, Choice, Plan, Skipped};
+use crate::plan::{self, Choice, Guard, Plan, Skipped};
 use crate::profile::Profiles;
 use crate::repair;
 use crate::scan::{Baseline, Depth, Options, Scan, Volume};
-use crate::store::{RebuildRequest, registry};
+use crate::store::{self, RebuildRequest};
 use crate::vault::LockedState;
 
 /// A place and all that is needed to work on it safely.
@@ -189,6 +188,13 @@ impl<'a> Engine<'a> {
         self.place
     }
 
+    /// Stores whose present state the user accepts and that have lost nothing;
+    /// see [`Baseline::accept`].
+    #[must_use]
+    pub fn not_accepted(&self) -> Vec<String> {
+        self.memory.as_ref().map(Baseline::not_accepted).unwrap_or_default()
+    }
+
     /// Looks at the place and changes nothing.
     ///
     /// # Errors
@@ -229,7 +235,9 @@ impl<'a> Engine<'a> {
                 .collect(),
             report,
         };
-        Ok(Inspection { scan, about, options: *options })
+        // What is looked at again later is judged as it was here.
+        let options = Options { trust_ages: options.trust_ages && !scan.clock_in_doubt, ..*options };
+        Ok(Inspection { scan, about, options })
     }
 
     /// The options that another command needs to do the same work.
@@ -297,7 +305,7 @@ impl<'a> Engine<'a> {
         let memory = self.memory.as_ref();
         let rebuild = |action: &plan::Action, request: &RebuildRequest<'_>| {
             let known = memory.and_then(|m| m.facts(&action.target, &action.store));
-            registry::rebuild(action.kind, &RebuildRequest { known: known.as_ref(), ..*request })
+            store::rebuild(action.kind, &RebuildRequest { known: known.as_ref(), ..*request })
         };
         let control = self.control.clone();
         let sound = |kind, path: &Path| verify::is_sound(kind, path, &control);
@@ -348,6 +356,7 @@ impl<'a> Engine<'a> {
                 root: scanned.target.roots[store.root].path.clone(),
                 path: store.path.clone(),
                 members: store.files.iter().map(plan::item).collect(),
+                condition: Some(store.condition()),
             });
         }
         let before = EndState::of_scan(&found.scan);
@@ -376,9 +385,6 @@ impl<'a> Engine<'a> {
 
     /// Sees to it that no app whose target is affected runs.
     fn stop_apps(&self, found: &Inspection, affected: &dyn Fn(&str) -> bool, how: &How<'_>) -> Result<()> {
-        if !found.about.live {
-            return Ok(());
-        }
         let targets = found.scan.targets.iter().map(|t| &t.target).filter(|t| affected(&t.id));
         targets.into_iter().try_for_each(|target| self.place.stop(target, how.stop_app, how.say))
     }

@@ -82,6 +82,7 @@ fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Contro
         recall_hashes: false,
         older_than_ns: None,
         now_ns: jiff::Timestamp::now().as_nanosecond(),
+        trust_ages: true,
     };
     for of in run.iter().flat_map(|r| &r.units).filter(|u| u.stage == Stage::Committed) {
         let unit = &of.unit;

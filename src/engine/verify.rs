@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::control::Control;
 use crate::fsys::{Dir, RelPath};
 use crate::model::{Severity, StoreKind};
-use crate::store::{Level, Subject, registry};
+use crate::store::{self, Level, Subject};
 
 /// Checks a new store, a private file or folder, by every check of its kind.
 ///
@@ -17,7 +17,7 @@ pub(super) fn is_sound(kind: StoreKind, path: &Path, control: &Control) -> Resul
     };
     let dir = Dir::open(parent).map_err(|e| e.to_string())?;
     let name = RelPath::new(name).map_err(|e| e.to_string())?;
-    let check = registry::check(kind, Subject { dir: &dir, path: &name }, Level::Deep, control)
+    let check = store::check(kind, Subject { dir: &dir, path: &name }, Level::Deep, control)
         .map_err(|e| e.to_string())?;
     match check.findings.iter().find(|f| f.severity == Severity::Error) {
         Some(finding) => Err(finding.message.clone()),

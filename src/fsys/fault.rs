@@ -8,8 +8,9 @@ pub(super) fn point(_what: &'static str) -> std::io::Result<()> {
 }
 
 /// Whether this process was told to do one thing in a deliberately wrong order.
-/// The sweep of faults must notice each of them; a release build has none.
-#[cfg(debug_assertions)]
+/// The sweep of faults must notice each of them. Only a build with the feature
+/// `wrong-order` can be told, by the variable `SHOPMEND_WRONG_ORDER`.
+#[cfg(feature = "wrong-order")]
 pub(crate) fn wrong_order(which: WrongOrder) -> bool {
     use std::sync::OnceLock;
     static TOLD: OnceLock<Option<std::ffi::OsString>> = OnceLock::new();
@@ -17,7 +18,7 @@ pub(crate) fn wrong_order(which: WrongOrder) -> bool {
     told.as_ref().is_some_and(|told| told == which.name())
 }
 
-#[cfg(not(debug_assertions))]
+#[cfg(not(feature = "wrong-order"))]
 #[inline]
 pub(crate) fn wrong_order(_which: WrongOrder) -> bool {
     false
@@ -34,7 +35,7 @@ pub(crate) enum WrongOrder {
     SwapFirst,
 }
 
-#[cfg(debug_assertions)]
+#[cfg(feature = "wrong-order")]
 impl WrongOrder {
     fn name(self) -> &'static str {
         match self {

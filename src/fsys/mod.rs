@@ -13,6 +13,7 @@ mod listing;
 mod owner;
 mod rel;
 mod remote;
+mod room;
 mod tree;
 #[cfg(unix)]
 mod unix;
@@ -36,6 +37,7 @@ pub use listing::{Brief, Listings, Named};
 pub use owner::effective_user;
 pub use rel::{BadPath, RelPath, by_names, path_from_text, path_text, path_to_text};
 pub use remote::{Disk, Doomed, Listed, NewFile, REMOTE, Remote, is_remote, split as split_remote};
+pub use room::{Room, RoomCount};
 pub use tree::{remove_tree, tree};
 pub use walk::{MAX_DEPTH, Step, Unreadable, Walk, Walked};
 pub use write::{Ident, Space, forget_cached, is_link_refusal, sync_file};
@@ -58,6 +60,14 @@ pub fn real_path(path: &Path) -> io::Result<PathBuf> {
 #[must_use]
 pub fn without_ending(name: &OsStr, ending: &str) -> Option<OsString> {
     let rest = name.as_encoded_bytes().strip_suffix(ending.as_bytes())?;
+    sys::os_string(rest.to_vec())
+}
+
+/// Text from the system without its beginning, whatever its bytes; `None` when
+/// it begins otherwise.
+#[must_use]
+pub fn without_beginning(text: &OsStr, beginning: &str) -> Option<OsString> {
+    let rest = text.as_encoded_bytes().strip_prefix(beginning.as_bytes())?;
     sys::os_string(rest.to_vec())
 }
 

@@ -5,7 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{Dir, Doomed, Kind, Meta, RelPath};
+use super::{Dir, Doomed, Kind, Meta, RelPath, Room, RoomCount};
 
 /// Deeper trees are refused; no file system path is that long.
 const MAX_DEPTH: usize = 2048;
@@ -64,7 +64,7 @@ pub fn tree(dir: &Dir, at: &RelPath, limit: usize) -> io::Result<Vec<(RelPath, M
 
 /// Deletes a folder of this program's own with everything in it, through open
 /// handles, no link followed and no other file system entered; gives the
-/// bytes of the files that are gone for good. Nothing to do when it is not there.
+/// room on the disk that is free now, in bytes: see [`RoomCount::freed`]. Nothing to do when it is not there.
 ///
 /// # Errors
 /// The system's error; the rest is then still there.
@@ -77,7 +77,7 @@ pub fn remove_tree(dir: &Dir, at: &RelPath) -> io::Result<u64> {
     if dir.is_remote() {
         return remove_remote_tree(dir, at, &all);
     }
-    let mut bytes = 0;
+    let mut room = RoomCount::default();
     let mut open: Option<(RelPath, Dir)> = None;
     for (path, meta) in all.iter().rev() {
         let folder = path.parent().unwrap_or_default();
@@ -95,13 +95,13 @@ pub fn remove_tree(dir: &Dir, at: &RelPath) -> io::Result<u64> {
             inside.remove_dir(&name)?;
         } else {
             inside.unlink(&name, meta.ident())?;
-            bytes += if meta.kind == Kind::File && meta.links <= 1 { meta.size } else { 0 };
+            room.extend((meta.kind == Kind::File).then(|| Room::from(meta)));
         }
     }
     if !at.is_root() {
         dir.remove_dir(at)?;
     }
-    Ok(bytes)
+    Ok(room.freed())
 }
 
 /// The same on another device, in a few requests.
@@ -122,8 +122,9 @@ fn remove_remote_tree(dir: &Dir, at: &RelPath, all: &[(RelPath, Meta)]) -> io::R
     if !at.is_root() {
         dir.remove_dir(at)?;
     }
-    let gone = all.iter().filter(|(_, m)| m.kind == Kind::File && m.links <= 1);
-    Ok(gone.map(|(_, m)| m.size).sum())
+    let mut room = RoomCount::default();
+    room.extend(all.iter().filter(|(_, m)| m.kind == Kind::File).map(|(_, m)| Room::from(m)));
+    Ok(room.freed())
 }
 
 #[cfg(unix)]
@@ -153,7 +154,8 @@ mod tests {
         std::os::unix::fs::symlink(&outside, at("a/b/out")).unwrap();
         assert!(remove_tree(&dir, &RelPath::new("a/b/out").unwrap()).is_err());
         std::fs::write(at("a/b/z"), "12345").unwrap();
-        assert_eq!(remove_tree(&dir, &RelPath::new("a").unwrap()).unwrap(), 5);
+        let room = dir.stat(&RelPath::new("a/b/z").unwrap()).unwrap().allocated;
+        assert_eq!(remove_tree(&dir, &RelPath::new("a").unwrap()).unwrap(), room);
         assert!(!at("a").exists() && outside.join("precious").exists());
         assert_eq!(remove_tree(&dir, &RelPath::new("a").unwrap()).unwrap(), 0);
     }

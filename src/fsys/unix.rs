@@ -8,7 +8,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    Access, AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
 use super::attributes::{from_hex, to_hex};
@@ -369,6 +371,10 @@ pub(super) fn apply(fd: impl AsFd, like: &Attributes, times: bool) -> io::Result
     if (now.st_uid, now.st_gid) != (like.uid, like.gid) {
         rustix::fs::fchown(fd, Some(Uid::from_raw(like.uid)), Some(Gid::from_raw(like.gid)))?;
     }
+    // A new file takes an access list from its folder's default one: none
+    // stays none. Before the mode, of which a list takes the group's part.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    drop_access_lists(fd, like)?;
     rustix::fs::fchmod(fd, Mode::from_raw_mode(like.mode as _))?;
     for (name, value) in &like.xattrs {
         let value = from_hex(value).ok_or_else(|| io::Error::other("malformed attribute value"))?;
@@ -381,6 +387,26 @@ pub(super) fn apply(fd: impl AsFd, like: &Attributes, times: bool) -> io::Result
         }
     }
     if times { set_times(fd, like.atime_ns, like.mtime_ns) } else { Ok(()) }
+}
+
+/// Removes access control lists (acl(5)) that `like` does not have.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn drop_access_lists(fd: std::os::fd::BorrowedFd<'_>, like: &Attributes) -> io::Result<()> {
+    const LISTS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+    for (name, _) in xattrs(fd)? {
+        if LISTS.contains(&name.as_str()) && !like.xattrs.iter().any(|(n, _)| *n == name) {
+            match rustix::fs::fremovexattr(fd, name.as_str()) {
+                Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether names in an open folder may be changed.
+pub(super) fn may_change(dir: &Handle) -> io::Result<()> {
+    Ok(rustix::fs::accessat(dir, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
 /// Sets access and modification time, in nanoseconds since 1970.

@@ -74,6 +74,16 @@ impl Dir {
         Ok(file)
     }
 
+    /// Whether names in this folder may be changed: its file system is not
+    /// read-only and its mode, owner and flags allow it. On another device
+    /// that is seen by trying.
+    ///
+    /// # Errors
+    /// The system's reason why not.
+    pub fn may_change(&self) -> io::Result<()> {
+        if self.is_remote() { Ok(()) } else { sys::may_change(self.fd()?) }
+    }
+
     /// Makes a new folder with exactly these permission bits.
     ///
     /// # Errors

@@ -78,6 +78,7 @@ pub(crate) fn image(dir: &Path, sure: bool, look: &mut Look) -> Vec<Scope> {
     let partition = ["data", "user", "user_de", "media"];
     if look.has_any(dir, &["data/data", "data/user", "data/user_de", "data/media"]) {
         let mut scopes = data_partition(&dir.join("data"), look);
+        adopted(dir, &mut scopes, look);
         for scope in &mut scopes {
             let user = scope.user.clone().unwrap_or_default();
             let mut shared = vec![format!("storage/emulated/{user}/Android/data")];
@@ -88,6 +89,7 @@ pub(crate) fn image(dir: &Path, sure: bool, look: &mut Look) -> Vec<Scope> {
                 scope.base("EXTERNAL", BaseFolder::found(path));
             }
         }
+        scopes.extend(cards(dir, look));
         return scopes;
     }
     // A folder named `data` alone is no sign of Android.
@@ -129,6 +131,44 @@ pub(crate) fn image(dir: &Path, sure: bool, look: &mut Look) -> Vec<Scope> {
         }
     }
     Vec::new()
+}
+
+/// Adds the storage that was adopted, `mnt/expand/UUID`, where an app can be
+/// moved to: it is laid out like the data partition.
+fn adopted(dir: &Path, scopes: &mut Vec<Scope>, look: &mut Look) {
+    if !look.has_any(dir, &["mnt/expand"]) {
+        return;
+    }
+    for volume in look.folders(&dir.join("mnt/expand")) {
+        for more in data_partition(&volume, look) {
+            match scopes.iter_mut().find(|s| s.user == more.user) {
+                Some(scope) => {
+                    for (name, folders) in more.bases {
+                        folders.into_iter().for_each(|folder| scope.base(name, folder));
+                    }
+                }
+                None => scopes.push(more),
+            }
+        }
+    }
+}
+
+/// The cards that other devices can read as well, each a place of its own:
+/// `storage/ABCD-1234/Android/data`.
+fn cards(dir: &Path, look: &mut Look) -> Vec<Scope> {
+    let mut out = Vec::new();
+    if !look.has_any(dir, &["storage"]) {
+        return out;
+    }
+    for card in look.folders(&dir.join("storage")) {
+        let own = card.file_name().is_some_and(|n| n == "emulated" || n == "self");
+        if !own && look.has_any(&card, &["Android/data"]) {
+            let mut scope = Scope::new(Platform::Android, &card);
+            scope.base("EXTERNAL", BaseFolder::found(card.join("Android/data")));
+            out.push(scope);
+        }
+    }
+    out
 }
 
 /// Whether a folder is named like an app's package: at least two parts of

@@ -2,10 +2,11 @@
 //! path belongs to, and what would be done to it.
 
 use std::fmt::Write as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::listed::without_dots;
 use super::{Located, Root, Target};
 use crate::error::{Error, Kind, Result};
 use crate::fsys::{RelPath, printable, shown};
@@ -173,21 +174,6 @@ fn below(path: &Path, root: &Path, fold: bool) -> Option<RelPath> {
         }
     }
     RelPath::new(names.as_path()).ok()
-}
-
-/// Takes `.` and `..` out of an absolute path by its names alone.
-fn without_dots(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                out.pop();
-            }
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 fn ends_in_separator(path: &Path) -> bool {

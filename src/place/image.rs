@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::look::Look;
 use super::scope::{BaseFolder, Scope};
-use super::{Affected, Note, Place, PlaceReport, Target, android};
+use super::{Affected, Note, Place, PlaceReport, Target, android, in_use};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::fsys::{Disk, real_path, shown};
@@ -23,6 +23,8 @@ pub struct ImagePlace {
     dir: PathBuf,
     scopes: Vec<Scope>,
     notes: Vec<Note>,
+    /// Whether what cannot be told counts as not in use.
+    trusting: bool,
 }
 
 impl ImagePlace {
@@ -48,7 +50,7 @@ impl ImagePlace {
                 .hint("mount the disk image first, or unpack the archive, and name the folder"));
         }
         let all = [Platform::Windows, Platform::Macos, Platform::Linux, Platform::Android];
-        let mut out = Self { dir: real.clone(), scopes: Vec::new(), notes: Vec::new() };
+        let mut out = Self { dir: real.clone(), scopes: Vec::new(), notes: Vec::new(), trusting: false };
         for one in all.into_iter().filter(|p| platform.is_none_or(|wanted| wanted == *p)) {
             let mut look = Look::new(one.ignores_case());
             let found = match one {
@@ -71,6 +73,13 @@ impl ImagePlace {
             ));
         }
         Ok(out)
+    }
+
+    /// The same, which takes the user's word that no app has files open where
+    /// that cannot be told.
+    #[must_use]
+    pub fn trusting(self, not_in_use: bool) -> Self {
+        Self { trusting: not_in_use, ..self }
     }
 
     /// The image's real path.
@@ -120,11 +129,13 @@ impl Place for ImagePlace {
     }
 
     fn in_use(&self, store: &Affected<'_>) -> Result<()> {
-        super::local::in_use(store)
+        in_use::of_store(store, self.trusting)
     }
 
-    fn stop(&self, _target: &Target, _ask: bool, _say: &dyn Fn(&str)) -> Result<()> {
-        Ok(())
+    /// An image may lie on a disk of this machine that an app uses, in a
+    /// container or a virtual machine.
+    fn stop(&self, target: &Target, ask: bool, say: &dyn Fn(&str)) -> Result<()> {
+        in_use::stop(target, false, self.trusting, ask, say)
     }
 
     fn report(&self) -> PlaceReport {
@@ -152,8 +163,8 @@ fn windows(dir: &Path, look: &mut Look) -> Vec<Scope> {
     let mut homes = Vec::new();
     let users = look.folder(dir, "Users");
     let whole = users.is_some();
-    if let Some(users) = users {
-        homes.extend(look.folders(&users));
+    if let Some(users) = &users {
+        homes.extend(look.folders(users));
     } else if look.has_any(dir, &["AppData"]) {
         homes.push(dir.to_path_buf());
     } else {
@@ -162,12 +173,15 @@ fn windows(dir: &Path, look: &mut Look) -> Vec<Scope> {
     let mut out = Vec::new();
     // `Default` is the mould for new users, `Public` nobody's.
     let nobody = ["default", "public", "all users", "default user"];
+    if let Some(users) = users {
+        look.links_to_homes(dir, &users, &homes, &nobody);
+    }
     for home in homes {
-        if !look.has_any(&home, &["AppData"]) {
-            continue;
-        }
         let user = name_of(&home);
         if whole && user.as_ref().is_some_and(|u| nobody.contains(&u.to_lowercase().as_str())) {
+            continue;
+        }
+        if !is_home(look, whole, &home, &["AppData"]) {
             continue;
         }
         let mut scope = Scope::new(Platform::Windows, &home);
@@ -202,7 +216,9 @@ fn macos(dir: &Path, look: &mut Look) -> Vec<Scope> {
         if look.has_any(dir, &[users])
             && let Some(users) = look.folder(dir, users)
         {
-            homes.extend(look.folders(&users));
+            let found = look.folders(&users);
+            look.links_to_homes(dir, &users, &found, &[]);
+            homes.extend(found);
             top = Some(dir.to_path_buf());
         }
     }
@@ -215,7 +231,9 @@ fn macos(dir: &Path, look: &mut Look) -> Vec<Scope> {
     }
     let mut out = Vec::new();
     for home in homes {
-        if !look.has_any(&home, &["Library/Application Support", "Library/Caches", "Library/Containers"]) {
+        let whole = top.is_some() && name_of(&home).is_none_or(|n| n != "Shared");
+        let traits = ["Library/Application Support", "Library/Caches", "Library/Containers"];
+        if !is_home(look, whole, &home, &traits) {
             continue;
         }
         let mut scope = Scope::new(Platform::Macos, &home);
@@ -232,13 +250,35 @@ fn linux(dir: &Path, sure: bool, look: &mut Look) -> Vec<Scope> {
     let mut top = None;
     for users in ["home", "var/home"] {
         if look.has_any(dir, &[users]) {
-            homes.extend(look.folders(&dir.join(users)).into_iter().map(|h| (h, sure)));
+            let found = look.folders(&dir.join(users));
+            look.links_to_homes(dir, &dir.join(users), &found, &[]);
+            homes.extend(found.into_iter().map(|h| (h, sure)));
             top = Some(dir.to_path_buf());
         }
     }
+    // Domain accounts have theirs a folder deeper: /home/DOMAIN/USER.
+    let mut deeper = Vec::new();
+    homes.retain(|(home, _)| {
+        // One whose folders are links is a home all the same.
+        let is_home = LINUX_HOME.iter().any(|name| std::fs::symlink_metadata(home.join(name)).is_ok());
+        let inside = if is_home { Vec::new() } else { quiet_folders(home) };
+        let people: Vec<PathBuf> = inside.into_iter().filter(|h| look.has_any(h, LINUX_HOME)).collect();
+        let is_one = people.is_empty();
+        deeper.extend(people.into_iter().map(|h| (h, false)));
+        is_one
+    });
+    homes.extend(deeper);
     if look.has_any(dir, &["root"]) && (top.is_some() || look.has_any(dir, &["etc"])) {
         homes.push((dir.join("root"), false));
         top = Some(dir.to_path_buf());
+    }
+    if top.is_some() || look.has_any(dir, &["etc"]) {
+        for home in passwd_homes(dir, look) {
+            top = Some(dir.to_path_buf());
+            if !homes.iter().any(|(h, _)| *h == home) {
+                homes.push((home, false));
+            }
+        }
     }
     if top.is_none() {
         if look.has_any(dir, LINUX_HOME) {
@@ -249,7 +289,8 @@ fn linux(dir: &Path, sure: bool, look: &mut Look) -> Vec<Scope> {
     }
     let mut out = Vec::new();
     for (home, sure) in homes {
-        if !sure && !look.has_any(&home, LINUX_HOME) {
+        let whole = top.is_some() && name_of(&home).is_none_or(|n| n != "lost+found");
+        if !is_home(look, whole, &home, LINUX_HOME) && !sure {
             continue;
         }
         let mut scope = Scope::new(Platform::Linux, &home);
@@ -272,5 +313,54 @@ fn linux(dir: &Path, sure: bool, look: &mut Look) -> Vec<Scope> {
     if look.has_any(dir, &["var/lib/waydroid/data"]) {
         out.extend(android::data_partition(&dir.join("var/lib/waydroid/data"), look));
     }
+    out
+}
+
+/// Whether a folder is a person's home. Where every folder should be one, what
+/// keeps that from being told is noted.
+fn is_home(look: &mut Look, whole: bool, home: &Path, names: &[&str]) -> bool {
+    if whole { look.is_home(home, names) } else { look.has_any(home, names) }
+}
+
+/// The real folders in a folder, as far as they can be listed.
+fn quiet_folders(parent: &Path) -> Vec<PathBuf> {
+    Look::new(false).folders(parent)
+}
+
+/// Largest list of accounts that is read.
+const MAX_PASSWD: u64 = 4 << 20;
+/// Accounts of people begin here on every current distribution (login.defs(5)).
+const FIRST_PERSON: u32 = 1000;
+
+/// The homes of the accounts in `etc/passwd` (passwd(5)) that are there. Those
+/// of services have no home of a person's sort, and are passed over in silence.
+fn passwd_homes(dir: &Path, look: &mut Look) -> Vec<PathBuf> {
+    let Some(list) = look.file(dir, "etc/passwd", MAX_PASSWD) else { return Vec::new() };
+    let mut out = Vec::new();
+    for line in String::from_utf8_lossy(&list).lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        let (Some(uid), Some(home)) = (fields.get(2).and_then(|u| u.parse::<u32>().ok()), fields.get(5))
+        else {
+            continue;
+        };
+        let names = home.trim_matches('/');
+        let plain = !names.is_empty() && names.split('/').all(|n| !matches!(n, "" | "." | ".."));
+        if !home.starts_with('/') || !plain {
+            continue;
+        }
+        if look.has_any(dir, &[names]) {
+            let home = dir.join(names);
+            if look.has_any(&home, LINUX_HOME) {
+                out.push(home);
+            } else if uid >= FIRST_PERSON {
+                look.is_home(&home, LINUX_HOME);
+            }
+        } else if uid >= FIRST_PERSON {
+            // Through a link, or closed: that is noted.
+            look.folder(dir, names);
+        }
+    }
+    out.sort();
+    out.dedup();
     out
 }

@@ -1,20 +1,17 @@
 //! This machine, for the person who runs the program.
 
-use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::look::Look;
 use super::scope::{Scope, from_env};
-use super::{Affected, Note, Place, PlaceReport, Target, android};
+use super::session::{Session, elsewhere};
+use super::{Affected, Note, Place, PlaceReport, Target, android, in_use};
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::fsys::Disk;
 use crate::model::Platform;
-use crate::process::{Processes, Running, open_elsewhere, stop};
-
-/// How long an app is given to end by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::process::{Processes, Running};
 
 /// Where Waydroid's whole-system installation keeps Android's `/data`.
 const WAYDROID_SYSTEM: &str = "/var/lib/waydroid/data";
@@ -24,6 +21,8 @@ const WAYDROID_SYSTEM: &str = "/var/lib/waydroid/data";
 pub struct LocalPlace {
     scopes: Vec<Scope>,
     notes: Vec<Note>,
+    /// Whether what cannot be told counts as not in use.
+    trusting: bool,
 }
 
 impl LocalPlace {
@@ -34,21 +33,35 @@ impl LocalPlace {
     /// Kind `Usage` for another platform; `Refused` when the home folder cannot
     /// be told for sure.
     pub fn open(platform: Option<Platform>) -> Result<Self> {
-        Self::with_env(Platform::host(), platform, &|name| std::env::var_os(name))
+        // Nothing found in a home that does not exist says nothing.
+        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|h| cfg!(unix) && h.is_absolute());
+        if let Some(home) = home.filter(|home| !home.is_dir()) {
+            return Err(Error::new(Kind::Usage, "there is no home folder there, though HOME names it")
+                .on(&home)
+                .hint("set HOME to a folder that exists, or name a copied tree with --image DIR"));
+        }
+        Self::with_env(Platform::host(), platform, &|name| std::env::var_os(name), &Session::look)
     }
 
     pub(super) fn with_env(
         host: Platform,
         platform: Option<Platform>,
         env: super::scope::Env<'_>,
+        session: &dyn Fn(&OsStr) -> Session,
     ) -> Result<Self> {
         if platform.is_some_and(|p| p != host && (host, p) != (Platform::Linux, Platform::Android)) {
             let wanted = platform.map_or("", Platform::as_str);
             return Err(Error::new(Kind::Usage, format!("this machine runs {host}, not {wanted}"))
                 .hint("name the mounted disk or copied tree of the other machine with --image DIR"));
         }
-        let own = from_env(host, env)?;
-        let mut out = Self { scopes: Vec::new(), notes: Vec::new() };
+        let mut own = from_env(host, env)?;
+        let home = env(if host == Platform::Windows { "USERPROFILE" } else { "HOME" }).unwrap_or_default();
+        let session = session(&home);
+        if host == Platform::Linux {
+            own.elsewhere = elsewhere(&own, &session);
+        }
+        own.programs = session.programs;
+        let mut out = Self { scopes: Vec::new(), notes: Vec::new(), trusting: false };
         if host == Platform::Linux {
             let own_data =
                 own.bases.get("XDG_DATA_HOME").into_iter().flatten().map(|b| b.path.join("waydroid/data"));
@@ -70,11 +83,18 @@ impl LocalPlace {
 }
 
 impl LocalPlace {
+    /// The same, which takes the user's word that no app has files open where
+    /// that cannot be told.
+    #[must_use]
+    pub fn trusting(self, not_in_use: bool) -> Self {
+        Self { trusting: not_in_use, ..self }
+    }
+
     /// This machine for work that its records describe: what is worked on is
     /// named by them, so nobody's base folders are looked up.
     #[must_use]
     pub fn by_records() -> Self {
-        Self { scopes: Vec::new(), notes: Vec::new() }
+        Self { scopes: Vec::new(), notes: Vec::new(), trusting: false }
     }
 }
 
@@ -113,26 +133,22 @@ impl Place for LocalPlace {
 
     fn processes(&self, targets: &[Target]) -> Result<Vec<Vec<Running>>> {
         let processes = Processes::look()?;
-        Ok(targets.iter().map(|target| processes.holding(&target.files())).collect())
+        let of = |target: &Target| {
+            let mut running = processes.holding(&target.files());
+            let marked = in_use::marked(target).into_iter();
+            let others: Vec<Running> = marked.filter(|m| running.iter().all(|r| r.pid != m.pid)).collect();
+            running.extend(others);
+            running
+        };
+        Ok(targets.iter().map(of).collect())
     }
 
     fn in_use(&self, store: &Affected<'_>) -> Result<()> {
-        in_use(store)
+        in_use::of_store(store, self.trusting)
     }
 
     fn stop(&self, target: &Target, ask: bool, say: &dyn Fn(&str)) -> Result<()> {
-        let running = Processes::look()?.holding(&target.files());
-        let Some(first) = running.first() else { return Ok(()) };
-        if !ask {
-            return Err(app_runs(&first.name, first.pid));
-        }
-        say(&format!("Asking {} to end", target.app.name));
-        let stopped = stop(&target.files(), running, PATIENCE)?;
-        if let Some(left) = stopped.remaining.first() {
-            return Err(app_runs(&left.name, left.pid));
-        }
-        say(&format!("{} has ended", target.app.name));
-        Ok(())
+        in_use::stop(target, true, self.trusting, ask, say)
     }
 
     fn report(&self) -> PlaceReport {
@@ -152,49 +168,23 @@ impl Place for LocalPlace {
     }
 }
 
-/// An error when a process of this machine has files of the store open.
-pub(super) fn in_use(store: &Affected<'_>) -> Result<()> {
-    if !store.live {
-        return Ok(());
-    }
-    let running = Processes::look()?.holding_below(&[store.root], &HashSet::new()).into_iter().next();
-    let running = match running {
-        Some(running) => Some(running),
-        None => open_elsewhere(store.root, store.path)?,
-    };
-    match running {
-        Some(Running { pid: 0, holds: Some(file), .. }) => Err(file_in_use(&file)),
-        Some(running) => Err(app_runs(&running.name, running.pid)),
-        None => Ok(()),
-    }
-}
-
-/// When the system does not tell who it is.
-fn file_in_use(file: &Path) -> Error {
-    Error::new(Kind::AppRunning, "a program has a file open; nothing was changed")
-        .on(file)
-        .hint("close the program that uses it and try again")
-}
-
-fn app_runs(name: &str, pid: u32) -> Error {
-    let name = crate::fsys::printable(name);
-    Error::new(Kind::AppRunning, format!("{name} (process {pid}) is using the files; nothing was changed"))
-        .hint("close it and try again")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn nobody(_: &OsStr) -> Session {
+        Session::default()
+    }
 
     #[test]
     fn another_platform_needs_an_image() {
         let env = |name: &str| (name == "HOME").then(|| "/home/ann".into());
         for wrong in [Platform::Windows, Platform::Macos] {
-            let err = LocalPlace::with_env(Platform::Linux, Some(wrong), &env).unwrap_err();
+            let err = LocalPlace::with_env(Platform::Linux, Some(wrong), &env, &nobody).unwrap_err();
             assert_eq!(err.kind(), Kind::Usage);
         }
-        assert!(LocalPlace::with_env(Platform::Linux, Some(Platform::Android), &env).is_ok());
-        assert!(LocalPlace::with_env(Platform::Macos, Some(Platform::Android), &env).is_err());
+        assert!(LocalPlace::with_env(Platform::Linux, Some(Platform::Android), &env, &nobody).is_ok());
+        assert!(LocalPlace::with_env(Platform::Macos, Some(Platform::Android), &env, &nobody).is_err());
     }
 
     #[test]
@@ -204,7 +194,7 @@ mod tests {
         let app = home.join(".local/share/waydroid/data/data/com.tiktokshop.seller");
         std::fs::create_dir_all(&app).unwrap();
         let env = |name: &str| (name == "HOME").then(|| home.clone().into_os_string());
-        let place = LocalPlace::with_env(Platform::Linux, None, &env).unwrap();
+        let place = LocalPlace::with_env(Platform::Linux, None, &env, &nobody).unwrap();
         let android: Vec<_> = place.scopes().iter().filter(|s| s.platform == Platform::Android).collect();
         assert_eq!(android.len(), 1);
         assert_eq!(android[0].bases["DATA"][0].path, app.parent().unwrap());

@@ -1,11 +1,12 @@
 //! Profiles and a place brought together: the apps that are there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::resolve::{Closed, Found, absent, folders, newest};
-use super::{Note, NoteKind, Place, Root, Scope, Target};
+use super::{Note, NoteKind, Place, Program, Root, Scope, Target, listed};
 use crate::error::{Error, Kind, Result};
 use crate::fsys::{RelPath, is_link_refusal, printable};
 use crate::model::{NotChecked, Platform};
@@ -43,17 +44,48 @@ pub fn locate(profiles: &Profiles, place: &dyn Place, filter: &Filter) -> Result
     let platforms: BTreeSet<Platform> = place.scopes().iter().map(|s| s.platform).collect();
     check_filter(profiles, &platforms, filter)?;
     let mut out = Located { notes: place.notes().to_vec(), ..Located::default() };
+    let wanted = |app: &App| filter.apps.is_empty() || filter.apps.contains(&app.id);
     for scope in place.scopes() {
-        for app in profiles.of(scope.platform) {
-            if !filter.apps.is_empty() && !filter.apps.contains(&app.id) {
-                continue;
-            }
+        let mut own: BTreeMap<&str, Vec<&Program>> = BTreeMap::new();
+        let apps: Vec<_> = profiles.of(scope.platform).collect();
+        for program in &scope.programs {
+            let app = listed::owner(program, &apps);
+            own.entry(app.map_or("", |a| a.id.as_str())).or_default().push(program);
+        }
+        for app in profiles.of(scope.platform).filter(|app| wanted(app)) {
+            // What a program was started with belongs to one of the app's
+            // packagings: the first that is there, else the first.
+            let mut programs = own.remove(app.id.as_str()).unwrap_or_default();
+            let (mut found, mut missing) = (Vec::new(), Vec::new());
             for install in &app.installs {
-                out.targets.extend(target(app, install, scope, &mut out.notes));
+                let roots = roots(app, install, scope, &mut out.notes);
+                if roots.is_empty() {
+                    missing.push(install)
+                } else {
+                    found.push((install, roots))
+                };
+            }
+            if found.is_empty() && !programs.is_empty() {
+                found.extend(missing.first().map(|install| (*install, Vec::new())));
+            }
+            for (install, mut roots) in found {
+                let programs = std::mem::take(&mut programs);
+                let before = out.notes.len();
+                listed::add(app, install, scope, place.live(), &programs, &mut roots, &mut out.notes);
+                for note in out.notes.iter_mut().skip(before) {
+                    note.app = Some(app.id.clone());
+                }
+                out.targets.extend(target(app, install, scope, roots));
             }
         }
     }
     drop_nested(&mut out);
+    let seen: Vec<PathBuf> = out.targets.iter().flat_map(|t| &t.roots).map(|r| r.path.clone()).collect();
+    for scope in place.scopes().iter().filter(|s| !s.elsewhere.is_empty()) {
+        for app in profiles.of(scope.platform).filter(|app| wanted(app)) {
+            listed::elsewhere(app, scope, &seen, &mut out.notes);
+        }
+    }
     out.targets.sort_by(|a, b| a.id.cmp(&b.id));
     // Two roots of one app, or two apps, can run into the same link.
     let mut seen = BTreeSet::new();
@@ -89,7 +121,8 @@ fn check_filter(profiles: &Profiles, platforms: &BTreeSet<Platform>, filter: &Fi
     }
 }
 
-fn target(app: &Arc<App>, install: &Install, scope: &Scope, notes: &mut Vec<Note>) -> Option<Target> {
+/// The folders of an app's packaging that its templates lead to.
+fn roots(app: &Arc<App>, install: &Install, scope: &Scope, notes: &mut Vec<Note>) -> Vec<Root> {
     let fold = app.platform.ignores_case();
     let mut roots: Vec<Root> = Vec::new();
     for (i, root) in install.roots.iter().enumerate() {
@@ -124,9 +157,14 @@ fn target(app: &Arc<App>, install: &Install, scope: &Scope, notes: &mut Vec<Note
         refused.extend(closed.note());
         notes.extend(refused.into_iter().map(|note| Note { app: Some(app.id.clone()), ..note }));
     }
+    roots
+}
+
+fn target(app: &Arc<App>, install: &Install, scope: &Scope, roots: Vec<Root>) -> Option<Target> {
     if roots.is_empty() {
         return None;
     }
+    let fold = app.platform.ignores_case();
     let updated_ns = scope.updates.get(&app.id).copied().or_else(|| newest(&install.program, scope, fold));
     Some(Target {
         id: format!("{}:{}:{}", app.id, install.id, scope.key),
@@ -236,8 +274,12 @@ mod tests {
     }
 
     fn located(env: &HashMap<&str, PathBuf>) -> Result<Located> {
-        let place =
-            LocalPlace::with_env(Platform::Linux, None, &|n| env.get(n).map(|p| p.clone().into_os_string()))?;
+        let place = LocalPlace::with_env(
+            Platform::Linux,
+            None,
+            &|n| env.get(n).map(|p| p.clone().into_os_string()),
+            &|_| crate::place::session::Session::default(),
+        )?;
         locate(&PROFILES, &place, &Filter::default())
     }
 

@@ -1,6 +1,7 @@
 //! Looking around in a tree that may be hostile: by plain names, never through
 //! a link.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::resolve::absent;
@@ -83,6 +84,68 @@ impl Look {
         }
         out.sort();
         out
+    }
+
+    /// Whether a folder is a person's home: whether any of these folders is in
+    /// it. When that cannot be told, or one is a link, it is noted.
+    pub(crate) fn is_home(&mut self, home: &Path, names: &[&str]) -> bool {
+        let mut quiet = Self::new(self.fold);
+        let found = names.iter().any(|n| quiet.folder(home, n).is_some());
+        if !found {
+            let closed = quiet.notes.iter().position(|n| n.kind == NoteKind::Unreadable);
+            // One that cannot be entered says the same of every name.
+            match closed.map(|at| quiet.notes.swap_remove(at)) {
+                Some(note) => self.notes.push(Note { path: home.to_path_buf(), ..note }),
+                None => self.notes.append(&mut quiet.notes),
+            }
+        }
+        found
+    }
+
+    /// The links in a folder of homes, below `top`, that lead to none of
+    /// `homes`: whose home it is behind one is not known.
+    pub(crate) fn links_to_homes(&mut self, top: &Path, parent: &Path, homes: &[PathBuf], known: &[&str]) {
+        let Ok(entries) = std::fs::read_dir(parent) else { return };
+        let mut links: Vec<PathBuf> = entries
+            .take(MAX_ENTRIES)
+            .flatten()
+            .filter(|e| e.file_type().is_ok_and(|t| t.is_symlink()))
+            .map(|e| e.path())
+            .collect();
+        links.sort();
+        for link in links {
+            let name = link.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+            let to = std::fs::read_link(&link).unwrap_or_default();
+            let to = match to.strip_prefix("/") {
+                Ok(below) => top.join(below),
+                Err(_) => parent.join(&to),
+            };
+            let to = super::listed::without_dots(&to);
+            let is_file = std::fs::symlink_metadata(&to).is_ok_and(|m| m.is_file());
+            if !known.contains(&name.as_str()) && !homes.contains(&to) && !is_file {
+                self.notes.push(Note::link_in_image(&link));
+            }
+        }
+    }
+
+    /// A small file, when it is one; what it is beyond `most` bytes is left out.
+    pub(crate) fn file(&mut self, parent: &Path, names: &str, most: u64) -> Option<Vec<u8>> {
+        let (folder, name) = names.rsplit_once('/').map_or((None, names), |(f, n)| (Some(f), n));
+        let folder = match folder {
+            Some(folder) => self.folder(parent, folder)?,
+            None => parent.to_path_buf(),
+        };
+        let path = folder.join(name);
+        if !std::fs::symlink_metadata(&path).ok()?.is_file() {
+            return None;
+        }
+        let mut out = Vec::new();
+        let read =
+            std::fs::File::open(&path).and_then(|f| std::io::Read::take(f, most).read_to_end(&mut out));
+        if let Err(e) = read {
+            self.notes.push(Note::unreadable(&path, &e));
+        }
+        Some(out)
     }
 
     /// Whether any of these folders is there; nothing is noted.

@@ -9,6 +9,8 @@ pub mod adb;
 mod android;
 mod explain;
 mod image;
+mod in_use;
+mod listed;
 mod local;
 mod locate;
 mod look;
@@ -16,6 +18,8 @@ pub(crate) mod privacy;
 mod request;
 mod resolve;
 mod scope;
+mod session;
+mod uncovered;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,10 +32,12 @@ pub use local::LocalPlace;
 pub use locate::{Filter, Located, locate};
 pub use request::{OnDevice, Request};
 pub use scope::{BaseFolder, Scope};
+pub use session::{Elsewhere, Program};
+pub use uncovered::{Coverage, Uncovered, uncovered, uncovered_text};
 
 use crate::control::Control;
 use crate::error::Result;
-use crate::fsys::{Dir, Disk, RelPath, Space};
+use crate::fsys::{Dir, Disk, Ident, RelPath, Space};
 use crate::model::{NotChecked, Platform};
 use crate::process::{AppFiles, Running};
 pub use crate::profile::RuleMatch;
@@ -123,13 +129,17 @@ pub struct Affected<'a> {
     pub app: &'a str,
     /// The target's id.
     pub target: &'a str,
-    /// Whether the files belong to a running system; else no process can have
-    /// them open.
+    /// Whether the files belong to a running system; of an image they can be
+    /// open all the same where it is a tree on a disk of this machine.
     pub live: bool,
     /// The target's root folder.
     pub root: &'a Path,
     /// The store's path below it.
     pub path: &'a RelPath,
+    /// What was moved from its place just now, before the commit: when there
+    /// is any, the question is whether a process still has one of these open,
+    /// by what they are, and not who opened what took their places.
+    pub moved: &'a [Ident],
 }
 
 /// What a place says of itself in a report.
@@ -159,8 +169,8 @@ pub struct PlaceReport {
 pub fn open(wanted: &Request, context: &Context<'_>) -> Result<Box<dyn Place>> {
     Ok(match (&wanted.device.serial, &wanted.image) {
         (Some(serial), _) => Box::new(adb::open(serial, wanted.device.root, context)?),
-        (None, Some(dir)) => Box::new(ImagePlace::open(dir, wanted.platform)?),
-        (None, None) => Box::new(LocalPlace::open(wanted.platform)?),
+        (None, Some(dir)) => Box::new(ImagePlace::open(dir, wanted.platform)?.trusting(context.not_in_use)),
+        (None, None) => Box::new(LocalPlace::open(wanted.platform)?.trusting(context.not_in_use)),
     })
 }
 
@@ -173,6 +183,9 @@ pub struct Context<'a> {
     pub records: &'a dyn Fn(&Path) -> Result<PathBuf>,
     /// Whether the files are to be looked at, so that a listing is needed.
     pub look: bool,
+    /// Whether the user vouches for what cannot be told: that no app has the
+    /// files open.
+    pub not_in_use: bool,
     /// Cancellation and progress.
     pub control: &'a Control,
 }
@@ -221,9 +234,14 @@ impl Note {
     /// A link in an image. Where it leads is the image's own word, so it is no
     /// part of the advice.
     pub(crate) fn link_in_image(path: impl Into<PathBuf>) -> Self {
-        let reason = "it is a link, or reached through one, and links in an image are never followed";
-        Self::new(NoteKind::Refused, path, reason)
-            .see_by("name the folder that it leads to with --image, if the image has it")
+        let path = path.into();
+        let (whose, how) = if crate::fsys::is_remote(&path) {
+            ("on a device", "copy what it leads to from the device, and name the copy with --image")
+        } else {
+            ("in an image", "name the folder that it leads to with --image, if the image has it")
+        };
+        let reason = format!("it is a link, or reached through one, and links {whose} are never followed");
+        Self::new(NoteKind::Refused, path, reason).see_by(how)
     }
 
     /// Something that could not be read.
@@ -255,14 +273,7 @@ impl Note {
 
 /// The command that looks at a folder which is part of no target.
 pub(crate) fn check_it(path: &Path) -> String {
-    let text = crate::fsys::shown(path);
-    let plain = text.chars().all(|c| c.is_alphanumeric() || r"/\._-:+@".contains(c));
-    let word = match (plain, cfg!(windows)) {
-        (true, _) => text,
-        (false, true) => format!("\"{text}\""),
-        (false, false) => format!("'{}'", text.replace('\'', r"'\''")),
-    };
-    format!("`shopmend check {word}`")
+    format!("`shopmend check {}`", crate::lines::shell_word(&crate::fsys::shown(path)))
 }
 
 /// What helps against an error of reading.

@@ -9,7 +9,7 @@ use super::{BaseFolder, Note, NoteKind, Scope, check_it, how_to_read};
 use crate::fsys::{Dir, Disk, Kind, RelPath, real_path};
 use crate::model::Platform;
 use crate::profile::{
-    Base, NameGlob, Template, name_glob, prepared, protected_below_home, protected_below_top,
+    Base, NameGlob, Template, least, name_glob, prepared, protected_below_home, protected_below_top,
 };
 
 /// Most folders that one template may stand for.
@@ -62,6 +62,32 @@ pub(crate) fn folders(template: &Template, scope: &Scope, fold: bool, notes: &mu
         }
     }
     Vec::new()
+}
+
+/// The existing folders that a template stands for when its base folder, which
+/// must be that of the variable `name`, lies at `base`. What is refused is not
+/// said: nothing is looked at there.
+pub(crate) fn at_base(template: &Template, name: &str, base: &BaseFolder, scope: &Scope) -> Vec<Found> {
+    if !matches!(template.base(), Base::Var(own) if *own == name) {
+        return Vec::new();
+    }
+    let fold = scope.platform.ignores_case();
+    below(template.names(), &template.written(), base, &scope.disk, fold, &mut Vec::new())
+}
+
+/// The folder of that path below a base folder, name by name; none when it is
+/// not there or was refused.
+pub(crate) fn named(
+    path: &RelPath,
+    base: &BaseFolder,
+    scope: &Scope,
+    fold: bool,
+    notes: &mut Vec<Note>,
+) -> Option<Found> {
+    let texts: Vec<String> = path.components().map(|n| n.to_string_lossy().into_owned()).collect();
+    let globs: Vec<NameGlob> = texts.iter().map(|text| NameGlob::plain(text, fold)).collect();
+    let written: Vec<&str> = texts.iter().map(String::as_str).collect();
+    below(&globs, &written, base, &scope.disk, fold, notes).into_iter().next()
 }
 
 /// Goes down from a base folder, one name after the other.
@@ -245,14 +271,34 @@ impl Closed {
 /// The last look at a folder before it becomes a root: values of variables can
 /// make of a harmless template something that no root may be.
 fn guard(found: &Found, template: &Template, scope: &Scope) -> Result<(), String> {
-    let path = found.path();
-    let least = template.names().len();
-    if found.below.is_root() || found.below.components().count() != least {
+    if found.below.is_root() || found.below.components().count() != template.names().len() {
         return Err("it is not below its base folder".to_owned());
     }
+    let is_data = matches!(template.base(), Base::Var("DATA" | "DATA_DE" | "EXTERNAL"));
+    guard_path(&found.path(), is_data, scope)
+}
+
+/// The same for a folder that an app names: it must be as deep as the root of
+/// a profile.
+pub(crate) fn guard_listed(found: &Found, scope: &Scope) -> Result<(), String> {
+    let path = found.path();
+    let real = |b: &BaseFolder| real_path(&b.path).unwrap_or_else(|_| b.path.clone());
+    let is_below = |name: &&str| {
+        scope.bases.get(*name).into_iter().flatten().any(|b| {
+            path.strip_prefix(real(b))
+                .is_ok_and(|rest| rest.components().count() >= least(scope.platform, name))
+        })
+    };
+    if !scope.bases.keys().any(|name| is_below(&name)) {
+        return Err("it is too close to the top of this person's folders to be an app's own".to_owned());
+    }
+    guard_path(&path, false, scope)
+}
+
+fn guard_path(path: &Path, is_data: bool, scope: &Scope) -> Result<(), String> {
     for home in scope.bases.values().flatten().map(|b| &b.path) {
         let home = real_path(home).unwrap_or_else(|_| home.clone());
-        if home.starts_with(&path) {
+        if home.starts_with(path) {
             return Err(format!("it is, or holds, the base folder {}", home.display()));
         }
     }
@@ -266,7 +312,7 @@ fn guard(found: &Found, template: &Template, scope: &Scope) -> Result<(), String
     let top = scope.top.as_ref().and_then(|top| path.strip_prefix(real_path(top).ok()?).ok().map(texts));
     if let Some(hit) = top.as_deref().and_then(protected_below_top)
         && home.is_none()
-        && !matches!(template.base(), Base::Var("DATA" | "DATA_DE" | "EXTERNAL"))
+        && !is_data
     {
         return Err(format!("`/{hit}` belongs to the system"));
     }

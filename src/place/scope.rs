@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 
+use super::session::{Elsewhere, MOVING, Program};
 use crate::error::{Error, Kind, Result};
 use crate::fsys::Disk;
 use crate::model::Platform;
@@ -53,6 +54,10 @@ pub struct Scope {
     pub updates: BTreeMap<String, i128>,
     /// What its folders are opened on.
     pub disk: Disk,
+    /// Base folders that this run does not see, though apps may use them.
+    pub elsewhere: Vec<Elsewhere>,
+    /// This person's running programs.
+    pub programs: Vec<Program>,
 }
 
 impl Scope {
@@ -65,6 +70,8 @@ impl Scope {
             top: None,
             updates: BTreeMap::new(),
             disk: Disk::here(),
+            elsewhere: Vec::new(),
+            programs: Vec::new(),
         }
     }
 
@@ -88,11 +95,7 @@ pub(crate) fn from_env(platform: Platform, env: Env<'_>) -> Result<Scope> {
         Platform::Linux => {
             let home = needed(env, "HOME")?;
             scope = Scope::new(platform, &home);
-            for (name, default) in [
-                ("XDG_CONFIG_HOME", ".config"),
-                ("XDG_CACHE_HOME", ".cache"),
-                ("XDG_DATA_HOME", ".local/share"),
-            ] {
+            for (name, default) in MOVING {
                 // The XDG base directory specification: unset or empty means
                 // the default. A relative path it would ignore; here that is
                 // an error, as the apps may have taken it at its word.

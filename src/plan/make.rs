@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
-use super::{Action, Item, Op, Plan};
-use crate::fsys::RelPath;
-use crate::guard::Guard;
+use super::{Action, Guard, Item, Op, Plan};
+use crate::fsys::{RelPath, RoomCount};
 use crate::keep::Keep;
-use crate::model::{Class, Platform, Remedy, StoreKind};
+use crate::model::{Class, Condition, Platform, Remedy, Severity, StoreKind, day_and_time};
 use crate::profile::May;
-use crate::scan::{FileRecord, Scan, ScannedTarget, Store, Why};
+use crate::scan::{FileRecord, Scan, ScannedTarget, Store, Why, is_loss};
 
 /// Which kind of repair is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -29,6 +28,24 @@ pub struct Choice {
     /// When not empty, only these stores, by id.
     pub stores: Vec<String>,
     pub keep: Keep,
+    /// Whether databases without the names of their tables may be put in place.
+    pub unnamed_tables: bool,
+    /// Copies of the vault that are to be put back instead of any repair.
+    pub put_back: Vec<SavedCopy>,
+}
+
+/// A copy of a store in the vault, named by the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedCopy {
+    pub store: String,
+    pub run: String,
+    /// Which unit of the run.
+    pub unit: u32,
+    /// When it was copied, in nanoseconds since 1970.
+    pub copied_ns: i128,
+    /// What the scan before it said.
+    pub condition: Option<Condition>,
+    pub files: u64,
 }
 
 /// Something that was found but is not in the plan, and why.
@@ -58,6 +75,10 @@ pub fn make(
             continue;
         }
         let mut maker = Maker { target, store, choice, guard, skipped: &mut skipped };
+        if let Some(copy) = choice.put_back.iter().find(|copy| copy.store == store.id) {
+            actions.extend(maker.put_back(copy));
+            continue;
+        }
         if choice.only != Some(Only::Clear)
             && let Some(action) = maker.mend()
         {
@@ -114,12 +135,28 @@ impl Maker<'_> {
             root: self.root().to_path_buf(),
             path: self.store.path.clone(),
             why,
+            condition: Some(self.store.condition()),
+            allocated_bytes: self.allocated(&op),
             op,
         }
     }
 
+    /// What the files of an action take up; of a clearing what it frees.
+    fn allocated(&self, op: &Op) -> u64 {
+        let Op::Clear { files, .. } = op else { return self.store.allocated() };
+        let planned: HashSet<&RelPath> = files.iter().map(|i| &i.path).collect();
+        let mut room = RoomCount::default();
+        room.extend(self.store.files.iter().filter(|f| planned.contains(&f.path)).map(FileRecord::room));
+        room.freed()
+    }
+
     /// Rebuilding a damaged store, or putting its backup in place.
     fn mend(&mut self) -> Option<Action> {
+        if let Some(loss) = self.store.findings.iter().find(|f| is_loss(f)) {
+            // Which of the copies is wanted, or none, only a person knows.
+            self.skip(loss.message.clone());
+            return None;
+        }
         let remedy = self.store.remedy();
         let wanted = match remedy {
             Remedy::RebuildIndexes | Remedy::Vacuum | Remedy::Rebuild => May::Rebuild,
@@ -151,12 +188,46 @@ impl Maker<'_> {
             let current = items.iter().find(|i| i.path == self.store.path).cloned();
             Op::RestoreBackup { current, backup }
         } else {
-            Op::Rebuild { members: items, how: remedy }
+            Op::Rebuild { members: items, how: remedy, unnamed_tables: self.choice.unnamed_tables }
         };
         let worst = self.store.findings.iter().max_by_key(|f| (f.remedy, f.severity))?;
-        let more = self.store.findings.len() - 1;
+        // What is only worth knowing is no further damage.
+        let wrong = self.store.findings.iter().filter(|f| f.severity > Severity::Info).count();
+        let more = wrong.saturating_sub(1);
         let why =
             if more == 0 { worst.message.clone() } else { format!("{} (and {more} more)", worst.message) };
+        let action = self.action(&rule.id, why, op);
+        self.allowed(action)
+    }
+
+    /// Putting a copy of the vault in place, because the user named it.
+    fn put_back(&mut self, copy: &SavedCopy) -> Option<Action> {
+        let Some(rule) = self.store.rule.clone() else {
+            self.skip("no rule covers it, so it is never touched; `shopmend vault restore --to` writes the copy to a folder");
+            return None;
+        };
+        if let Some(pattern) = self.choice.keep.covers(self.root(), &self.store.path, self.fold()) {
+            self.leave_out(format!("kept by {pattern:?}"), true);
+            return None;
+        }
+        let was = match &copy.condition {
+            Some(condition) => condition.to_string(),
+            None => "verdict not known".to_owned(),
+        };
+        let now = match self.store.condition().total_rows() {
+            Some(n) => format!("{}, {n} rows", self.store.verdict),
+            None => self.store.verdict.to_string(),
+        };
+        let why = format!(
+            "the copy of run {}, made on {}, was asked for: {was}; what is there now: {now}",
+            copy.run,
+            day_and_time(copy.copied_ns)
+        );
+        let op = Op::PutBack {
+            run: copy.run.clone(),
+            unit: copy.unit,
+            current: self.store.files.iter().map(item).collect(),
+        };
         let action = self.action(&rule.id, why, op);
         self.allowed(action)
     }

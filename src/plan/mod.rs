@@ -1,6 +1,7 @@
 //! What would be done: one immutable, hashed list that preview, confirmation,
 //! execution and report all use.
 
+mod guard;
 mod make;
 
 use std::path::PathBuf;
@@ -8,9 +9,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::fsys::{Kind, Meta, RelPath};
-use crate::model::{Class, Platform, Remedy, StoreKind};
+use crate::model::{Class, Condition, Platform, Remedy, StoreKind};
 
-pub use make::{Choice, Only, Skipped, item, make};
+pub use guard::Guard;
+pub use make::{Choice, Only, SavedCopy, Skipped, item, make};
 
 /// A file or folder as it was when the plan was made; what differs at the act
 /// is skipped and said.
@@ -79,6 +81,10 @@ pub enum Op {
         /// a store that is a folder.
         members: Vec<Item>,
         how: Remedy,
+        /// Whether a database of which all names of tables are lost may be put
+        /// in place with names such as `table_4`, which no app knows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unnamed_tables: bool,
     },
     /// Put `backup` in place of the store's file, as the app itself would
     /// (`SharedPreferences` `.bak`).
@@ -86,6 +92,16 @@ pub enum Op {
         /// The present file, when there is one.
         current: Option<Item>,
         backup: Item,
+    },
+    /// Put the vault's copy of the store in its place. Only ever planned when
+    /// the user named the run.
+    PutBack {
+        /// The run that made the copy.
+        run: String,
+        /// Which of its units.
+        unit: u32,
+        /// The store's files as they are now: they go aside.
+        current: Vec<Item>,
     },
 }
 
@@ -109,6 +125,13 @@ pub struct Action {
     pub path: RelPath,
     /// Why, for a person: `412 files older than 30 days`.
     pub why: String,
+    /// What the scan said of the store; the journal keeps it with the copy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+    /// Bytes that are free on the disk when the files are cleared, or that the
+    /// present files take up: blocks, not lengths.
+    #[serde(default)]
+    pub allocated_bytes: u64,
     #[serde(flatten)]
     pub op: Op,
 }
@@ -126,6 +149,7 @@ impl Action {
             Op::Clear { files, .. } => (files, None, None),
             Op::Rebuild { members, .. } => (members, None, None),
             Op::RestoreBackup { current, backup } => (&[], current.as_ref(), Some(backup)),
+            Op::PutBack { current, .. } => (current, None, None),
         };
         many.iter().chain(one).chain(two)
     }
@@ -135,6 +159,7 @@ impl Action {
             Op::Clear { files, whole } => (files, whole, None, None),
             Op::Rebuild { members, .. } => (members, &mut [], None, None),
             Op::RestoreBackup { current, backup } => (&mut [], &mut [], current.as_mut(), Some(backup)),
+            Op::PutBack { current, .. } => (current, &mut [], None, None),
         };
         many.iter_mut().chain(whole).chain(one).chain(two)
     }
@@ -157,14 +182,18 @@ impl Plan {
     /// Version of the format that this program writes.
     pub const SCHEMA: u32 = 1;
 
-    /// BLAKE3, in hex, of the plan's canonical JSON without the content hashes:
-    /// a scan that finds a store unchanged does not look them up again, and the
-    /// plan is the same all the same.
+    /// BLAKE3, in hex, of the plan's canonical JSON without the content hashes and
+    /// without what the scan said of the stores: a scan that finds a store
+    /// unchanged does not look the hashes up again and is of another time, and
+    /// the plan is the same all the same.
     #[must_use]
     pub fn hash(&self) -> String {
         let mut plain = self.clone();
         for action in &mut plain.actions {
             action.items_mut().for_each(|item| item.blake3 = None);
+            // When the scan was made, and how the disk stores the same content.
+            action.condition = None;
+            action.allocated_bytes = 0;
         }
         let mut hasher = blake3::Hasher::new();
         // Serialising plain data into a hasher cannot fail.

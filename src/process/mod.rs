@@ -2,11 +2,11 @@
 //! to end.
 //!
 //! A name alone proves nothing (a browser may run on another profile), so a
-//! process counts when it holds a file below one of the target's roots, or
-//! when it bears the app's name, belongs to the same user and its open files
-//! cannot be seen.
+//! process counts when it has a file of the target open (see [`in_use`]), or
+//! when it bears the app's name and its open files cannot be seen.
 
 mod ending;
+pub mod in_use;
 mod lsof;
 
 use std::collections::{HashMap, HashSet};
@@ -50,6 +50,8 @@ struct Process {
     pid: u32,
     name: String,
     exe: Option<PathBuf>,
+    /// When it began, in seconds since 1970.
+    started: u64,
     /// `None` when they cannot be seen.
     open: Option<Vec<PathBuf>>,
 }
@@ -74,6 +76,7 @@ impl Processes {
                 pid: pid.as_u32(),
                 name: p.name().to_string_lossy().into_owned(),
                 exe: p.exe().map(Path::to_path_buf),
+                started: p.start_time(),
                 open: told.remove(&pid.as_u32()).or_else(|| open_files(pid.as_u32())),
             })
             .collect();
@@ -120,6 +123,27 @@ impl Process {
         // The kernel marks a program that was replaced by an update while it runs.
         name.strip_suffix(" (deleted)").map_or(name.clone(), str::to_owned)
     }
+}
+
+/// One process, without its open files; `None` when there is none of that number.
+fn one(pid: u32) -> Option<Process> {
+    let mut system = System::new().ok()?;
+    let pid = Pid::from_u32(pid);
+    let what = ProcessRefreshKind::nothing().with_exe(UpdateKind::Always).without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
+    let found = system.process(pid)?;
+    Some(Process {
+        pid: pid.as_u32(),
+        name: found.name().to_string_lossy().into_owned(),
+        exe: found.exe().map(Path::to_path_buf),
+        started: found.start_time(),
+        open: None,
+    })
+}
+
+/// What a process is called, for a person.
+fn name_of(pid: u32) -> Option<String> {
+    one(pid).map(|process| process.shown())
 }
 
 /// The files a process has open, where the system shows them.
@@ -208,20 +232,26 @@ pub struct Stopped {
 }
 
 /// Asks every process in `running` to end (never forces it) and waits until
-/// none holds the app's files any more, at most `patience`.
+/// `left` names none any more, at most `patience`.
 ///
 /// # Errors
-/// When the system does not show its processes.
-pub fn stop(app: &AppFiles<'_>, running: Vec<Running>, patience: Duration) -> Result<Stopped> {
+/// When the system does not show its processes, and those of `left`.
+pub fn stop(
+    running: Vec<Running>,
+    patience: Duration,
+    left: impl Fn() -> Result<Vec<Running>>,
+) -> Result<Stopped> {
     let mut system = System::new().map_err(|e| unseen(&e))?;
-    let pids: Vec<Pid> = running.iter().map(|r| Pid::from_u32(r.pid)).collect();
+    // Nobody has the number 0, which stands for one that cannot be named.
+    let known = running.iter().filter(|r| r.pid != 0);
+    let pids: Vec<Pid> = known.map(|r| Pid::from_u32(r.pid)).collect();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, ProcessRefreshKind::nothing());
     for pid in &pids {
         ending::ask(&system, *pid);
     }
     let deadline = Instant::now() + patience;
     loop {
-        let remaining = Processes::look()?.holding(app);
+        let remaining = left()?;
         if remaining.is_empty() || Instant::now() >= deadline {
             return Ok(Stopped { asked: running, remaining });
         }

@@ -15,6 +15,9 @@ pub(crate) struct Ready {
     pub rule: Rule,
     pub paths: Vec<Pattern>,
     pub except: Vec<Pattern>,
+    /// The layout that it comes from, with its patterns as it writes them, when
+    /// they have a parameter.
+    pub open: Option<(String, Vec<String>, Vec<String>)>,
 }
 
 /// Names that are never a store by themselves: a part of a database or of a

@@ -7,6 +7,7 @@
 mod assemble;
 mod check;
 pub mod commands;
+mod listing;
 mod load;
 mod model;
 mod origin;
@@ -20,6 +21,7 @@ mod tree;
 
 use std::sync::Arc;
 
+pub use listing::{BadList, ListFormat, Listing, MAX_LIST_BYTES, MAX_LISTED, listed, named_by_options};
 pub use load::Extra;
 pub use model::{App, Confidence, Identify, Install, May, RootTemplate, Rule, Shape, sidecars};
 pub use origin::{Origins, host_of};
@@ -28,7 +30,7 @@ pub(crate) use pattern::{NameGlob, name_glob, prepared};
 pub use problem::{Problem, Problems};
 pub use rules::{Below, Position, RuleMatch, RuleSet};
 pub use template::{BadTemplate, Base, Template};
-pub(crate) use template::{protected_below_home, protected_below_top};
+pub(crate) use template::{least, protected_below_home, protected_below_top};
 
 use crate::error::Result;
 use crate::model::Platform;

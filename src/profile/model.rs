@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::listing::{Listing, Open};
 use super::origin::{Origins, host_of};
 use super::pattern::Pattern;
 use super::rules::RuleSet;
@@ -239,6 +240,10 @@ pub struct App {
     pub file: String,
     /// Line in that file, from 1.
     pub line: usize,
+    /// Where the app says which folders it uses.
+    pub listings: Vec<Listing>,
+    /// The rules that such a folder can get.
+    pub(crate) open: Vec<Open>,
     /// The shop's own hosts.
     pub(crate) origins: Arc<Origins>,
     /// The rules of each root, by root id, made ready to match when asked for.

@@ -94,6 +94,11 @@ impl NameGlob {
         }
     }
 
+    /// The name itself, whatever is in it.
+    pub(crate) fn plain(name: &str, fold: bool) -> Self {
+        Self(name.chars().map(|c| Tok::Char(if fold { folded(c) } else { c })).collect())
+    }
+
     /// The name itself, when it has no wildcard.
     pub(crate) fn literal(&self) -> Option<String> {
         self.0.iter().map(|t| if let Tok::Char(c) = t { Some(*c) } else { None }).collect()

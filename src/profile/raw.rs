@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::listing::ListFormat;
 use super::model::{Confidence, May};
 use crate::model::{Class, Platform, StoreKind};
 
@@ -35,6 +36,24 @@ pub(crate) struct Layout {
     pub parameters: Vec<Text>,
     #[serde(default)]
     pub rule: Vec<Spanned<Rule>>,
+    #[serde(default)]
+    pub listed_by: Vec<Spanned<ListedBy>>,
+}
+
+/// Where an app says which folders it uses.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ListedBy {
+    pub parameter: Option<Text>,
+    pub root: Text,
+    #[serde(default)]
+    pub files: Vec<Text>,
+    pub format: Option<ListFormat>,
+    pub key: Option<Text>,
+    #[serde(default)]
+    pub options: Vec<Text>,
+    pub holds: Vec<Text>,
+    pub source: Text,
 }
 
 #[derive(Debug, Deserialize)]

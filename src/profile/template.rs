@@ -185,6 +185,9 @@ pub enum Base {
     Top,
 }
 
+/// A base folder's name, and names below it.
+pub(crate) type Prefix = (&'static str, Vec<String>);
+
 /// A folder or file, as a base folder and names below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
@@ -316,6 +319,20 @@ impl Template {
         &self.base
     }
 
+    /// Two templates that end alike: where each begins, as its base folder and
+    /// names below. `{XDG_CONFIG_HOME}/x` and `{XDG_CACHE_HOME}/x` give these
+    /// two base folders.
+    pub(crate) fn prefixes(&self, other: &Self) -> Option<(Prefix, Prefix)> {
+        let alike = self.names.iter().rev().zip(other.names.iter().rev()).take_while(|(a, b)| a == b).count();
+        let prefix = |of: &Self| -> Option<Prefix> {
+            let Base::Var(name) = of.base else { return None };
+            let written = of.written();
+            let own = written.get(..of.names.len() - alike)?;
+            Some((name, own.iter().map(|n| (*n).to_owned()).collect()))
+        };
+        (alike > 0).then(|| prefix(self).zip(prefix(other))).flatten().filter(|(a, b)| a != b)
+    }
+
     /// The names below the base.
     pub(crate) fn names(&self) -> &[NameGlob] {
         &self.names
@@ -349,7 +366,7 @@ fn variables(platform: Platform) -> impl Iterator<Item = &'static str> {
     VARIABLES.iter().filter(move |(p, ..)| *p == platform).map(|(_, name, _)| *name)
 }
 
-fn least(platform: Platform, name: &str) -> usize {
+pub(crate) fn least(platform: Platform, name: &str) -> usize {
     VARIABLES.iter().find(|(p, n, _)| *p == platform && *n == name).map_or(usize::MAX, |(.., least)| *least)
 }
 

@@ -9,7 +9,7 @@ use super::{Affected, Running};
 use crate::control::Control;
 use crate::error::Result;
 use crate::fsys::{Kind, RelPath};
-use crate::model::{Class, Platform, StoreKind};
+use crate::model::{Class, Condition, Platform, StoreKind};
 use crate::plan::Item;
 use crate::vault::{Copied, LockedState, Objects, Record, RunKind, Unit, UnitOp};
 
@@ -28,6 +28,8 @@ pub struct BackupStore {
     pub path: RelPath,
     /// All its files.
     pub members: Vec<Item>,
+    /// What the scan said of it.
+    pub condition: Option<Condition>,
 }
 
 /// What a backup is asked to do besides.
@@ -95,6 +97,7 @@ fn one(
         live: options.live,
         root: &store.root,
         path: &store.path,
+        moved: &[],
     };
     let down = running(&affected).map_err(|e| Halt::AppRunning(e.to_string()));
     let result = down.and_then(|()| {
@@ -129,6 +132,7 @@ fn copy_all(
         root_was: ident_of(&hands.root),
         path: store.path.clone(),
         why: "backup".to_owned(),
+        condition: store.condition.clone(),
         puts_back: None,
         folders: Vec::new(),
         temps: Vec::new(),

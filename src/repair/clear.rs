@@ -13,7 +13,7 @@ use super::outcome::{ActionOutcome, Done, SkippedItem};
 use super::session::{CHUNK, Halt, Session, copied_of, failed, folders_of, hands, steps_of};
 use super::steps::{Hands, absent, refusal, still};
 use super::{Job, refuse};
-use crate::fsys::{Attributes, Dir, Kind, Meta, RelPath, tree};
+use crate::fsys::{Attributes, Dir, Ident, Kind, Meta, RelPath, Room, RoomCount, tree};
 use crate::plan::Item;
 use crate::vault::{Base, Folder, Objects, Record, Step, UnitOp};
 
@@ -28,6 +28,8 @@ struct Selection {
     inside: Vec<Item>,
     /// Files that go one by one.
     single: Vec<Item>,
+    /// What each of these takes up.
+    rooms: Vec<Room>,
     skipped: Vec<SkippedItem>,
 }
 
@@ -40,6 +42,12 @@ pub(super) fn clear(session: &mut Session, job: &Job, files: &[Item], whole: &[I
         Ok(hands) => hands,
         Err(e) => return ActionOutcome::skipped(action, e.to_string()),
     };
+    // A folder of another owner is found file by file.
+    if let Err(e) = hands.root.may_change()
+        && e.kind() == io::ErrorKind::ReadOnlyFilesystem
+    {
+        return ActionOutcome::skipped(action, "its file system is read-only");
+    }
     let blank = ActionOutcome::of(action);
     let chosen = job
         .still_down()
@@ -77,8 +85,13 @@ pub(super) fn clear(session: &mut Session, job: &Job, files: &[Item], whole: &[I
 /// Sorts out what changed since the plan, what the guard keeps, and which
 /// folders can really go as a whole.
 fn choose(root: &Dir, job: &Job, files: &[Item], whole: &[Item]) -> io::Result<Selection> {
-    let mut out =
-        Selection { whole: Vec::new(), inside: Vec::new(), single: Vec::new(), skipped: Vec::new() };
+    let mut out = Selection {
+        whole: Vec::new(),
+        inside: Vec::new(),
+        single: Vec::new(),
+        rooms: Vec::new(),
+        skipped: Vec::new(),
+    };
     let mut sorted: Vec<&Item> = files.iter().collect();
     sorted.sort_by(|a, b| a.path.cmp(&b.path));
     let mut kept: BTreeMap<RelPath, String> = BTreeMap::new();
@@ -136,7 +149,10 @@ fn choose(root: &Dir, job: &Job, files: &[Item], whole: &[Item]) -> io::Result<S
             _ => None,
         };
         match meta {
-            Some(meta) if item.is(&meta) => out.single.push(item.clone()),
+            Some(meta) if item.is(&meta) => {
+                out.single.push(item.clone());
+                out.rooms.push(Room::from(&meta));
+            }
             Some(_) => out.skipped.push(changed(&item.path)),
             None => out.skipped.push(SkippedItem { path: item.path.clone(), reason: "it is gone".into() }),
         }
@@ -280,10 +296,16 @@ fn by_rename(
             Err(e) => return Err(Halt::Failed(format!("cannot move files aside: {e}"))),
         }
     }
-    let gone_from_whole = put_back_strays(session, hands, number, &held, &moved, chosen, &mut skipped)?;
+    let mut room = RoomCount::default();
+    let gone_from_whole =
+        put_back_strays(session, hands, number, &held, &moved, chosen, &mut skipped, &mut room)?;
     hands.sync().map_err(failed("cannot make the move durable"))?;
+    if !hands.root.is_remote() {
+        let moved = chosen.whole.iter().chain(&chosen.inside).chain(&chosen.single);
+        job.nobody_came(&moved.map(|i| Ident { dev: i.dev, ino: i.ino }).collect::<Vec<_>>())?;
+    }
     let mut left: Vec<RelPath> = skipped.iter().map(|s| s.path.clone()).collect();
-    left.extend(left_whole);
+    left.extend(left_whole.iter().cloned());
     left.extend(gone_from_whole);
     session.record(vec![Record::Committed { unit: number, skipped: left }])?;
 
@@ -292,7 +314,13 @@ fn by_rename(
         outcome.files += 1;
         outcome.bytes += item.size;
     }
-    session.holds(number, outcome.bytes);
+    let single = chosen.single.iter().zip(&chosen.rooms).filter(|(i, _)| !left.contains(&i.path));
+    room.extend(single.map(|(_, room)| *room));
+    // A file system that moves no folders does not tell for those in them.
+    let one_by_one = chosen.inside.iter().filter(|i| left_whole.iter().any(|f| i.path.starts_with(f)));
+    let unmeasured: u64 = one_by_one.filter(|i| !left.contains(&i.path)).map(|i| i.size).sum();
+    outcome.allocated_bytes = room.freed().saturating_add(unmeasured);
+    session.holds(number, outcome.allocated_bytes);
     outcome.skipped.clone_from(&chosen.skipped);
     outcome.skipped.append(&mut skipped);
     Ok(Some(outcome))
@@ -300,7 +328,8 @@ fn by_rename(
 
 /// Looks at every folder after it was moved, when nobody can reach it any
 /// more, and puts back what the plan does not know. Gives the planned files
-/// that are not in it.
+/// that are not in it; `room` counts what the others take up.
+#[expect(clippy::too_many_arguments, reason = "one step of `by_rename`, with all that it works on")]
 fn put_back_strays(
     session: &mut Session,
     hands: &mut Hands,
@@ -309,6 +338,7 @@ fn put_back_strays(
     moved: &[&Item],
     chosen: &Selection,
     skipped: &mut Vec<SkippedItem>,
+    room: &mut RoomCount,
 ) -> Result<Vec<RelPath>, Halt> {
     let mut missing = Vec::new();
     for folder in moved {
@@ -323,7 +353,13 @@ fn put_back_strays(
             .iter()
             .take_while(|i| i.path.starts_with(&folder.path))
             .collect();
-        let Some(strays) = strays(&all, &planned) else { continue };
+        let Some(strays) = strays(&all, &planned) else {
+            room.extend(all.iter().filter(|(_, m)| m.kind == Kind::File).map(|(_, m)| Room::from(m)));
+            continue;
+        };
+        let is_stray: BTreeSet<&RelPath> = strays.iter().map(|(p, _)| p).collect();
+        let stays = all.iter().filter(|(p, m)| m.kind == Kind::File && !is_stray.contains(p));
+        room.extend(stays.map(|(_, m)| Room::from(m)));
         let there: BTreeSet<&RelPath> = all.iter().map(|(p, _)| p).collect();
         for item in planned.iter().filter(|i| !there.contains(&i.path)) {
             skipped.push(SkippedItem { path: item.path.clone(), reason: "it is gone".into() });
@@ -385,6 +421,7 @@ fn by_copy(
     let mut objects = Objects::open(session.state).map_err(failed("cannot open the vault"))?;
     let mut copies = Vec::new();
     let mut removed = Vec::new();
+    let mut rooms: Vec<Room> = Vec::new();
     for (n, item) in items.iter().copied().enumerate() {
         job.control.safe_point()?;
         if n % FETCH == 0 {
@@ -395,6 +432,7 @@ fn by_copy(
             Ok(copy) => {
                 outcome.files += 1;
                 outcome.bytes += copy.size;
+                rooms.push(room_of(&hands.root, item));
                 copies.push(copy);
                 removed.push(item.clone());
             }
@@ -411,12 +449,26 @@ fn by_copy(
     job.still_down()?;
     session.record(vec![Record::Committed { unit: number, skipped: Vec::new() }])?;
     for kept in session.clean(number, hands)? {
-        if let Some(copy) = copies.iter().find(|c| c.path == kept.path) {
+        if let Some(at) = copies.iter().position(|c| c.path == kept.path) {
             outcome.files -= 1;
-            outcome.bytes -= copy.size;
+            outcome.bytes -= copies[at].size;
+            rooms[at].allocated = 0;
         }
         outcome.skipped.push(kept);
     }
-    session.holds(number, outcome.bytes);
+    let mut room = RoomCount::default();
+    room.extend(rooms);
+    outcome.allocated_bytes = room.freed();
+    session.holds(number, outcome.allocated_bytes);
     Ok(outcome)
+}
+
+/// What a file takes up; of another device only the length is known, and asking
+/// for more costs a request.
+fn room_of(root: &Dir, item: &Item) -> Room {
+    let known = if root.is_remote() { None } else { root.stat(&item.path).ok() };
+    match known {
+        Some(meta) => Room::from(&meta),
+        None => Room { dev: item.dev, ino: item.ino, links: 1, allocated: item.size },
+    }
 }

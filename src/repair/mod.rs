@@ -11,20 +11,23 @@
 //! | room | what it is for |
 //! |---|---|
 //! | `clear`, `rebuild`, `restore_backup`, `put_back`, `backup` | one kind of work each |
+//! | `remedies` | what the vault has for a store that is damaged or lost |
 //! | `undo`, `prune`, `recover` | which runs are taken back, let go of, set in order |
-//! | `swap`, `copies`, `temps`, `refuse`, `space` | what several kinds of work share |
+//! | `swap`, `copies`, `temps`, `refuse`, `space`, `fence` | what several kinds of work share |
 //! | `steps` | the journal's steps on the disk, done and taken back |
 //! | `session`, `outcome` | one run, and what it did |
 
 mod backup;
 mod clear;
 mod copies;
+mod fence;
 mod outcome;
 mod prune;
 mod put_back;
 mod rebuild;
 mod recover;
 mod refuse;
+mod remedies;
 mod restore_backup;
 mod session;
 mod space;
@@ -42,10 +45,12 @@ pub use backup::{BackupOptions, BackupStore, backup};
 pub use outcome::{ActionOutcome, Done, Outcome, SkippedItem};
 pub use prune::{Pruned, Retention, prune};
 pub use recover::{Recovered, recover};
+pub use remedies::{HEALTHY_COPY, name_healthy_copies};
 pub use undo::{UndoOptions, restore, undo};
 
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
+use crate::fsys::Ident;
 use crate::model::StoreKind;
 use crate::plan::{Action, Item, Op, Plan};
 use crate::store::{RebuildRequest, Rebuilt, StoreError};
@@ -55,12 +60,19 @@ use session::Session;
 
 /// The store that an action is about, for the question whether it is in use.
 fn store_of_action(action: &Action, live: bool) -> Affected<'_> {
-    Affected { app: &action.app, target: &action.target, live, root: &action.root, path: &action.path }
+    Affected {
+        app: &action.app,
+        target: &action.target,
+        live,
+        root: &action.root,
+        path: &action.path,
+        moved: &[],
+    }
 }
 
 /// The same of a unit of a run.
 fn store_of_unit(unit: &Unit, live: bool) -> Affected<'_> {
-    Affected { app: &unit.app, target: &unit.target, live, root: &unit.root, path: &unit.path }
+    Affected { app: &unit.app, target: &unit.target, live, root: &unit.root, path: &unit.path, moved: &[] }
 }
 
 /// Answers whether a store may be touched now: an error of kind `AppRunning`
@@ -136,9 +148,14 @@ pub fn execute(
         let job = Job { number: number as u32, action, live: plan.live, hooks, control };
         outcomes.push(match &action.op {
             Op::Clear { files, whole } => clear::clear(&mut session, &job, files, whole),
-            Op::Rebuild { members, how } => rebuild::rebuild(&mut session, &job, members, *how),
+            Op::Rebuild { members, how, unnamed_tables } => {
+                rebuild::rebuild(&mut session, &job, members, *how, *unnamed_tables)
+            }
             Op::RestoreBackup { current, backup } => {
                 restore_backup::restore_backup(&mut session, &job, current.as_ref(), backup)
+            }
+            Op::PutBack { run, unit, current } => {
+                put_back::from_vault(&mut session, &job, run, *unit, current)
             }
         });
         control.progress().advance(1);
@@ -175,6 +192,22 @@ impl Job<'_> {
         let affected = store_of_action(self.action, self.live);
         (self.hooks.running)(&affected).map_err(|e| session::Halt::AppRunning(e.to_string()))
     }
+
+    /// Asks, when everything has its new place and nothing is committed yet,
+    /// whether a process opened one of the old files meanwhile: what it writes
+    /// would be lost with them.
+    pub(crate) fn nobody_came(&self, moved: &[Ident]) -> Result<(), session::Halt> {
+        let affected = Affected { moved, ..store_of_action(self.action, self.live) };
+        nobody_came(self.hooks.running, &affected)
+    }
+}
+
+/// See [`Job::nobody_came`].
+pub(crate) fn nobody_came(running: &Running, affected: &Affected) -> Result<(), session::Halt> {
+    if affected.moved.is_empty() {
+        return Ok(());
+    }
+    running(affected).map_err(|e| session::Halt::AppRunning(e.to_string()))
 }
 
 /// Opens a root folder so that nobody can redirect it.

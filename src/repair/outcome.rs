@@ -64,6 +64,10 @@ pub struct ActionOutcome {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Of cleared files, the bytes that they took up on the disk and that are
+    /// free once nothing is held for an undo: blocks, holes not, a file of
+    /// several names only when all of them were cleared.
+    pub allocated_bytes: u64,
     pub skipped: Vec<SkippedItem>,
     /// What a rebuild brought back.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,6 +90,7 @@ impl ActionOutcome {
             reason: None,
             files: 0,
             bytes: 0,
+            allocated_bytes: 0,
             skipped: Vec::new(),
             rebuilt: None,
             notes: Vec::new(),
@@ -128,13 +133,14 @@ impl ActionOutcome {
 }
 
 impl Action {
-    /// The word for what it does: `clear`, `rebuild`, `restore-backup`.
+    /// The word for what it does: `clear`, `rebuild`, `restore-backup`, `put-back`.
     #[must_use]
     pub fn op_name(&self) -> &'static str {
         match self.op {
             Op::Clear { .. } => "clear",
             Op::Rebuild { .. } => "rebuild",
             Op::RestoreBackup { .. } => "restore-backup",
+            Op::PutBack { .. } => "put-back",
         }
     }
 }
@@ -148,9 +154,11 @@ pub struct Outcome {
     pub actions: Vec<ActionOutcome>,
     /// Bytes cleared away.
     pub bytes_cleared: u64,
-    /// Of these, bytes that still take up space because they can be undone.
+    /// What they took up on the disk; see [`ActionOutcome::allocated_bytes`].
+    pub allocated_cleared: u64,
+    /// Of this, bytes that are still taken up because they can be undone.
     pub bytes_held: u64,
-    /// Bytes freed for good.
+    /// Bytes that were freed on the disk for good, as measured.
     pub bytes_freed: u64,
     /// How long each stage took, in the order they happened.
     pub stages: Vec<StageTime>,

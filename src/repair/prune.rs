@@ -2,9 +2,10 @@
 //! copy of what matters.
 //!
 //! What counts as a backup is what a run holds of a store that is no cache.
-//! Of each such store the newest that can be read back is never deleted,
-//! whatever the rules say. Cleared caches have no such claim: giving their
-//! space back is what they were cleared for.
+//! Of each such store the newest copy that was healthy when it was copied and
+//! can be read back is never deleted, whatever the rules say: see [`Claim`].
+//! Cleared caches have no such claim: giving their space back is what they
+//! were cleared for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,8 +13,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::session::{Session, now_ns};
+use crate::clock;
 use crate::error::{Error, Kind, Result};
-use crate::fsys::{RelPath, remove_tree};
+use crate::fsys::{RelPath, remove_tree, shown};
+use crate::model::Verdict;
 use crate::vault::{
     Journal, LockedState, Objects, Run, RunId, RunKind, StateDir, UnitState, damaged, is_backup, is_sound,
     needed_objects, shortened,
@@ -62,10 +65,16 @@ pub fn prune(state: &LockedState, rules: &Retention) -> Result<Pruned> {
         shortened(state, &run)?;
         runs.push(run);
     }
-    let protected = newest_backups(state, &runs)?;
+    let protected = protected(state, &runs)?;
     let holding: Vec<&Run> = runs.iter().filter(|r| r.units.iter().any(holds)).collect();
     let mut total: u64 = holding.iter().map(|r| bytes_of(r)).sum();
     let now = now_ns();
+    // No age rule lets anything go while the clock is in doubt.
+    let newest = runs.iter().map(|r| r.begin.started_ns).max();
+    let doubt = rules.older_than.and_then(|_| clock::doubt(now, newest));
+    if let Some(why) = &doubt {
+        out.notes.push(format!("nothing was deleted because of its age: {why}"));
+    }
     let mut chosen: BTreeMap<RunId, Vec<u32>> = BTreeMap::new();
     let any_rule = rules.keep_last.is_some() || rules.older_than.is_some() || rules.max_bytes.is_some();
     for (i, run) in holding.iter().enumerate() {
@@ -73,6 +82,7 @@ pub fn prune(state: &LockedState, rules: &Retention) -> Result<Pruned> {
         let age = now.saturating_sub(run.begin.started_ns);
         let stays = !any_rule
             || rules.keep_last.is_some_and(|n| newer < n)
+            || doubt.is_some()
             || rules.older_than.is_some_and(|d| age < d.as_nanos() as i128)
             || rules.max_bytes.is_some_and(|max| total <= max);
         if stays {
@@ -84,9 +94,8 @@ pub fn prune(state: &LockedState, rules: &Retention) -> Result<Pruned> {
         }
         for unit in run.units.iter().filter(|u| holds(u)) {
             let key = (run.begin.run.clone(), unit.unit.number);
-            if protected.contains(&key) {
-                out.kept
-                    .push(format!("run {}: the newest sound backup of {}", run.begin.run, unit.unit.store));
+            if let Some(claim) = protected.get(&key) {
+                out.kept.push(format!("run {}: {}", run.begin.run, claim.sentence(unit)));
                 continue;
             }
             let bytes = unit_bytes(unit);
@@ -111,7 +120,7 @@ pub fn prune(state: &LockedState, rules: &Retention) -> Result<Pruned> {
     for (id, units) in chosen {
         out.bytes += drop_units(state, &id, &units)?;
     }
-    if any_rule {
+    if any_rule && doubt.is_none() {
         remove_empty_runs(state, rules, &mut out)?;
     }
     out.bytes += collect_garbage(state)?;
@@ -130,16 +139,80 @@ fn bytes_of(run: &Run) -> u64 {
     run.units.iter().filter(|u| holds(u)).map(unit_bytes).sum()
 }
 
-/// Of each store the newest backup that can be read back.
-fn newest_backups(state: &StateDir, runs: &[Run]) -> Result<BTreeSet<(RunId, u32)>> {
-    let mut done: BTreeSet<(&std::path::Path, &RelPath)> = BTreeSet::new();
-    let mut out = BTreeSet::new();
+/// Why a copy is kept whatever the rules say.
+///
+/// Of each store the best copy is kept, by what the scan before it said: a
+/// healthy one before a stale one before one of which nothing is known before a
+/// damaged one, and among equals the newest. A copy that may be sound and is
+/// newer than the best one is kept as well: what was added since then is only
+/// there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// The newest that was healthy.
+    Healthy,
+    /// The newest that may be sound: stale, or nobody can tell.
+    MayBeSound,
+    /// There is none that may be sound, and this is the newest.
+    OnlyDamaged,
+}
+
+impl Claim {
+    /// For a person: what is kept.
+    fn sentence(self, unit: &UnitState) -> String {
+        let what = match self {
+            Self::Healthy => "the newest healthy copy",
+            Self::MayBeSound => "the newest copy that may be sound",
+            Self::OnlyDamaged => "the newest copy, and none is sound,",
+        };
+        let was = match &unit.unit.condition {
+            Some(condition) => condition.to_string(),
+            None => "verdict not known".to_owned(),
+        };
+        let path = unit.unit.root.join(unit.unit.path.as_path());
+        format!("{what} of {} ({}; {was})", unit.unit.store, shown(&path))
+    }
+}
+
+/// How good a copy was when it was made; less is better.
+fn rank(unit: &UnitState) -> u8 {
+    match unit.unit.condition.as_ref().map(|c| c.verdict) {
+        Some(Verdict::Healthy) => 0,
+        Some(Verdict::Stale) => 1,
+        Some(Verdict::Unknown) | None => 2,
+        Some(Verdict::Unreadable | Verdict::Damaged) => 3,
+    }
+}
+
+/// The copies that are never deleted, by run and unit.
+fn protected(state: &StateDir, runs: &[Run]) -> Result<BTreeMap<(RunId, u32), Claim>> {
+    let mut stores: BTreeMap<(&std::path::Path, &RelPath), Vec<(&Run, &UnitState)>> = BTreeMap::new();
     for run in runs.iter().rev() {
         for unit in run.units.iter().rev().filter(|u| is_backup(u)) {
-            let store = (unit.unit.root.as_path(), &unit.unit.path);
-            if !done.contains(&store) && is_sound(state, run, unit)? {
-                done.insert(store);
-                out.insert((run.begin.run.clone(), unit.unit.number));
+            stores.entry((unit.unit.root.as_path(), &unit.unit.path)).or_default().push((run, unit));
+        }
+    }
+    let mut out = BTreeMap::new();
+    for newest_first in stores.into_values() {
+        // Reading back is what costs, so the best is looked for first.
+        let mut by_rank: Vec<(usize, &(&Run, &UnitState))> = newest_first.iter().enumerate().collect();
+        by_rank.sort_by_key(|(age, (_, unit))| (rank(unit), *age));
+        let mut best = None;
+        for (age, (run, unit)) in by_rank {
+            if is_sound(state, run, unit)? {
+                best = Some(age);
+                let claim = match rank(unit) {
+                    0 => Claim::Healthy,
+                    1 | 2 => Claim::MayBeSound,
+                    _ => Claim::OnlyDamaged,
+                };
+                out.insert((run.begin.run.clone(), unit.unit.number), claim);
+                break;
+            }
+        }
+        for (run, unit) in newest_first.iter().take(best.unwrap_or(0)) {
+            if matches!(rank(unit), 1 | 2) && is_sound(state, run, unit)? {
+                out.insert((run.begin.run.clone(), unit.unit.number), Claim::MayBeSound);
+                break;
             }
         }
     }

@@ -13,27 +13,66 @@ use std::io;
 
 use super::Job;
 use super::copies::{copy_in, note_folders, write_copy};
+use super::fence::Fence;
 use super::outcome::ActionOutcome;
 use super::session::{Halt, Session, failed, folders_of};
 use super::steps::{Hands, inside_run};
-use super::swap::{Ready, Swap, gone_or_failed, in_place, run, same_content};
+use super::swap::{Ready, Swap, all_in_place, gone_or_failed, run, same_content};
 use super::temps::Temps;
 use crate::fsys::{
-    Attributes, Dir, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, sync_file, tree,
+    Attributes, Dir, Ident, Kind, Meta, RelPath, copy_hashed, forget_cached, hash_file, sync_file, tree,
 };
 use crate::model::{Remedy, StoreKind};
 use crate::plan::Item;
 use crate::store::{RebuildRequest, StoreError};
 use crate::vault::{Copied, Objects, Record, Step, UnitOp};
 
-pub(super) fn rebuild(session: &mut Session, job: &Job, members: &[Item], how: Remedy) -> ActionOutcome {
-    run(session, job, |session, hands, number| Rebuild { job, members, number }.work(session, hands, how))
+pub(super) fn rebuild(
+    session: &mut Session,
+    job: &Job,
+    members: &[Item],
+    how: Remedy,
+    unnamed_tables: bool,
+) -> ActionOutcome {
+    run(session, job, |session, hands, number| {
+        Rebuild { job, members, number, unnamed_tables }.work(session, hands, how)
+    })
+}
+
+/// Why a rebuilt database is not put over the live one: all its rows are in
+/// tables whose names were made up, and the app would find none of its own.
+/// `details` is the report of the salvage.
+fn names_are_lost(details: &serde_json::Value) -> Option<String> {
+    let tables = details.get("tables")?.as_array()?;
+    let rows = |table: &serde_json::Value| {
+        let recovered = table.get("recovered").and_then(serde_json::Value::as_u64);
+        let doubtful = table.get("doubtful").and_then(serde_json::Value::as_u64);
+        recovered.unwrap_or(0).saturating_add(doubtful.unwrap_or(0))
+    };
+    let is_made_up = |table: &&serde_json::Value| {
+        let text = |key: &str| table.get(key).and_then(serde_json::Value::as_str);
+        let number = text("name").and_then(|name| name.strip_prefix("table_"));
+        text("schema") == Some("inferred")
+            && number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit() || b == b'_'))
+    };
+    let held: Vec<&serde_json::Value> = tables.iter().filter(|t| rows(t) > 0).collect();
+    let first = held.first()?.get("name")?.as_str()?;
+    let all: u64 = held.iter().map(|t| rows(t)).sum();
+    held.iter().all(is_made_up).then(|| {
+        format!(
+            "the names of its tables are lost: {all} rows would come back under names such as {first}, which the app \
+             does not know, so nothing was put in place; `shopmend salvage` writes them to a file of their own, and \
+             --accept-unnamed-tables puts them in place all the same"
+        )
+    })
 }
 
 struct Rebuild<'a> {
     job: &'a Job<'a>,
     members: &'a [Item],
     number: u32,
+    /// Whether a database without the names of its tables may be put in place.
+    unnamed_tables: bool,
 }
 
 impl Rebuild<'_> {
@@ -103,6 +142,7 @@ impl Rebuild<'_> {
 
         // The world may have moved on meanwhile.
         job.still_down()?;
+        let _fence = Fence::raise(&hands.root, job.action.kind, self.store())?;
         self.is_as_planned(&hands.root, &store)?;
         for copy in copies.iter().filter(|c| c.object.is_some()) {
             same_content(&hands.root, copy)?;
@@ -131,9 +171,11 @@ impl Rebuild<'_> {
             }
         }
         swap.perform(session, hands, self.number)?;
-        for new in &ready {
-            in_place(&hands.root, new)?;
+        if !hands.root.is_remote() {
+            let moved = self.members.iter().map(|m| Ident { dev: m.dev, ino: m.ino });
+            job.nobody_came(&moved.collect::<Vec<_>>())?;
         }
+        outcome.notes.extend(all_in_place(&hands.root, &ready, folder_item.as_ref())?);
         session.record(vec![Record::Committed { unit: self.number, skipped: Vec::new() }])?;
         for kept in session.clean(self.number, hands)? {
             outcome.notes.push(format!("{} stays: {}", kept.path, kept.reason));
@@ -245,6 +287,12 @@ impl Rebuild<'_> {
             StoreError::Cancelled(_) => Halt::Cancelled,
             other => Halt::Failed(other.to_string()),
         })?;
+        if kind == StoreKind::Sqlite
+            && !self.unnamed_tables
+            && let Some(why) = names_are_lost(&rebuilt.details)
+        {
+            return Err(Halt::Skip(why));
+        }
         let found = new.out.stat(&new.name).map_err(failed("the rebuild gave nothing"))?;
         if found.kind != if is_folder { Kind::Dir } else { Kind::File } {
             return Err(Halt::Failed("the rebuild gave something else than a store of this kind".into()));

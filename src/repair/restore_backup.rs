@@ -2,12 +2,13 @@
 
 use super::Job;
 use super::copies::{copy_in, write_copy};
+use super::fence::Fence;
 use super::outcome::ActionOutcome;
 use super::session::{Halt, Session, failed, folders_of};
 use super::steps::{Hands, inside_run, still};
-use super::swap::{Ready, Swap, gone_or_failed, in_place, run, same_content};
+use super::swap::{Ready, Swap, all_in_place, gone_or_failed, run, same_content};
 use super::temps::Temps;
-use crate::fsys::RelPath;
+use crate::fsys::{Ident, RelPath};
 use crate::plan::Item;
 use crate::vault::{Objects, Record, Step, UnitOp};
 
@@ -68,6 +69,7 @@ fn work(
     }
 
     job.still_down()?;
+    let _fence = Fence::raise(&hands.root, job.action.kind, &store)?;
     for copy in &copies {
         same_content(&hands.root, copy)?;
     }
@@ -79,10 +81,15 @@ fn work(
     }
     swap.plain.push(Step::shift(backup, &store));
     swap.perform(session, hands, number)?;
+    if !hands.root.is_remote() {
+        let moved = current.iter().map(|m| Ident { dev: m.dev, ino: m.ino });
+        job.nobody_came(&moved.collect::<Vec<_>>())?;
+    }
     let hash = copies.iter().find(|c| c.path == backup.path).and_then(|c| c.object.clone());
     let hash = hash.and_then(|h| blake3::Hash::from_hex(h).ok());
     if let Some(hash) = hash {
-        in_place(&hands.root, &Ready { path: store, item: backup.clone(), hash })?;
+        let new = Ready { path: store, item: backup.clone(), hash };
+        outcome.notes.extend(all_in_place(&hands.root, &[new], None)?);
     }
     session.record(vec![Record::Committed { unit: number, skipped: Vec::new() }])?;
     for kept in session.clean(number, hands)? {

@@ -151,6 +151,7 @@ impl<'a> Session<'a> {
             root_was: ident_of(root),
             path: action.path.clone(),
             why: action.why.clone(),
+            condition: action.condition.clone(),
             puts_back: None,
             folders: Vec::new(),
             temps: Vec::new(),
@@ -335,17 +336,19 @@ impl<'a> Session<'a> {
         if !self.stuck && self.record(vec![Record::End { interrupted }]).is_ok() {
             self.close();
         }
-        let cleared: u64 =
-            actions.iter().filter(|a| a.op == "clear" && a.done == Done::Done).map(|a| a.bytes).sum();
+        let cleared = || actions.iter().filter(|a| a.op == "clear" && a.done == Done::Done);
+        let bytes_cleared = cleared().map(|a| a.bytes).sum();
+        let allocated_cleared = cleared().map(|a| a.allocated_bytes).sum();
         Ok(Outcome {
             kind: self.run.begin.kind.as_str(),
             run: self.id,
-            actions,
-            bytes_cleared: cleared,
+            bytes_cleared,
+            allocated_cleared,
             bytes_held: self.held.values().sum(),
             bytes_freed: self.freed,
             stages: timer.stages(),
             interrupted,
+            actions,
             by_hand: self.by_hand,
             notes: self.notes,
         })

@@ -61,6 +61,12 @@ pub(super) fn check(plan: &Plan, state: &LockedState, allow_root: bool) -> Resul
                 add(&root, 0, if device == home { bytes.saturating_mul(3) } else { bytes }, files)?;
             }
             Op::RestoreBackup { .. } => drop(add(state.dir(), bytes, 0, files)?),
+            // The present files go aside, and the copy is made anew beside them.
+            Op::PutBack { ref run, unit, .. } => {
+                let copy = super::put_back::bytes_of(state, run, unit);
+                add(state.dir(), bytes, 0, files)?;
+                add(&root, copy, 0, files)?;
+            }
         }
     }
     needs.into_values().try_for_each(|(need, space, path)| enough(&need, &space, &path))

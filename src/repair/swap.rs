@@ -7,7 +7,9 @@ use super::outcome::ActionOutcome;
 use super::session::{Halt, Session, failed, hands};
 use super::steps::{Hands, absent, inside_run};
 use super::{Job, SkippedItem};
-use crate::fsys::{Dir, RelPath, WrongOrder, forget_cached, hash_file, remove_tree, tree, wrong_order};
+use crate::fsys::{
+    Dir, Ident, RelPath, WrongOrder, forget_cached, hash_file, remove_tree, tree, wrong_order,
+};
 use crate::plan::Item;
 use crate::vault::{Copied, Record, Step};
 
@@ -22,6 +24,9 @@ pub(super) fn run(
         Ok(hands) => hands,
         Err(e) => return ActionOutcome::skipped(job.action, e.to_string()),
     };
+    if let Err(why) = may_change(&hands, &job.action.path) {
+        return ActionOutcome::skipped(job.action, why);
+    }
     let number = session.next_unit();
     let result = work(session, &mut hands, number);
     let outcome = session.settle(number, &mut hands, ActionOutcome::of(job.action), result);
@@ -29,6 +34,20 @@ pub(super) fn run(
     // What stays of it is removed at the end of the run or at the next start.
     let _ = remove_tree(session.state.dir(), &scratch);
     outcome
+}
+
+/// Whether anything may be done beside a store, before anything is begun: what
+/// a read-only disk or another owner refuses is no failure in the middle.
+///
+/// # Errors
+/// The reason, for a person.
+pub(super) fn may_change(hands: &Hands, store: &RelPath) -> Result<(), String> {
+    let above = store.parent().unwrap_or_default();
+    let Ok(folder) = hands.root.dir(&above) else { return Ok(()) };
+    folder.may_change().map_err(|e| match e.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only".to_owned(),
+        _ => format!("nothing may be changed in its folder: {e}"),
+    })
 }
 
 /// A new file that waits beside the store.
@@ -139,14 +158,57 @@ impl Swap {
     }
 }
 
-/// Reads the new file where it belongs.
-pub(super) fn in_place(root: &Dir, new: &Ready) -> Result<(), Halt> {
+/// Reads the new file where it belongs. `true` when it is the one that was
+/// put there and a program has written to it since: it is that program's then,
+/// and sound as it was made, which was read back before.
+///
+/// # Errors
+/// When it is not there, or not as it was made.
+pub(super) fn in_place(root: &Dir, new: &Ready) -> Result<bool, Halt> {
     let wrong =
         |why: String| Halt::Failed(format!("the new {} is not in place as it was made: {why}", new.path));
     let mut file = root.open_file(&new.path).map_err(|e| wrong(e.to_string()))?;
     forget_cached(&file);
     let found = hash_file(&mut file, u64::MAX).map_err(|e| wrong(e.to_string()))?;
-    if found.blake3 == new.hash { Ok(()) } else { Err(wrong("its content differs".into())) }
+    if found.blake3 == new.hash {
+        return Ok(false);
+    }
+    let now = root.meta_of(&new.path, &file).map_err(|e| wrong(e.to_string()))?;
+    let made = Ident { dev: new.item.dev, ino: new.item.ino };
+    if now.ident() == made && now.mtime_ns != new.item.mtime_ns {
+        return Ok(true);
+    }
+    Err(wrong("its content differs".into()))
+}
+
+/// Reads all the new files where they belong. A note for a person when a
+/// program uses the new store already; its writing is kept.
+///
+/// # Errors
+/// As [`in_place`].
+pub(super) fn all_in_place(root: &Dir, new: &[Ready], folder: Option<&Item>) -> Result<Option<String>, Halt> {
+    let mut taken = false;
+    for one in new {
+        match in_place(root, one) {
+            Ok(written) => taken |= written,
+            // A program that opened the folder replaces files in it.
+            Err(halt) => match folder {
+                Some(made) if was_written(root, made, &one.path) => taken = true,
+                _ => return Err(halt),
+            },
+        }
+    }
+    Ok(taken.then(|| "a program opened the new store at once; what it wrote there is kept".to_owned()))
+}
+
+/// Whether the folder that holds `inside` is the new one, with names that
+/// changed since it was made.
+fn was_written(root: &Dir, made: &Item, inside: &RelPath) -> bool {
+    inside.above().chain(inside.parent()).any(|folder| {
+        root.stat(&folder).is_ok_and(|now| {
+            now.ident() == Ident { dev: made.dev, ino: made.ino } && now.mtime_ns != made.mtime_ns
+        })
+    })
 }
 
 /// Whether the file in place still has the content that was copied.

@@ -149,8 +149,10 @@ fn undone_units(state: &LockedState, of: &RunId) -> Result<BTreeMap<u32, RunId>>
             continue;
         }
         for unit in Run::read(state, &id)?.iter().flat_map(|r| &r.units) {
+            // What it had to leave alone is still to be undone.
             if let (Stage::Committed, Some((run, number))) = (unit.stage, &unit.unit.puts_back)
                 && run == of
+                && unit.skipped.is_empty()
             {
                 out.insert(*number, id.clone());
             }

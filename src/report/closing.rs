@@ -26,7 +26,7 @@ pub fn preview(proposal: &Proposal, style: Style) -> String {
     if plan.actions.is_empty() {
         out.push_str("There is nothing that shopmend can repair or clear here.\n");
     } else {
-        let bytes: u64 = plan.actions.iter().map(Action::bytes).sum();
+        let bytes: u64 = plan.actions.iter().map(|a| a.allocated_bytes).sum();
         let actions = count(plan.actions.len() as u64, "action");
         let id = &plan.hash()[..12];
         let _ = writeln!(out, "{} ({actions}, {}, id {id})", style.bold("Plan"), size(bytes));
@@ -43,7 +43,7 @@ pub fn preview(proposal: &Proposal, style: Style) -> String {
 fn one_action(out: &mut String, number: usize, action: &Action, style: Style) {
     let (verb, what) = match &action.op {
         Op::Clear { files, .. } => {
-            ("clear", format!("{}, {}", count(files.len() as u64, "file"), size(action.bytes())))
+            ("clear", format!("{}, {}", count(files.len() as u64, "file"), room(action)))
         }
         Op::Rebuild { how, .. } => {
             let how = match how {
@@ -54,6 +54,7 @@ fn one_action(out: &mut String, number: usize, action: &Action, style: Style) {
             (how, format!("{} {}", action.kind, size(action.bytes())))
         }
         Op::RestoreBackup { .. } => ("restore .bak", action.kind.to_string()),
+        Op::PutBack { run, .. } => ("put back", format!("{} from run {run}", action.kind)),
     };
     let path = shown(&action.root.join(action.path.as_path()));
     let _ = writeln!(out, "{number:>3}. {} ({what})\n     {path}", style.bold(verb));
@@ -62,16 +63,34 @@ fn one_action(out: &mut String, number: usize, action: &Action, style: Style) {
     wrap(out, "     ", &format!("rule {} of {}, store {}", action.rule, action.app, action.store));
 }
 
+/// What clearing frees on the disk, and the length of the files where that is
+/// quite another number.
+fn room(action: &Action) -> String {
+    let (bytes, allocated) = (action.bytes(), action.allocated_bytes);
+    if allocated < bytes / 2 {
+        format!("{} on the disk ({} long)", size(allocated), size(bytes))
+    } else {
+        size(allocated)
+    }
+}
+
 /// The method of an action, with every escalation that it may take.
 fn how(action: &Action) -> &'static str {
     match &action.op {
         Op::Clear { .. } => "move the files aside, where undo finds them",
         Op::RestoreBackup { .. } => "put the app's own backup, if it is sound, in the place of the file",
+        Op::PutBack { .. } => {
+            "restore the copy from the vault; what is there now is moved aside, where undo finds it"
+        }
         Op::Rebuild { how: Remedy::RebuildIndexes, .. } => {
             "rebuild the indexes in a copy; if that is not enough, rewrite or salvage it: rows may be lost"
         }
         Op::Rebuild { how: Remedy::Vacuum, .. } => {
             "rewrite it in a copy; if that is not enough, salvage it: rows may be lost"
+        }
+        Op::Rebuild { unnamed_tables: true, .. } => {
+            "build a new database from what can be read, also under names such as table_4 where the tables' own are \
+             lost: some of it may be lost"
         }
         Op::Rebuild { .. } => "build a new store from what can be read: some of it may be lost",
     }
@@ -127,7 +146,7 @@ fn actions(out: &mut String, outcome: &Outcome, style: Style) {
         one_outcome(out, action, style);
     }
     if outcome.bytes_cleared > 0 {
-        let _ = write!(out, "{} of cache cleared", size(outcome.bytes_cleared));
+        let _ = write!(out, "{} of cache cleared", size(outcome.allocated_cleared));
         if outcome.bytes_held > 0 {
             let _ = write!(out, "; {} stay held for undo", size(outcome.bytes_held));
         }
@@ -158,7 +177,9 @@ fn one_outcome(out: &mut String, action: &ActionOutcome, style: Style) {
         Done::NotDone => ("not done", AnsiColor::Yellow),
     };
     let word = style.paint(color.on_default(), &format!("{word:<12}"));
-    let what = format!("{}, {}", count(action.files, "file"), size(action.bytes));
+    // Space on the disk where that is what the work was about.
+    let bytes = if action.op == "clear" { action.allocated_bytes } else { action.bytes };
+    let what = format!("{}, {}", count(action.files, "file"), size(bytes));
     let (plain, what) = (format!("{:<14}", action.op), format!("{} ({what})", action.path));
     let mut line = String::new();
     wrap(&mut line, &" ".repeat(2 + 12 + 1 + plain.len() + 1), &what);

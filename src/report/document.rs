@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::engine::{EndState, Inspection, Losses, Outcome, Proposal, StoreState, of_end};
+use crate::engine::{EndState, Inspection, Losses, Outcome, Proposal, StoreState, of_backup, of_end};
 use crate::exit::Exit;
 use crate::model::{Class, Finding, NotChecked, Platform, StoreKind, Verdict};
 use crate::place::{Place, PlaceReport};
@@ -50,7 +50,8 @@ pub struct Document {
     /// The Android device, when it was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<crate::place::adb::DeviceReport>,
-    /// Everything that was looked at, as it is at the end of the command.
+    /// Everything that was looked at, as the scan found it; for a command that
+    /// changes stores that is before the change, and `after` says how they are now.
     pub targets: Vec<TargetDoc>,
     pub volumes: Vec<Volume>,
     pub notes: Vec<String>,
@@ -132,6 +133,8 @@ pub struct StoreDoc {
     pub short: String,
     pub verdict: Verdict,
     pub bytes: u64,
+    /// What its files take up on the disk.
+    pub allocated_bytes: u64,
     pub files: u64,
     pub findings: Vec<Finding>,
     /// The rule that covers it; without one nothing is ever done to it.
@@ -165,6 +168,8 @@ pub struct RuleDoc {
 pub struct StaleDoc {
     pub entries: u64,
     pub bytes: u64,
+    /// What is free on the disk when they are gone.
+    pub allocated_bytes: u64,
     pub why: BTreeMap<Why, u64>,
 }
 
@@ -187,6 +192,11 @@ pub struct Summary {
     pub by_verdict: BTreeMap<Verdict, u64>,
     pub bytes: u64,
     pub stale_bytes: u64,
+    /// What all files take up on the disk: blocks, holes not, and a file of
+    /// several names once for each store.
+    pub allocated_bytes: u64,
+    /// What is free on the disk when the stale entries are gone.
+    pub stale_allocated_bytes: u64,
     /// Everything that was not looked at, of the place and of its targets.
     pub not_checked: Vec<NotChecked>,
     /// Rows, records or entries that the work could not bring back.
@@ -224,32 +234,13 @@ impl Document {
         let mut out = Self::looked(found, Phase::Repair, outcome.exit());
         out.plan = outcome.proposal.as_ref().map(PlanDoc::of);
         out.come_to(outcome);
-        for scanned in &found.scan.targets {
-            let Some(doc) = out.targets.iter_mut().find(|t| t.id == scanned.target.id) else { continue };
-            doc.stores.retain(|s| outcome.after.stores.iter().any(|now| now.id == s.id));
-            for doc in &mut doc.stores {
-                if let Some(now) = outcome.again.iter().find(|s| s.id == doc.id) {
-                    *doc = store(scanned, now);
-                } else if let Some(state) = outcome.after.stores.iter().find(|s| s.id == doc.id) {
-                    doc.verdict = state.verdict;
-                    doc.findings.clone_from(&state.findings);
-                }
-            }
-        }
-        let all = || out.targets.iter().flat_map(|t| &t.stores);
-        out.summary.stores = all().count() as u64;
-        out.summary.bytes = all().map(|s| s.bytes).sum();
-        out.summary.stale_bytes = all().filter_map(|s| s.stale.as_ref()).map(|s| s.bytes).sum();
         out
     }
 
     /// The report of a backup.
     #[must_use]
     pub fn of_backup(found: &Inspection, outcome: &Outcome) -> Self {
-        // A copy of a damaged store is a copy of the damage.
-        let exit = outcome.done.as_ref().map_or(Exit::Ok, crate::repair::Outcome::exit).worst(found.exit());
-        let exit = if outcome.lost.is_some() { exit.worst(Exit::Device) } else { exit };
-        let mut out = Self::looked(found, Phase::Backup, exit);
+        let mut out = Self::looked(found, Phase::Backup, of_backup(found, outcome));
         out.done.clone_from(&outcome.done);
         out
     }
@@ -263,6 +254,7 @@ impl Document {
         let report = place.report();
         let mut out = Self::empty(command, Platform::host(), place.name(), place.options(), &report);
         out.come_to(outcome);
+        out.summary.by_verdict = outcome.after.by_verdict();
         out.summary.exit = outcome.exit().code();
         out.summary.stores = outcome.after.stores.len() as u64;
         out
@@ -308,6 +300,8 @@ impl Document {
                 by_verdict: BTreeMap::new(),
                 bytes: 0,
                 stale_bytes: 0,
+                allocated_bytes: 0,
+                stale_allocated_bytes: 0,
                 not_checked: Vec::new(),
                 losses: None,
             },
@@ -329,6 +323,8 @@ impl Document {
             by_verdict: scan.by_verdict(),
             bytes: scan.stores().map(|(_, s)| s.bytes()).sum(),
             stale_bytes: scan.stores().map(|(_, s)| s.stale_bytes()).sum(),
+            allocated_bytes: scan.stores().map(|(_, s)| s.allocated()).sum(),
+            stale_allocated_bytes: scan.stores().map(|(_, s)| s.stale_allocated()).sum(),
             not_checked: scan.coverage().cloned().collect(),
             losses: None,
         };
@@ -343,7 +339,6 @@ impl Document {
         self.after = Some(StateDoc::of(&outcome.after, &touched));
         self.done.clone_from(&outcome.done);
         self.repair.clone_from(&outcome.done);
-        self.summary.by_verdict = outcome.after.by_verdict();
         self.summary.not_checked.clone_from(&outcome.after.not_checked);
         self.summary.losses = outcome.done.is_some().then_some(outcome.losses);
     }
@@ -380,7 +375,12 @@ fn store(scanned: &ScannedTarget, store: &Store) -> StoreDoc {
         for entry in &store.stale {
             *why.entry(entry.why).or_default() += 1;
         }
-        StaleDoc { entries: store.stale.len() as u64, bytes: store.stale_bytes(), why }
+        StaleDoc {
+            entries: store.stale.len() as u64,
+            bytes: store.stale_bytes(),
+            allocated_bytes: store.stale_allocated(),
+            why,
+        }
     });
     StoreDoc {
         id: store.id.clone(),
@@ -396,6 +396,7 @@ fn store(scanned: &ScannedTarget, store: &Store) -> StoreDoc {
         short: format!("{}:{}", root.id, store.path),
         verdict: store.verdict,
         bytes: store.bytes(),
+        allocated_bytes: store.allocated(),
         files: store.files.len() as u64,
         findings: store.findings.clone(),
         rule: store.rule.as_ref().map(|r| RuleDoc {
@@ -411,6 +412,16 @@ fn store(scanned: &ScannedTarget, store: &Store) -> StoreDoc {
         proved: store.proved.clone(),
         not_checked: store.not_checked.clone(),
         unchanged: store.unchanged,
+    }
+}
+
+/// A path of the document as it is shown to a person: as everywhere else, not
+/// as JSON has to write it.
+pub(super) fn shown_path(path: &str) -> String {
+    // A drive's path is written as it is.
+    match crate::fsys::path_from_text(path).ok().filter(|_| path.starts_with('/')) {
+        Some(path) => crate::fsys::shown(&path),
+        None => crate::fsys::printable(path),
     }
 }
 

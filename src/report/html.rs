@@ -3,6 +3,7 @@
 
 use askama::Template;
 
+use super::document::shown_path;
 use super::text::{check_lines, tally};
 use super::{Document, Phase, count, size};
 use crate::fsys::printable;
@@ -44,6 +45,7 @@ td.n { text-align: right; white-space: nowrap; padding-right: 1rem }
 <p><b>{{ result }}</b></p>
 {% if let Some(change) = change %}<p>Before: {{ change.0 }}<br>After: {{ change.1 }}</p>{% endif %}
 {% if !undo.is_empty() %}<p>Take it back: <code>{{ undo }}</code></p>{% endif %}
+{% if !left.is_empty() %}<h2>Still not right</h2><ul>{% for n in left %}<li>{{ n }}</li>{% endfor %}</ul>{% endif %}
 {% if !not_checked.is_empty() %}<h2>Not checked</h2><ul>{% for n in not_checked %}<li>{{ n }}</li>{% endfor %}</ul>{% endif %}
 {% if !by_hand.is_empty() %}<h2>By hand</h2><ul>{% for n in by_hand %}<li>{{ n }}</li>{% endfor %}</ul>{% endif %}
 {% for note in notes %}<p>{{ note }}</p>{% endfor %}
@@ -77,6 +79,8 @@ struct Page {
     change: Option<(String, String)>,
     /// The command that takes it back; empty when there is none.
     undo: String,
+    /// Stores that are damaged or unreadable now.
+    left: Vec<String>,
     not_checked: Vec<String>,
     by_hand: Vec<String>,
     notes: Vec<String>,
@@ -109,9 +113,10 @@ struct Row {
 /// Never for a document that this program made.
 pub fn html(document: &Document) -> Result<String, askama::Error> {
     let summary = &document.summary;
+    let now = document.after.as_ref().map_or(&summary.by_verdict, |after| &after.by_verdict);
     let mut cards: Vec<(String, String)> =
-        summary.by_verdict.iter().rev().map(|(v, n)| (v.to_string(), n.to_string())).collect();
-    cards.push(("of stale cache".to_owned(), size(summary.stale_bytes)));
+        now.iter().rev().map(|(v, n)| (v.to_string(), n.to_string())).collect();
+    cards.push(("of stale cache".to_owned(), size(summary.stale_allocated_bytes)));
     cards.push(("in all".to_owned(), size(summary.bytes)));
     let plan = document.plan.as_ref().map(|p| p.plan.actions.as_slice()).unwrap_or_default();
     let outcome = |store: &str| {
@@ -158,6 +163,16 @@ pub fn html(document: &Document) -> Result<String, askama::Error> {
             }
             _ => String::new(),
         },
+        left: document
+            .after
+            .iter()
+            .flat_map(|after| &after.stores)
+            .filter(|s| matches!(s.verdict, Verdict::Damaged | Verdict::Unreadable))
+            .map(|s| {
+                let why = super::findings(&s.findings, false).join("; ");
+                format!("{} {}: {}: {why}", s.verdict, s.kind, printable(&s.path))
+            })
+            .collect(),
         not_checked: document.summary.not_checked.iter().map(|n| printable(&n.to_string())).collect(),
         by_hand: document.by_hand.iter().map(|n| printable(n)).collect(),
         notes: document.notes.iter().map(|n| printable(n)).chain(volumes).collect(),
@@ -167,10 +182,11 @@ pub fn html(document: &Document) -> Result<String, askama::Error> {
             .map(|a| {
                 let what = match &a.op {
                     crate::plan::Op::Clear { files, .. } => {
-                        format!("clear {}, {}", count(files.len() as u64, "file"), size(a.bytes()))
+                        format!("clear {}, {}", count(files.len() as u64, "file"), size(a.allocated_bytes))
                     }
                     crate::plan::Op::Rebuild { .. } => format!("rebuild, {}", size(a.bytes())),
                     crate::plan::Op::RestoreBackup { .. } => "restore .bak".to_owned(),
+                    crate::plan::Op::PutBack { run, .. } => format!("put back from run {run}"),
                 };
                 let what = outcome(&a.store).map_or(what.clone(), |state| format!("{what}: {state}"));
                 (what, crate::fsys::shown(&a.root.join(a.path.as_path())), printable(&a.why))
@@ -201,7 +217,7 @@ fn target(target: &super::TargetDoc) -> Target {
     let user = target.user.as_deref().map(|u| format!(", user {}", printable(u))).unwrap_or_default();
     Target {
         name: format!("{}{user}", target.name),
-        roots: target.roots.iter().map(|(id, path)| format!("{id}: {}", printable(path))).collect(),
+        roots: target.roots.iter().map(|(id, path)| format!("{id}: {}", shown_path(path))).collect(),
         notes: target.notes.iter().map(|n| printable(n)).collect(),
         problems: problems.iter().map(row).collect(),
         healthy: healthy.iter().map(row).collect(),

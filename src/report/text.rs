@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use clap::builder::styling::{AnsiColor, Style as Ansi};
 
+use super::document::shown_path;
 use super::{Document, Phase, StoreDoc, TargetDoc, count, size};
 use crate::fsys::printable;
 use crate::lines::wrap;
@@ -112,7 +113,7 @@ fn one_target(out: &mut String, target: &TargetDoc, style: Style) {
     let user = target.user.as_deref().map(|u| format!(", user {}", printable(u))).unwrap_or_default();
     let _ = writeln!(out, "{}{user}", style.bold(&target.name));
     for (id, path) in &target.roots {
-        let _ = writeln!(out, "  {}", style.dim(&format!("{id}: {}", printable(path))));
+        let _ = writeln!(out, "  {}", style.dim(&format!("{id}: {}", shown_path(path))));
     }
     for running in &target.running {
         let _ = writeln!(out, "  running: {} (pid {})", printable(&running.name), running.pid);
@@ -144,9 +145,17 @@ fn one_store(out: &mut String, store: &StoreDoc, style: Style) {
     if let Some(site) = &store.site {
         wrap(out, "           ", &format!("stored by the shop's page {}", printable(site)));
     }
+    if store.allocated_bytes < store.bytes / 2 {
+        let room = format!(
+            "takes up {} on the disk: its files have holes or several names",
+            size(store.allocated_bytes)
+        );
+        wrap(out, "           ", &room);
+    }
     if let Some(stale) = &store.stale {
         let why: Vec<String> = stale.why.iter().map(|(why, n)| format!("{n} {}", why.phrase())).collect();
-        let of = if stale.bytes == store.bytes { "all of it".to_owned() } else { size(stale.bytes) };
+        let of =
+            if stale.bytes == store.bytes { "all of it".to_owned() } else { size(stale.allocated_bytes) };
         wrap(
             out,
             "           ",
@@ -261,7 +270,7 @@ fn summary(out: &mut String, document: &Document, style: Style) {
         }
     }
     if summary.stale_bytes > 0 {
-        let _ = writeln!(out, "{} of stale cache", size(summary.stale_bytes));
+        let _ = writeln!(out, "{} of stale cache on the disk", size(summary.stale_allocated_bytes));
     }
     if document.command == Phase::Scan && summary.exit == 1 {
         let next = format!("shopmend repair --dry-run{}", printable(&document.options));

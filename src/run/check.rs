@@ -9,19 +9,36 @@ use super::Session;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::fsys::{printable, shown};
-use crate::model::Verdict;
+use crate::model::{StoreKind, Verdict};
 use crate::report::{Style, count, finding_lines};
 use crate::scan::{Loose, LooseReport, check_paths};
 use crate::store::Level;
 
-pub(super) fn check(session: &Session, paths: &[PathBuf], deep: bool, format: &str) -> Result<Exit> {
+pub(super) fn check(
+    session: &Session,
+    paths: &[PathBuf],
+    deep: bool,
+    inside: bool,
+    format: &str,
+) -> Result<Exit> {
     for path in paths {
         if std::fs::symlink_metadata(path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
             return Err(Error::new(Kind::Usage, "there is no such file or folder").on(path));
         }
     }
+    // For the private copies alone: without a state folder they are made
+    // where the system has its temporary files.
+    drop(session.state());
     let level = if deep { Level::Deep } else { Level::Fast };
-    let report = check_paths(paths, level, &session.control)?;
+    // Private, and gone with the command: what is unpacked is the user's data.
+    let workshop = if inside {
+        session.state()?;
+        let made = tempfile::Builder::new().prefix("inside-").tempdir();
+        Some(made.map_err(|e| Error::new(Kind::Io, "no folder to unpack in could be made").because(e))?)
+    } else {
+        None
+    };
+    let report = check_paths(paths, level, workshop.as_ref().map(tempfile::TempDir::path), &session.control)?;
     session.quiet_bars();
     let exit = exit_of(&report);
     if format == "json" {
@@ -71,7 +88,9 @@ fn text(report: &LooseReport, style: Style) -> String {
 }
 
 fn store_lines(out: &mut String, store: &Loose, style: Style) {
-    let _ = writeln!(out, "{} {:<18} {}", style.verdict(store.verdict), store.format, shown(&store.path));
+    let kind = store.check.as_ref().map(|c| c.kind).filter(|k| k.as_str() == store.format);
+    let format = kind.map_or(store.format, StoreKind::title);
+    let _ = writeln!(out, "{} {format:<18} {}", style.verdict(store.verdict), shown(&store.path));
     if let Some(error) = &store.error {
         let _ = writeln!(out, "    {}", printable(error));
     }

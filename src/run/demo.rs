@@ -24,7 +24,8 @@ use crate::vault::StateDir;
 pub(super) fn demo(session: &Session, keep: bool) -> Result<Exit> {
     let console = session.console;
     let made = |e: io::Error| Error::new(Kind::Io, "the sample device could not be made").because(e);
-    let folder = tempfile::Builder::new().prefix("shopmend-demo-").tempdir().map_err(made)?;
+    let folder =
+        tempfile::Builder::new().prefix("shopmend-demo-").tempdir_in(std::env::temp_dir()).map_err(made)?;
     let base = crate::fsys::real_path(folder.path()).map_err(made)?;
     let (device, state_path) = (base.join("device"), base.join("state"));
 

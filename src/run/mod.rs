@@ -16,73 +16,22 @@ mod repair;
 mod salvage;
 mod scan;
 mod schedule;
+mod session;
 mod start;
 mod undo;
 mod vault;
+mod wishes;
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Mutex;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, Global, OnDevice, Schedule};
-use crate::config::Config;
-use crate::console::{Bars, Console};
+use self::session::Session;
+use crate::cli::{Cli, Command, OnDevice, Schedule};
+use crate::console::Console;
 use crate::control::Control;
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
-use crate::model::Platform;
-use crate::profile::{Extra, Profiles};
-use crate::vault::StateDir;
-
-/// What every command needs.
-pub(crate) struct Session {
-    pub(crate) console: Console,
-    pub(crate) control: Control,
-    pub(crate) config: Config,
-    pub(crate) global: Global,
-    bars: Arc<Bars>,
-    /// Profiles that were read, by where they come from.
-    read: Mutex<Vec<(Extra, Profiles)>>,
-}
-
-impl Session {
-    /// Removes the progress bar, so that output can follow.
-    pub(crate) fn quiet_bars(&self) {
-        self.bars.clear();
-    }
-
-    /// The present, in nanoseconds since 1970.
-    pub(crate) fn now_ns() -> i128 {
-        jiff::Timestamp::now().as_nanosecond()
-    }
-
-    /// The profiles that a command works with.
-    ///
-    /// `platforms` are those that it is about; all of them, when there are none.
-    pub(crate) fn profiles(&self, given: Option<&Path>, platforms: Vec<Platform>) -> Result<Profiles> {
-        let folder = given.map(Path::to_path_buf).or_else(|| self.config.profiles.clone());
-        let from =
-            Extra { config_dir: crate::config::folder(), dirs: folder.into_iter().collect(), platforms };
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, profiles)) = read.iter().find(|(extra, _)| *extra == from) {
-            return Ok(profiles.clone());
-        }
-        let profiles = Profiles::load(&from)?;
-        read.push((from, profiles.clone()));
-        Ok(profiles)
-    }
-
-    /// The state folder: as asked for, or where it is by default.
-    pub(crate) fn state(&self) -> Result<StateDir> {
-        let asked = self.global.state_dir.clone().or_else(|| self.config.state_dir.clone());
-        let path = match asked {
-            Some(path) => path,
-            None => StateDir::default_path(Platform::host(), &|name| std::env::var_os(name))?,
-        };
-        StateDir::open(&path)
-    }
-}
 
 /// Runs the program with the arguments of this process.
 #[must_use]
@@ -100,6 +49,9 @@ pub fn run() -> Exit {
             };
         }
     };
+    // Whatever is made, with whatever mode, is for its owner alone.
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let console = Console::new(&cli.global);
     let bars = console.progress();
     let control = Control::new(bars.clone());
@@ -115,6 +67,7 @@ pub fn run() -> Exit {
         dispatch(&session, cli.command)
     });
     bars.clear();
+    crate::vault::scratch::end();
     let exit = match outcome {
         // A signal that came when all was done interrupted nothing: who stops
         // for one says so.
@@ -131,7 +84,9 @@ pub fn run() -> Exit {
 fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
     match command {
         None => offer::offer(session),
-        Some(Command::Scan { place, depth, report }) => scan::scan(session, &place, depth, &report),
+        Some(Command::Scan { place, depth, report, accept }) => {
+            scan::scan(session, &place, depth, &report, &accept)
+        }
         Some(Command::Repair(wanted)) => repair::repair(session, &wanted),
         Some(Command::Demo { keep }) => demo::demo(session, keep),
         Some(Command::Undo { run, store, device, allow_root }) => {
@@ -147,7 +102,9 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
         Some(Command::Salvage { damaged, output, schema_from, no_doubtful, format }) => {
             salvage::salvage(session, &damaged, &output, schema_from.as_deref(), no_doubtful, &format)
         }
-        Some(Command::Check { paths, deep, format }) => check::check(session, &paths, deep, &format),
+        Some(Command::Check { paths, deep, inside, format }) => {
+            check::check(session, &paths, deep, inside, &format)
+        }
         Some(Command::Schedule(Schedule::Print(wanted))) => schedule::print(session, &wanted),
         Some(Command::Completions { shell }) => completions::completions(session, shell),
         Some(Command::Man) => man::man(session),

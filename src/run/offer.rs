@@ -13,13 +13,14 @@ pub(super) fn offer(session: &Session) -> Result<Exit> {
     let everywhere = cli::Where::default();
     if !session.console.interactive {
         let report = cli::Report { format: cli::Format::Text, report: None };
-        return scan::scan(session, &everywhere, cli::Depth::default(), &report);
+        return scan::scan(session, &everywhere, cli::Depth::default(), &report, &[]);
     }
     let place = open::place(session, &everywhere, true)?;
     let state = open::locked(session, place.as_ref())?;
     let memory = Baseline::open(state.path())?;
     let mut engine = open::engine(session, &everywhere, place.as_ref(), Some(memory))?;
-    let found = engine.scan(&open::options(session, cli::Depth::default(), None))?;
+    let mut found = engine.scan(&open::options(session, cli::Depth::default(), None))?;
+    crate::repair::name_healthy_copies(&mut found.scan, &state)?;
     session.quiet_bars();
     session.console.print(&report::text(&Document::of_scan(&found), session.console.style))?;
     if found.exit() != Exit::Findings {

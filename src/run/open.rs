@@ -24,6 +24,7 @@ pub(super) fn place(session: &Session, wanted: &Where, look: bool) -> Result<Box
                 Ok(StateDir::open(&all.path().join(name))?.path().to_path_buf())
             },
             look,
+            not_in_use: session.global.not_in_use,
             control: &session.control,
         },
     )
@@ -33,7 +34,7 @@ pub(super) fn place(session: &Session, wanted: &Where, look: bool) -> Result<Box
 /// machine, whose records also hold those of images.
 pub(super) fn recorded_place(session: &Session, device: &place::OnDevice) -> Result<Box<dyn Place>> {
     if device.serial.is_none() {
-        return Ok(Box::new(LocalPlace::by_records()));
+        return Ok(Box::new(LocalPlace::by_records().trusting(session.global.not_in_use)));
     }
     place(session, &Where { device: device.clone(), ..Where::default() }, false)
 }
@@ -58,6 +59,13 @@ pub(super) fn locked(session: &Session, place: &dyn Place) -> Result<LockedState
     lock(session, if own == all.path() { all } else { StateDir::open(&own)? }, place)
 }
 
+/// The locked records of earlier runs; none are created.
+pub(super) fn locked_existing(session: &Session, place: &dyn Place) -> Result<LockedState> {
+    let all = session.existing_state()?;
+    let own = place.records(all.path());
+    lock(session, if own == all.path() { all } else { StateDir::open_existing(&own)? }, place)
+}
+
 /// As [`locked`], of given records.
 pub(super) fn lock(session: &Session, state: StateDir, place: &dyn Place) -> Result<LockedState> {
     let state = state.lock()?.on(place.disk());
@@ -79,7 +87,7 @@ pub(super) fn lock(session: &Session, state: StateDir, place: &dyn Place) -> Res
 /// The folder in which the records of a device are kept, attached or not; of
 /// an attached one also by adb's name for it.
 pub(super) fn records_of(session: &Session, serial: &str) -> Result<PathBuf> {
-    let all = session.state()?;
+    let all = session.existing_state()?;
     let all: &Path = all.path();
     adb::known_records(all, serial).map(|own| all.join(own))
 }
@@ -96,5 +104,6 @@ pub(super) fn options(session: &Session, depth: cli::Depth, older_than: Option<c
         recall_hashes: true,
         older_than_ns: older_than.or(session.config.older_than).map(|age| age.0),
         now_ns: Session::now_ns(),
+        trust_ages: true,
     }
 }

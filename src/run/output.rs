@@ -1,8 +1,11 @@
 //! Where a report goes: the terminal, or a file in the format asked for.
 
+use std::path::Path;
+
 use super::Session;
 use crate::cli;
 use crate::error::{Error, Kind, Result};
+use crate::output::{Place, SIGNATURE, What};
 use crate::report::{self, Document, Style};
 
 /// Writes the report where and how it was asked for; a text report that goes
@@ -13,13 +16,27 @@ pub(super) fn write(session: &Session, document: &Document, wanted: &cli::Report
         return session.console.print(&rendered(document, wanted.format, style)?);
     };
     let made = rendered(document, wanted.format, Style { color: false, ..style })?;
-    std::fs::write(path, made).map_err(|e| {
-        Error::io("the report cannot be written", path, e).hint("give a path in a folder that exists")
-    })?;
+    let made = if wanted.format == cli::Format::Text { made + SIGNATURE } else { made };
+    place(document, wanted, path)?.write(made.as_bytes())?;
     if document.command == report::Phase::Scan {
         session.console.print(&report::text(document, style))?;
     }
     session.console.say(&format!("Report written to {}", crate::fsys::shown(path)))
+}
+
+/// Whether a report may go where it was asked for.
+pub(super) fn may_write(document: &Document, wanted: &cli::Report) -> Result<()> {
+    wanted.report.as_deref().map_or(Ok(()), |path| place(document, wanted, path).map(drop))
+}
+
+fn place(document: &Document, wanted: &cli::Report, path: &Path) -> Result<Place> {
+    let what = match wanted.format {
+        cli::Format::Text => What::Text,
+        cli::Format::Json => What::Json,
+        cli::Format::Html => What::Html,
+    };
+    let data: Vec<&Path> = document.targets.iter().flat_map(|t| t.roots.values()).map(Path::new).collect();
+    Place::of(path, what, &data)
 }
 
 /// Whether the terminal shows plan and outcome as they come; else only a

@@ -4,7 +4,7 @@ use super::{Session, open};
 use crate::cli;
 use crate::error::Result;
 use crate::exit::Exit;
-use crate::place::{Filter, explain, explain_text, locate};
+use crate::place::{Filter, explain, explain_text, locate, uncovered_text};
 use crate::profile::commands::{list, list_text, show, show_text, validate, validate_text};
 
 pub(super) fn profile(session: &Session, command: &cli::Profile) -> Result<Exit> {
@@ -16,6 +16,16 @@ pub(super) fn profile(session: &Session, command: &cli::Profile) -> Result<Exit>
             show_text(&show(&session.profiles(profiles.as_deref(), Vec::new())?, app, *platform)?)
         }
         cli::Profile::Validate { file } => validate_text(&validate(file)?),
+        cli::Profile::CheckCoverage { place: wanted } => {
+            let place = open::place(session, wanted, true)?;
+            let profiles = session.profiles(wanted.profiles.as_deref(), Vec::new())?;
+            place.begin(&session.control)?;
+            let located = locate(&profiles, place.as_ref(), &Filter { apps: wanted.apps.clone() })?;
+            let (text, not_checked) = uncovered_text(&located, &session.control)?;
+            let not_checked = not_checked.len() + place.report().not_checked.len();
+            session.console.print(&text)?;
+            return Ok(if not_checked == 0 { Exit::Ok } else { Exit::Incomplete });
+        }
         cli::Profile::Explain { path, place: wanted } => {
             let place = open::place(session, wanted, true)?;
             let profiles = session.profiles(wanted.profiles.as_deref(), Vec::new())?;

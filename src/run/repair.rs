@@ -1,12 +1,13 @@
 //! `repair`: scan, plan, ask, execute, report.
 
-use super::{Session, open, output, prompt};
+use super::{Session, open, output, prompt, wishes};
 use crate::cli;
 use crate::engine::{Engine, How, Inspection, Outcome, Proposal};
 use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::keep::Keep;
 use crate::plan::Choice;
+use crate::repair;
 use crate::report::{self, Document};
 use crate::scan::Baseline;
 use crate::vault::{LockedState, RunId};
@@ -20,10 +21,19 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         only: wanted.only,
         stores: wanted.stores.clone(),
         keep: Keep::new(session.config.keep.iter().chain(&wanted.keep).cloned())?,
+        unnamed_tables: wanted.accept_unnamed_tables,
+        put_back: match &wanted.from_vault {
+            Some(run) => wishes::saved_copies(&state, run, &wanted.stores)?,
+            None => Vec::new(),
+        },
     };
-    let found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
+    let mut found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
+    repair::name_healthy_copies(&mut found.scan, &state)?;
     session.quiet_bars();
     found.has_all(&wanted.stores)?;
+    wishes::keeps_what_was_meant(session, &found, &choice.keep, wanted)?;
+    // Before anything is done, not after it.
+    output::may_write(&Document::of_scan(&found), &wanted.report)?;
     let ways = Ways {
         ask: !wanted.yes,
         dry_run: wanted.dry_run,
@@ -109,6 +119,8 @@ fn execute(
 /// Names the options of this command that help when an app runs.
 pub(super) fn with_options(e: Error) -> Error {
     match e.kind() {
+        // Where it cannot be told, none of these options helps.
+        Kind::AppRunning if e.hint_text().is_some_and(|h| h.contains("--not-in-use")) => e,
         Kind::AppRunning => e.hint(
             "close it and try again, add --stop-app to have it asked to end, or leave it out with --app",
         ),

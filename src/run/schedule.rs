@@ -1,7 +1,6 @@
 //! `schedule`: files for the system's own scheduler; installing them is the
 //! user's to do.
 
-use std::io::Write as _;
 use std::path::Path;
 
 use super::Session;
@@ -15,6 +14,7 @@ pub(super) fn print(session: &Session, wanted: &cli::SchedulePrint) -> Result<Ex
     let scheduler = wanted.scheduler.unwrap_or_else(|| Scheduler::of(Platform::host()));
     let job = Job {
         command: command(session, wanted)?,
+        env: environment(scheduler)?,
         about: if wanted.cleanup {
             "Back up and clear stale cache of TikTok Shop, TikTok and their browsers"
         } else {
@@ -43,11 +43,32 @@ pub(super) fn print(session: &Session, wanted: &cli::SchedulePrint) -> Result<Ex
     };
     for (name, text) in &files {
         let path = folder.join(name);
-        write_new(&path, &scheduler.encode(text))?;
+        crate::output::write(&path, crate::output::What::New, &scheduler.encode(text), &[])?;
         session.console.print(&format!("Written: {}\n", crate::fsys::shown(&path)))?;
     }
     session.console.print(&format!("To install: {}\n", scheduler.install()))?;
     Ok(Exit::Ok)
+}
+
+/// The variables by which apps, and so this program, find their folders: a
+/// scheduler starts its jobs without those of the session.
+fn environment(scheduler: Scheduler) -> Result<Vec<(String, String)>> {
+    let mut out = Vec::new();
+    if scheduler == Scheduler::TaskScheduler {
+        return Ok(out);
+    }
+    for name in ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {
+        let Some(value) = std::env::var_os(name).filter(|v| !v.is_empty()) else { continue };
+        let value = value.into_string().map_err(|value| {
+            Error::new(
+                Kind::Failed,
+                format!("a scheduler's file can only hold text in UTF-8, and {name} is not"),
+            )
+            .on(Path::new(&value))
+        })?;
+        out.push((name.to_owned(), value));
+    }
+    Ok(out)
 }
 
 /// What the scheduler shall run: this program, with the same state folder and
@@ -75,12 +96,4 @@ fn command(session: &Session, wanted: &cli::SchedulePrint) -> Result<Vec<String>
     out.extend(words.iter().map(|&w| w.to_owned()));
     out.extend(wanted.apps.iter().flat_map(|app| ["--app".to_owned(), app.clone()]));
     Ok(out)
-}
-
-fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-    made.and_then(|mut file| file.write_all(bytes)).map_err(|e| {
-        Error::io("the file cannot be written", path, e)
-            .hint("give --to a folder that exists and has no such file yet")
-    })
 }

@@ -11,16 +11,18 @@ pub(super) fn prepare(global: &Global, control: &Control) -> Result<Config> {
     let on_signal = control.clone();
     ctrlc::set_handler(move || on_signal.cancel())
         .map_err(|e| Error::new(Kind::Failed, "signals cannot be caught").because(e))?;
+    // Now, where it is an error and not a panic in the middle of the work.
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|e| {
+        Error::new(Kind::Failed, "the system gives this program no more threads")
+            .because(e.to_string())
+            .hint("end other programs, or raise the limit of processes (ulimit -u, the cgroup's pids.max)")
+    })?;
     Config::load(global.config.as_deref())
 }
 
 fn start_log(global: &Global) -> Result<()> {
     let Some(path) = &global.log else { return Ok(()) };
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .map_err(|e| Error::io("the log cannot be written", path, e))?;
+    let file = crate::output::log(path)?;
     let level = if global.verbose > 1 { tracing::Level::TRACE } else { tracing::Level::INFO };
     tracing_subscriber::fmt().json().with_max_level(level).with_writer(std::sync::Mutex::new(file)).init();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), arguments = ?std::env::args_os().collect::<Vec<_>>(), "start");

@@ -18,8 +18,10 @@ pub(super) fn undo(
     allow_root: bool,
 ) -> Result<Exit> {
     let run = run.map(run_id).transpose()?;
+    // Of a folder that is not there nothing can be taken back.
+    session.existing_state()?;
     let place = open::recorded_place(session, device)?;
-    let state = open::locked(session, place.as_ref())?;
+    let state = open::locked_existing(session, place.as_ref())?;
     undo_run(session, place.as_ref(), &state, run.as_ref(), &UndoOptions { store, allow_root })
 }
 

@@ -1,6 +1,6 @@
 //! Looks at single stores again, after something was done to them.
 
-use super::{Options, Scanner, Store, baseline, check, collect, hash, stale};
+use super::{Options, Scanner, Store, baseline, check, collect, compare, hash};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, Kind, RelPath};
 use crate::model::{Class, NotChecked, Severity, StoreKind};
@@ -48,14 +48,16 @@ pub(crate) fn again(
     baseline: Option<&mut super::Baseline>,
     control: &Control,
 ) -> Result<Again, Cancelled> {
-    let mut scanner = Scanner { options, live: false, baseline, control, effort: super::Effort::default() };
+    let mut scanner = Scanner::new(options, baseline, control);
     let blank = Store::new(was.id.clone(), was.root, was.path.clone(), was.rule.clone());
     let blank = Store { kind: was.kind, class: was.class, ..blank };
-    let out = scanner.look_again(dir, blank, others, target.updated_ns)?;
-    if let (Some(store), Some(baseline)) = (&out.store, scanner.baseline.as_deref_mut()) {
+    let last = scanner.baseline.as_deref().and_then(|b| b.last_healthy_of(&target.id, &was.id));
+    let out = scanner.look_again(dir, blank, others, last.as_ref(), target.updated_ns)?;
+    let root = target.roots.get(was.root).map(|r| r.id.as_str());
+    if let (Some(store), Some(root), Some(baseline)) = (&out.store, root, scanner.baseline.as_deref_mut()) {
         let print = baseline::fingerprint(store);
         // A failure costs the next scan a new look, no more.
-        let _ = baseline.remember(&target.id, std::iter::once((store, &print)), options);
+        let _ = baseline.remember(&target.id, root, std::iter::once((store, &print)), options);
     }
     Ok(out)
 }
@@ -70,9 +72,8 @@ pub(crate) fn recorded(
     options: &Options,
     control: &Control,
 ) -> Result<Again, Cancelled> {
-    let mut scanner =
-        Scanner { options, live: false, baseline: None, control, effort: super::Effort::default() };
-    scanner.look_again(dir, store.store(), &[], None)
+    let mut scanner = Scanner::new(options, None, control);
+    scanner.look_again(dir, store.store(), &[], None, None)
 }
 
 impl Scanner<'_> {
@@ -81,6 +82,7 @@ impl Scanner<'_> {
         dir: &Dir,
         mut store: Store,
         others: &[RelPath],
+        last: Option<&baseline::LastHealthy>,
         updated_ns: Option<i128>,
     ) -> Result<Again, Cancelled> {
         let mut problems = Vec::new();
@@ -100,13 +102,16 @@ impl Scanner<'_> {
         }
         let mut one = [store];
         if dir.is_remote() {
-            self.fetch(dir, &one, &mut problems);
+            problems.extend(self.fetch(dir, &one));
         }
         hash::hash(dir, &mut one, true, self.control)?;
         check::check(dir, &mut one, self.options.depth, self.control)?;
         let [mut store] = one;
-        stale::judge(dir, &mut store, updated_ns, self.options, self.control)?;
-        store.judge();
+        store.scanned_ns = self.options.now_ns;
+        if let Some(loss) = last.and_then(|last| compare::compare(dir, &store, last)) {
+            store.findings.insert(0, loss);
+        }
+        self.judge(dir, &mut store, last, updated_ns)?;
         Ok(Again { store: Some(store), problems })
     }
 }
@@ -143,7 +148,9 @@ fn gather(dir: &Dir, store: &mut Store, others: &[RelPath], control: &Control) -
             if let Some(parent) = path.parent() {
                 *children.entry(parent).or_default() += 1;
             }
-            if foreign(&path) {
+            // What a cloud drive keeps is not fetched for a look.
+            let elsewhere = dir.is_placeholder(&path, &found.meta);
+            if foreign(&path) || elsewhere.map_err(unreadable(&path))? {
                 continue;
             }
             match found.meta.kind {
@@ -160,7 +167,11 @@ fn gather(dir: &Dir, store: &mut Store, others: &[RelPath], control: &Control) -
         let beside = store.kind.sidecars().iter().map(|end| own.with_suffix(end));
         for path in std::iter::once(own.clone()).chain(beside) {
             match dir.stat(&path) {
-                Ok(meta) if meta.kind == Kind::File => store.files.push(collect::record(path, &meta)),
+                Ok(meta) if meta.kind == Kind::File => {
+                    if !dir.is_placeholder(&path, &meta).map_err(unreadable(&path))? {
+                        store.files.push(collect::record(path, &meta));
+                    }
+                }
                 Ok(_) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Stop::Unreadable(path, e)),

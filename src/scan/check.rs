@@ -98,7 +98,7 @@ fn check_one(dir: &Dir, store: &Store, depth: Depth, control: &Control) -> Resul
                 "the profile says that this is a {}; it is {}, which shopmend does not check; {}",
                 kind.title(),
                 foreign.name,
-                foreign.how_to_see
+                foreign.how_to_see.replace("FILE", &store.path.to_string())
             );
             nothing(store, UNKNOWN, Severity::Warning, message)
         }
@@ -142,7 +142,8 @@ fn expect_database(subject: Subject<'_>, store: &Store, check: &mut Check) {
     };
     let message = format!(
         "the profile names a SQLite database here, and the file is {}; {}",
-        other.name, other.how_to_see
+        other.name,
+        other.how_to_see.replace("FILE", &store.path.to_string())
     );
     let finding = Finding { severity: Severity::Error, remedy: Remedy::Report, message, ..found.clone() };
     *found = Finding { code: OTHER_FORMAT.to_owned(), ..finding };
@@ -210,7 +211,7 @@ fn mixed_files(dir: &Dir, store: &Store, level: Level, control: &Control) -> Res
 }
 
 fn is_json(file: &super::FileRecord) -> bool {
-    file.path.file_name().is_some_and(|n| n.to_string_lossy().to_lowercase().ends_with(".json"))
+    file.path.as_path().extension().is_some_and(|e| e.eq_ignore_ascii_case("json"))
 }
 
 /// The check of a store of mixed files in the making.

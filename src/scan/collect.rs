@@ -12,7 +12,7 @@ use crate::model::{Class, Finding, NotChecked, Remedy, SQLITE_SIDECARS, Severity
 use crate::place::{Root, Target, privacy};
 use crate::profile::{Below, Position, Rule};
 use crate::sqlite::format::MAGIC;
-use crate::store::{Subject, registry};
+use crate::store::{self, Subject};
 
 /// A folder of a store as the walk met it.
 #[derive(Debug, Clone)]
@@ -410,7 +410,7 @@ impl Gather<'_> {
                 control.safe_point()?;
                 let inside = folder.path == own || found.iter().any(|(f, _)| folder.path.starts_with(f));
                 let subject = Subject { dir: self.dir, path: &folder.path };
-                if !inside && let Ok(Some(kind)) = registry::recognise(subject) {
+                if !inside && let Ok(Some(kind)) = store::recognise(subject) {
                     found.push((folder.path.clone(), kind));
                 }
             }
@@ -453,12 +453,21 @@ impl Gather<'_> {
 }
 
 /// The database's path and those its sidecars would have.
-fn with_sidecars(base: &RelPath) -> Vec<RelPath> {
+pub(super) fn with_sidecars(base: &RelPath) -> Vec<RelPath> {
     std::iter::once(base.clone()).chain(SQLITE_SIDECARS.iter().map(|s| base.with_suffix(s))).collect()
 }
 
 pub(super) fn record(path: RelPath, meta: &Meta) -> FileRecord {
-    FileRecord { path, size: meta.size, mtime_ns: meta.mtime_ns, dev: meta.dev, ino: meta.ino, hash: None }
+    FileRecord {
+        path,
+        size: meta.size,
+        mtime_ns: meta.mtime_ns,
+        dev: meta.dev,
+        ino: meta.ino,
+        links: meta.links,
+        allocated: meta.allocated,
+        hash: None,
+    }
 }
 
 /// Whether a file begins as a database does.

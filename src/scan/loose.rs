@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, Kind, RelPath, Unreadable, Walked, shown};
 use crate::model::{Finding, NotChecked, Remedy, Severity, StoreKind, Verdict};
+use crate::store::inside::UnpackError;
 use crate::store::{self, Check, Family, Foreign, Identity, Level, Part, StoreError, Subject};
 
 /// One store found under a path that was given.
@@ -20,8 +21,9 @@ use crate::store::{self, Check, Family, Foreign, Identity, Level, Part, StoreErr
 pub struct Loose {
     pub path: PathBuf,
     pub verdict: Verdict,
-    /// What it is, for a person: `SQLite database`, `a DuckDB database`.
-    pub format: String,
+    /// The word for its format: that of a store kind, or of a foreign format;
+    /// empty when it was not identified.
+    pub format: &'static str,
     /// By what it was identified, when not by how it begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identified_by: Option<&'static str>,
@@ -44,6 +46,9 @@ pub struct LooseReport {
     pub other_files: u64,
     /// What could not be looked at, and what was and could not be judged.
     pub not_checked: Vec<NotChecked>,
+    /// Whether archives are looked into, whatever they are called.
+    #[serde(skip)]
+    inside: bool,
 }
 
 impl LooseReport {
@@ -70,17 +75,34 @@ enum What {
 }
 
 impl Candidate {
+    /// What it is, when it is an archive.
+    fn archive(&self) -> Option<Foreign> {
+        match self.what {
+            What::Identified(Identity::Archive(f) | Identity::Foreign(f)) if f.family == Family::Archive => {
+                Some(f)
+            }
+            _ => None,
+        }
+    }
+
     fn path(&self) -> PathBuf {
         self.dir.path().join(self.rel.as_path())
     }
 }
 
 /// Checks each path: a store, or a folder in which stores are looked for.
+/// Archives are unpacked into `workshop`, a private folder, and looked into;
+/// without one they are only named.
 ///
 /// # Errors
 /// Only [`Cancelled`].
-pub fn check_paths(paths: &[PathBuf], level: Level, control: &Control) -> Result<LooseReport, Cancelled> {
-    let mut out = LooseReport::default();
+pub fn check_paths(
+    paths: &[PathBuf],
+    level: Level,
+    workshop: Option<&Path>,
+    control: &Control,
+) -> Result<LooseReport, Cancelled> {
+    let mut out = LooseReport { inside: workshop.is_some(), ..LooseReport::default() };
     let mut found = Vec::new();
     for path in paths {
         match open(path) {
@@ -91,6 +113,17 @@ pub fn check_paths(paths: &[PathBuf], level: Level, control: &Control) -> Result
     // The same store can be named twice, or by two of its files.
     let mut seen = BTreeSet::new();
     found.retain(|c| seen.insert(c.path()));
+    if let Some(workshop) = workshop {
+        let (archives, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|c| c.archive().is_some());
+        found = others;
+        for (number, archive) in archives.into_iter().enumerate() {
+            if let Some(kept) =
+                look_inside(archive, &workshop.join(number.to_string()), level, control, &mut out)?
+            {
+                found.push(kept);
+            }
+        }
+    }
     control.progress().stage("Checking", found.len() as u64);
     let checked: Result<Vec<Loose>, Cancelled> = found
         .par_iter()
@@ -104,12 +137,18 @@ pub fn check_paths(paths: &[PathBuf], level: Level, control: &Control) -> Result
         .collect();
     out.stores.extend(checked?);
     out.stores.sort_by(|a, b| a.path.cmp(&b.path));
-    for store in out.stores.iter().filter(|s| matches!(s.verdict, Verdict::Unknown | Verdict::Unreadable)) {
+    // What lies in archives brought its own.
+    let inner = |s: &&Loose| !out.not_checked.iter().any(|n| n.what == shown(&s.path));
+    let unjudged: Vec<&Loose> = out.stores.iter().filter(inner).collect();
+    let mut entries = Vec::new();
+    for store in unjudged.into_iter().filter(|s| matches!(s.verdict, Verdict::Unknown | Verdict::Unreadable))
+    {
         let why = store.error.clone().unwrap_or_else(|| "its content could not be judged".to_owned());
         let mut entry = NotChecked::new(shown(&store.path), why);
         entry.how_to_see.clone_from(&store.next);
-        out.not_checked.push(entry);
+        entries.push(entry);
     }
+    out.not_checked.extend(entries);
     out.not_checked.sort();
     out.not_checked.dedup();
     Ok(out)
@@ -134,7 +173,7 @@ impl LooseReport {
         self.stores.push(Loose {
             path: path.to_owned(),
             verdict: Verdict::Unreadable,
-            format: String::new(),
+            format: "",
             identified_by: None,
             check: None,
             error: Some(format!("it cannot be read: {e}")),
@@ -172,7 +211,7 @@ fn named(
         }
     };
     let mut other = |why: String, next: Option<String>| {
-        let (check, identified_by, format) = (None, None, String::new());
+        let (check, identified_by, format) = (None, None, "");
         let verdict = Verdict::Unknown;
         out.stores.push(Loose {
             path: path.clone(),
@@ -202,10 +241,24 @@ fn named(
     match candidate(dir, rel, kind) {
         Ok(Some(candidate)) => found.push(candidate),
         Ok(None) if kind == Kind::Dir => below(dir, rel, control, found, out)?,
-        Ok(None) => other("it is no kind of store that shopmend knows".to_owned(), None),
+        Ok(None) => other(unknown_content(dir, rel), None),
         Err(e) => out.unreadable(&path, &e),
     }
     Ok(())
+}
+
+/// Why a named file is not recognised.
+fn unknown_content(dir: &Dir, rel: &RelPath) -> String {
+    let subject = Subject { dir, path: rel };
+    match store::filled_with(subject) {
+        Ok(None) => "it is no kind of store that shopmend knows".to_owned(),
+        Ok(Some((0, _))) => "the file is empty, and its name and place do not say what it was".to_owned(),
+        Ok(Some((_, 0))) => {
+            "it holds zero bytes only, and its name and place do not say what it was".to_owned()
+        }
+        Ok(Some((_, byte))) => format!("it holds nothing but the byte {byte:#04x}"),
+        Err(e) => format!("it cannot be read: {e}"),
+    }
 }
 
 /// The store that a path is, or belongs to.
@@ -295,7 +348,7 @@ fn met(
     let path = inside.path().join(walked.path.as_path());
     match walked.meta.kind {
         Kind::File => match candidate(inside, &walked.path, Kind::File) {
-            Ok(Some(candidate)) if worth_a_line(&candidate) => found.push(candidate),
+            Ok(Some(candidate)) if out.inside || worth_a_line(&candidate) => found.push(candidate),
             Ok(_) => out.other_files += 1,
             Err(e) => out.not_seen(&path, &e),
         },
@@ -318,17 +371,71 @@ fn met(
     }
 }
 
+/// Checks what an archive holds, and gives it back when it could not be
+/// unpacked: then it is only named.
+fn look_inside(
+    archive: Candidate,
+    folder: &Path,
+    level: Level,
+    control: &Control,
+    out: &mut LooseReport,
+) -> Result<Option<Candidate>, Cancelled> {
+    let Some(format) = archive.archive() else { return Ok(Some(archive)) };
+    let path = archive.path();
+    control.progress().item(&path.display().to_string());
+    // `backup.ab!/apps/…`: in the archive, not in a folder of its name.
+    let within = |inner: &Path| {
+        let rest = inner.strip_prefix(folder).unwrap_or(inner);
+        let mut name = path.as_os_str().to_owned();
+        name.push("!");
+        if rest.as_os_str().is_empty() { PathBuf::from(name) } else { PathBuf::from(name).join(rest) }
+    };
+    let subject = Subject { dir: &archive.dir, path: &archive.rel };
+    let unpacked = match std::fs::create_dir(folder) {
+        Ok(()) => store::inside::unpack(subject, format, folder, control),
+        Err(e) => Err(e.into()),
+    };
+    let mut left_out = match unpacked {
+        Ok(unpacked) => unpacked.left_out,
+        Err(UnpackError::Cancelled(e)) => return Err(e),
+        Err(e) => {
+            let why = format!("it could not be unpacked to its end: {e}");
+            out.not_checked.push(NotChecked::new(shown(&within(folder)), why));
+            // What came out of it until then is looked at all the same.
+            if std::fs::read_dir(folder).is_ok_and(|mut d| d.next().is_none()) {
+                return Ok(Some(archive));
+            }
+            Vec::new()
+        }
+    };
+    left_out.sort();
+    for (name, why) in left_out {
+        out.not_checked.push(NotChecked::new(format!("{}/{name}", shown(&within(folder))), why));
+    }
+    let inner = check_paths(&[folder.to_owned()], level, None, control)?;
+    // What is private to this run is named by where it came from.
+    let renamed = |text: &str| text.replace(&shown(folder), &shown(&within(folder)));
+    for mut store in inner.stores {
+        store.path = within(&store.path);
+        store.error = store.error.map(|e| renamed(&e));
+        store.next = store.next.map(|n| format!("unpack {} first; then {}", quoted(&path), renamed(&n)));
+        out.stores.push(store);
+    }
+    for mut entry in inner.not_checked {
+        entry.what = renamed(&entry.what);
+        entry.why = renamed(&entry.why);
+        entry.how_to_see = entry.how_to_see.map(|h| renamed(&h));
+        out.not_checked.push(entry);
+    }
+    out.other_files += inner.other_files;
+    Ok(None)
+}
+
 /// Whether a foreign file that was met and not named is worth a line: other
 /// databases and archives of databases are, any other archive or text is not.
 fn worth_a_line(candidate: &Candidate) -> bool {
-    match candidate.what {
-        What::Identified(Identity::Archive(foreign) | Identity::Foreign(foreign))
-            if foreign.family == Family::Archive =>
-        {
-            store::may_hold_store(Subject { dir: &candidate.dir, path: &candidate.rel })
-        }
-        _ => true,
-    }
+    candidate.archive().is_none()
+        || store::may_hold_store(Subject { dir: &candidate.dir, path: &candidate.rel })
 }
 
 fn check(candidate: &Candidate, level: Level, control: &Control) -> Result<Loose, Cancelled> {
@@ -336,7 +443,7 @@ fn check(candidate: &Candidate, level: Level, control: &Control) -> Result<Loose
     let mut out = Loose {
         path: candidate.path(),
         verdict: Verdict::Unknown,
-        format: String::new(),
+        format: "",
         identified_by: None,
         check: None,
         error: None,
@@ -357,7 +464,7 @@ fn check(candidate: &Candidate, level: Level, control: &Control) -> Result<Loose
             (kind, None)
         }
     };
-    kind.title().clone_into(&mut out.format);
+    out.format = kind.as_str();
     match store::check(kind, subject, level, control) {
         Ok(mut check) => {
             if let Some(finding) = empty_database(kind, subject) {
@@ -393,7 +500,7 @@ fn check(candidate: &Candidate, level: Level, control: &Control) -> Result<Loose
 impl Loose {
     fn is_foreign(&mut self, foreign: Foreign) {
         self.verdict = Verdict::Unknown;
-        foreign.id.clone_into(&mut self.format);
+        self.format = foreign.id;
         self.error = Some(match foreign.family {
             Family::Archive => format!("it is {}: what is in it was not looked at", foreign.name),
             Family::Database | Family::Text => {
@@ -407,7 +514,7 @@ impl Loose {
 /// A write-ahead log or rollback journal without its database holds pages of
 /// it, and often rows that nothing else has any more.
 fn log_alone(out: &mut Loose) {
-    StoreKind::Sqlite.title().clone_into(&mut out.format);
+    out.format = StoreKind::Sqlite.as_str();
     out.verdict = Verdict::Damaged;
     out.identified_by = Some("identified by its log; the database itself is missing");
     let message = "the database of this log is missing; the log holds pages of it";
@@ -453,6 +560,10 @@ fn next_step(kind: StoreKind, path: &Path, check: &Check) -> Option<String> {
             "restore a copy; what a -wal or -journal beside it holds comes back with `shopmend salvage {file} -o NEW.db`"
         ),
         StoreKind::Sqlite => format!("{salvage} {file} -o NEW.db`"),
+        StoreKind::SharedPrefs if check.findings.iter().any(|f| f.remedy == Remedy::RestoreBackup) => {
+            let backup = quoted(&path.with_added_extension("bak"));
+            format!("copy the backup over the preferences, as Android will: `cp {backup} {file}`")
+        }
         StoreKind::Leveldb | StoreKind::Mmkv | StoreKind::SharedPrefs => format!("{salvage} {file} -o NEW`"),
         StoreKind::Json | StoreKind::Plist => "restore a copy while the app is closed".to_owned(),
         _ => return None,

@@ -5,31 +5,35 @@ mod again;
 mod baseline;
 mod check;
 mod collect;
+mod compare;
 mod device;
 mod hash;
 mod loose;
 mod stale;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
 
 pub(crate) use again::{Recorded, again, recorded};
-pub use baseline::{Baseline, Remembered};
+pub use baseline::{ACCEPT_ALL, Baseline, Remembered};
 pub use collect::Folder;
+pub use compare::{EMPTIED, LAST_HEALTHY, REPLACED, SECOND_COPY, VANISHED, is_loss};
 pub use device::{Volume, volumes};
 pub use loose::{Loose, LooseReport, check_paths};
 pub use stale::{DAY_NS, StaleEntry, Why};
 
+use crate::clock;
 use crate::control::{Cancelled, Control};
-use crate::fsys::{Dir, RelPath};
-use crate::model::{Class, Finding, NotChecked, Remedy, Severity, StoreKind, Verdict};
+use crate::fsys::{Dir, RelPath, Room, RoomCount};
+use crate::model::{Class, Condition, Finding, NotChecked, Remedy, Severity, StoreKind, Verdict};
 use crate::place::{Place, Root, Target};
 use crate::process::Running;
 use crate::profile::Rule;
-use crate::store::{Coverage, Level, Proof};
+use crate::store::{Coverage, Level, Proof, SqliteFacts};
 
 /// How closely a scan looks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,6 +75,9 @@ pub struct Options {
     pub older_than_ns: Option<i128>,
     /// The present, in nanoseconds since 1970.
     pub now_ns: i128,
+    /// Whether anything may be judged by its age. A scan that finds the clock
+    /// in doubt does as if not, and says so.
+    pub trust_ages: bool,
 }
 
 /// A file of a store.
@@ -82,8 +89,20 @@ pub struct FileRecord {
     pub mtime_ns: i128,
     pub dev: u64,
     pub ino: u64,
+    /// Its names (hard links).
+    pub links: u64,
+    /// Bytes that are allocated for it on the disk.
+    pub allocated: u64,
     /// BLAKE3, when it was read or the baseline knows it.
     pub hash: Option<[u8; 32]>,
+}
+
+impl FileRecord {
+    /// What it takes up on the disk.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        Room { dev: self.dev, ino: self.ino, links: self.links, allocated: self.allocated }
+    }
 }
 
 /// A file or folder of the store could not be read.
@@ -127,6 +146,8 @@ pub struct Store {
     pub facts: serde_json::Value,
     /// Whether the baseline vouched for it, so that nothing was read.
     pub unchanged: bool,
+    /// When this was found, in nanoseconds since 1970.
+    pub scanned_ns: i128,
 }
 
 impl Store {
@@ -151,13 +172,38 @@ impl Store {
             stale: Vec::new(),
             facts: serde_json::Value::Null,
             unchanged: false,
+            scanned_ns: 0,
         }
+    }
+
+    /// What this scan says of it, to be kept with a copy that is made now.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        let rows = serde_json::from_value(self.facts.clone()).map(|facts: SqliteFacts| facts.rows).ok();
+        Condition { verdict: self.verdict, scanned_ns: self.scanned_ns, rows }
     }
 
     /// Bytes of all its files.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.size).sum()
+    }
+
+    /// Bytes that its files take up on the disk: blocks, holes not, and a file
+    /// of several names once.
+    #[must_use]
+    pub fn allocated(&self) -> u64 {
+        let mut room = RoomCount::default();
+        room.extend(self.files.iter().map(FileRecord::room));
+        room.allocated()
+    }
+
+    /// Bytes that are free on the disk when its stale entries are gone.
+    #[must_use]
+    pub fn stale_allocated(&self) -> u64 {
+        let mut room = RoomCount::default();
+        room.extend(self.stale.iter().flat_map(|e| self.files_of(e)).map(FileRecord::room));
+        room.freed()
     }
 
     /// Bytes of its stale entries.
@@ -238,6 +284,8 @@ pub struct Scan {
     pub volumes: Vec<Volume>,
     /// What of the place was not looked at, whatever the target.
     pub not_checked: Vec<NotChecked>,
+    /// Whether the clock is in doubt, so that nothing was judged by its age.
+    pub clock_in_doubt: bool,
     pub notes: Vec<String>,
     pub effort: Effort,
 }
@@ -295,16 +343,20 @@ pub fn scan(
     control: &Control,
 ) -> Result<Scan, Cancelled> {
     let asked = targets.clone();
-    let mut scanner = Scanner { options, live: place.live(), baseline, control, effort: Effort::default() };
+    let mut scanner = Scanner { live: place.live(), ..Scanner::new(options, baseline, control) };
     let mut out = Scan::default();
     // The list of processes takes a while of its own, so it is made meanwhile.
     let processes = std::thread::scope(|scope| {
-        let looking = scope.spawn(|| place.processes(&asked));
+        // Without another thread it is made afterwards.
+        let looking = std::thread::Builder::new().spawn_scoped(scope, || place.processes(&asked));
         for target in targets {
             control.safe_point()?;
             out.targets.push(scanner.target(target)?);
         }
-        Ok(looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        Ok(match looking {
+            Ok(looking) => looking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => place.processes(&asked),
+        })
     })?;
     match processes {
         Ok(processes) => {
@@ -314,10 +366,63 @@ pub fn scan(
         }
         Err(e) => out.notes.push(e.to_string()),
     }
+    scanner.roots_of_before(place, &mut out);
+    doubt_the_clock(&mut out, options, control)?;
     out.effort = scanner.effort;
     let roots = out.targets.iter().flat_map(|t| t.target.roots.iter().map(|r| r.path.as_path()));
     out.volumes = device::volumes(roots);
     Ok(out)
+}
+
+/// Takes back what was judged by its age when the clock cannot be right, and
+/// says which ages could not be judged.
+fn doubt_the_clock(out: &mut Scan, options: &Options, control: &Control) -> Result<(), Cancelled> {
+    let files = || out.stores().flat_map(|(t, s)| s.files.iter().map(move |f| (t, s, f)));
+    let newest = files().max_by_key(|(_, _, f)| f.mtime_ns);
+    let shown = |(target, store, file): &(&ScannedTarget, &Store, &FileRecord)| {
+        let root = target.target.roots.get(store.root).map(|r| r.path.join(file.path.as_path()));
+        crate::fsys::shown(&root.unwrap_or_default())
+    };
+    let doubt = clock::doubt(options.now_ns, newest.map(|(_, _, f)| f.mtime_ns));
+    // Only where an age is asked for is one missing.
+    let by_age = |store: &Store| {
+        let rule = store.rule.as_ref().filter(|r| store.class == Class::Cache && r.may_clear());
+        rule.is_some_and(|r| options.older_than_ns.is_some() || r.max_age_days.is_some())
+    };
+    let early: Vec<_> = files().filter(|(_, s, f)| !clock::is_possible(f.mtime_ns) && by_age(s)).collect();
+    let early = early.first().map(|first| {
+        let what = match early.len() {
+            1 => format!("the age of {}", shown(first)),
+            n => format!("the age of {n} files, for example {}", shown(first)),
+        };
+        let why =
+            "the time is impossible: no app was there so early, so the clock was wrong when it was written";
+        NotChecked::new(what, why).see_by("clear the whole cache, or give the files a right time")
+    });
+    let example = newest.as_ref().map(|n| format!(" (the newest file is {})", shown(n))).unwrap_or_default();
+    out.not_checked.extend(early);
+    let Some(why) = doubt else { return Ok(()) };
+    let how =
+        format!("set the clock, or give the files of the future a right time{example}, then scan again");
+    let why = format!("{why}; nothing is cleared because it is old");
+    out.not_checked.push(NotChecked::new("the age of anything", why).see_by(how));
+    out.clock_in_doubt = true;
+    let options = Options { trust_ages: false, ..*options };
+    for scanned in &mut out.targets {
+        let updated_ns = scanned.target.updated_ns;
+        for (index, root) in scanned.target.roots.iter().enumerate() {
+            let stale = |s: &&mut Store| s.root == index && !s.stale.is_empty();
+            let dir = root.open();
+            for store in scanned.stores.iter_mut().filter(stale) {
+                match &dir {
+                    Ok(dir) => stale::judge(dir, store, updated_ns, &options, control)?,
+                    Err(_) => store.stale.clear(),
+                }
+                store.judge();
+            }
+        }
+    }
+    Ok(())
 }
 
 struct Scanner<'a> {
@@ -329,7 +434,51 @@ struct Scanner<'a> {
     effort: Effort,
 }
 
+impl<'a> Scanner<'a> {
+    fn new(options: &'a Options, baseline: Option<&'a mut Baseline>, control: &'a Control) -> Self {
+        Self { options, live: false, baseline, control, effort: Effort::default() }
+    }
+}
+
 impl Scanner<'_> {
+    /// Names the folders that an earlier scan looked at for a target and that
+    /// nothing leads to now: the app may have been started on another folder
+    /// then, or the scan with other variables.
+    fn roots_of_before(&mut self, place: &dyn Place, out: &mut Scan) {
+        let Some(baseline) = self.baseline.as_deref_mut() else { return };
+        let looked_at = out.targets.iter().flat_map(|t| &t.target.roots).map(|r| r.path.clone());
+        // What the place names itself is not said twice.
+        let named = place.scopes().iter().flat_map(|s| &s.elsewhere).map(|e| e.path.clone());
+        let all: Vec<PathBuf> = looked_at.chain(named).collect();
+        for scanned in &mut out.targets {
+            let now: Vec<&Path> = scanned.target.roots.iter().map(|r| r.path.as_path()).collect();
+            if now.iter().any(|path| crate::fsys::is_remote(path)) {
+                continue;
+            }
+            let mut gone = Vec::new();
+            for path in baseline.roots(&scanned.target.id) {
+                if all.iter().any(|root| path.starts_with(root)) {
+                    continue;
+                }
+                match std::fs::read_dir(&path).map(|mut entries| entries.next().is_some()) {
+                    Ok(true) => {
+                        let why = "an earlier scan looked at it for this app; nothing leads there now";
+                        scanned.not_checked.push(
+                            NotChecked::new(crate::fsys::shown(&path), why)
+                                .see_by("run shopmend with the variables, or while the app runs, as then"),
+                        );
+                    }
+                    Ok(false) => {}
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => gone.push(path),
+                    Err(_) => {}
+                }
+            }
+            if let Err(e) = baseline.remember_roots(&scanned.target.id, &now, &gone) {
+                scanned.notes.push(format!("the baseline could not be saved: {e}"));
+            }
+        }
+    }
+
     fn target(&mut self, target: Target) -> Result<ScannedTarget, Cancelled> {
         let mut out = ScannedTarget {
             target,
@@ -378,10 +527,22 @@ impl Scanner<'_> {
         self.effort.files += stores.iter().map(|s| s.files.len() as u64).sum::<u64>();
         self.effort.bytes += stores.iter().map(Store::bytes).sum::<u64>();
 
+        for store in &mut stores {
+            store.scanned_ns = self.options.now_ns;
+        }
         let fingerprints: Vec<[u8; 32]> = stores.iter().map(baseline::fingerprint).collect();
+        let known = self.baseline.as_ref().map(|b| b.last_healthy(&target.id, &root.id)).unwrap_or_default();
+        let mut accepted: Vec<String> = Vec::new();
         for (store, print) in stores.iter_mut().zip(&fingerprints) {
             let Some(baseline) = &self.baseline else { break };
             let Some(known) = baseline.recall(&target.id, &store.id) else { continue };
+            if baseline.accepts(&store.id) {
+                // What is there is read anew and compared with nothing.
+                if known.check.findings.iter().any(|f| f.code == hash::SILENT_CHANGE) {
+                    accepted.push(store.id.clone());
+                }
+                continue;
+            }
             let level = self.options.depth.level(store.class, known.check.kind);
             if known.fingerprint == *print && known.level >= level && !self.options.rehash {
                 check::adopt(store, known.check);
@@ -394,7 +555,7 @@ impl Scanner<'_> {
 
         let clock = Instant::now();
         if dir.is_remote() {
-            self.fetch(dir, &stores, not_checked);
+            not_checked.extend(self.fetch(dir, &stores));
         }
         let hashed = hash::hash(dir, &mut stores, self.options.rehash, self.control)?;
         self.effort.hashed_files += hashed.files;
@@ -405,28 +566,98 @@ impl Scanner<'_> {
         check::check(dir, &mut stores, self.options.depth, self.control)?;
         self.effort.check_ms += millis(clock);
 
+        let by_id: HashMap<&str, &baseline::LastHealthy> =
+            known.iter().map(|k| (k.store.as_str(), k)).collect();
         for store in &mut stores {
-            stale::judge(dir, store, target.updated_ns, self.options, self.control)?;
-            store.judge();
-            if self.options.recall_hashes && store.unchanged && store.verdict != Verdict::Healthy {
+            let last = by_id.get(store.id.as_str()).copied();
+            if let Some(loss) = last.and_then(|last| compare::compare(dir, store, last)) {
+                if self.accepts(&target.id, &store.id, &mut accepted, notes) {
+                    store.unchanged = false;
+                } else {
+                    // The cause, before what follows from it.
+                    store.findings.insert(0, loss);
+                }
+            }
+            self.judge(dir, store, last, target.updated_ns)?;
+            // A copy of a store must be of the content that the verdict is about.
+            let copied = store.class != Class::Cache || store.verdict != Verdict::Healthy;
+            if self.options.recall_hashes && store.unchanged && copied {
                 self.recall_hashes(&target.id, store);
             }
         }
         let clock = Instant::now();
         if let Some(baseline) = self.baseline.as_deref_mut() {
             let fresh = stores.iter().zip(&fingerprints).filter(|(s, _)| !s.unchanged);
-            if let Err(e) = baseline.remember(&target.id, fresh, self.options) {
+            if let Err(e) = baseline.remember(&target.id, &root.id, fresh, self.options) {
                 notes.push(format!(
                     "the baseline could not be saved: {e}; the next scan reads everything again"
                 ));
             }
         }
         self.effort.save_ms += millis(clock);
+        let mut missing = Vec::new();
+        let met: HashSet<&str> = stores.iter().map(|s| s.id.as_str()).collect();
+        for last in known.iter().filter(|k| !met.contains(k.store.as_str())) {
+            self.control.safe_point()?;
+            let Some(mut store) = compare::missing(dir, (index, root), last, &stores, &known) else {
+                continue;
+            };
+            if self.accepts(&target.id, &store.id, &mut accepted, notes) {
+                continue;
+            }
+            store.scanned_ns = self.options.now_ns;
+            store.judge();
+            store.findings.extend(compare::second_copy(dir, &store, self.control));
+            missing.push(store);
+        }
+        stores.extend(missing);
+        stores.sort_by(|a, b| a.path.cmp(&b.path));
+        if let Some(baseline) = self.baseline.as_deref_mut() {
+            for store in &accepted {
+                baseline.has_accepted(store);
+            }
+        }
         Ok(stores)
     }
 }
 
 impl Scanner<'_> {
+    /// Draws the verdict, and names what is known of a damaged store from
+    /// elsewhere.
+    fn judge(
+        &self,
+        dir: &Dir,
+        store: &mut Store,
+        last: Option<&baseline::LastHealthy>,
+        updated_ns: Option<i128>,
+    ) -> Result<(), Cancelled> {
+        stale::judge(dir, store, updated_ns, self.options, self.control)?;
+        store.judge();
+        let at = store.findings.len().min(1);
+        let remembered = last.and_then(|last| compare::remembered(store, last));
+        let second = compare::second_copy(dir, store, self.control);
+        store.findings.splice(at..at, remembered.into_iter().chain(second));
+        Ok(())
+    }
+
+    /// Whether the user accepts that a store lost what it held; then what was
+    /// known of it is forgotten.
+    fn accepts(
+        &mut self,
+        target: &str,
+        store: &str,
+        accepted: &mut Vec<String>,
+        notes: &mut Vec<String>,
+    ) -> bool {
+        let Some(baseline) = self.baseline.as_deref_mut().filter(|b| b.accepts(store)) else { return false };
+        if let Err(e) = baseline.forget(target, store) {
+            notes.push(format!("that {store} is accepted could not be saved: {e}"));
+            return false;
+        }
+        accepted.push(store.to_owned());
+        true
+    }
+
     fn recall_hashes(&self, target: &str, store: &mut Store) {
         let Some(baseline) = &self.baseline else { return };
         let files = baseline.files(target, &store.id);
@@ -436,19 +667,16 @@ impl Scanner<'_> {
     }
 
     /// From another device: brings here at once what the checks will read.
-    fn fetch(&self, dir: &Dir, stores: &[Store], not_checked: &mut Vec<NotChecked>) {
+    fn fetch(&self, dir: &Dir, stores: &[Store]) -> Option<NotChecked> {
         let wanted = stores
             .iter()
             .filter(|s| !s.unchanged && (s.class != Class::Cache || self.options.depth == Depth::Deep))
             .flat_map(|s| &s.files)
             .filter(|f| self.options.rehash || f.hash.is_none());
-        if let Err(e) = dir.fetch(wanted.map(|f| &f.path)) {
-            let why = format!("not everything in it could be read from the device: {e}");
-            not_checked.push(
-                NotChecked::new(crate::fsys::shown(dir.path()), why)
-                    .see_by("check the cable and run the same command again"),
-            );
-        }
+        let e = dir.fetch(wanted.map(|f| &f.path)).err()?;
+        let why = format!("not everything in it could be read from the device: {e}");
+        let how = "check the cable and run the same command again";
+        Some(NotChecked::new(crate::fsys::shown(dir.path()), why).see_by(how))
     }
 }
 

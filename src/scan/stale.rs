@@ -1,4 +1,4 @@
-//! Judges which entries of a cache may go: unused for long, left over, older
+//! Judges which entries of a cache can be cleared: not used recently, left over, older
 //! than the app itself, failing their own check, or above the size budget.
 
 use std::cell::Cell;
@@ -7,12 +7,13 @@ use std::collections::{HashMap, HashSet};
 use serde::Serialize;
 
 use super::{Options, Store};
+use crate::clock;
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Dir, RelPath};
 use crate::model::{Class, Remedy, SQLITE_SIDECARS};
 use crate::profile::May;
 use crate::store::entries::{CacheEntries, CacheEntry, Clearable};
-use crate::store::{StoreError, Subject, registry};
+use crate::store::{self, StoreError, Subject};
 
 /// A day in nanoseconds.
 pub const DAY_NS: i128 = 24 * 60 * 60 * 1_000_000_000;
@@ -43,7 +44,7 @@ impl Why {
         match self {
             Self::Damaged => "damaged",
             Self::Leftover => "left over",
-            Self::Age => "unused for long",
+            Self::Age => "not used recently",
             Self::BeforeUpdate => "older than the app's last update",
             Self::Budget => "over the size budget",
         }
@@ -78,17 +79,20 @@ pub(super) fn judge(
         // What could not be listed might be needed by what could.
         return Ok(());
     }
-    let clearable = match registry::entries(store.kind, Subject { dir, path: &store.path }, control) {
+    let clearable = match store::entries(store.kind, Subject { dir, path: &store.path }, control) {
         Ok(clearable) => clearable,
         Err(StoreError::Cancelled(e)) => return Err(e),
         Err(_) => Clearable::ByEntry(plain_files(store)),
     };
     let limit = options.older_than_ns.or_else(|| rule.max_age_days.map(|d| i128::from(d) * DAY_NS));
+    // Without a clock there is no age; damage and size are seen without one.
+    let limit = limit.filter(|_| options.trust_ages);
+    let updated_ns = updated_ns.filter(|_| options.trust_ages);
     let whole_wanted = store.remedy() == Remedy::ClearStore;
     store.stale = match clearable {
         Clearable::ByEntry(entries) if rule.may_clear_entries_of(store.kind) => {
             let everything = rule.may(May::ClearStore) || whole_wanted;
-            by_entry(store, entries, limit, updated_ns, rule.budget_bytes, options.now_ns, everything)
+            by_entry(store, entries, limit, updated_ns, rule.budget_bytes, options, everything)
         }
         _ => whole(store, limit, updated_ns, rule.budget_bytes, options.now_ns),
     };
@@ -101,9 +105,10 @@ fn by_entry(
     limit: Option<i128>,
     updated_ns: Option<i128>,
     budget: Option<u64>,
-    now_ns: i128,
+    options: &Options,
     may_clear_store: bool,
 ) -> Vec<StaleEntry> {
+    let now_ns = options.now_ns;
     if store.remedy() == Remedy::ClearStore && may_clear_store {
         return vec![everything(store, Why::Damaged)];
     }
@@ -122,16 +127,21 @@ fn by_entry(
         why,
     };
     for entry in entries.leftovers {
-        if now_ns - entry.last_used_ns > LEFTOVER_NS {
+        let old = clock::is_possible(entry.last_used_ns) && now_ns - entry.last_used_ns > LEFTOVER_NS;
+        if options.trust_ages && old {
             stale.push(take(entry, Why::Leftover));
         }
     }
     let judge = |entry: &CacheEntry| {
         if !damaged.is_empty() && entry.files.iter().any(|f| damaged.contains(f)) {
             Some(Why::Damaged)
+        } else if !clock::is_possible(entry.last_used_ns) {
+            None
         } else if limit.is_some_and(|limit| now_ns - entry.last_used_ns > limit) {
             Some(Why::Age)
-        } else if updated_ns.is_some_and(|at| newest(store, &entry.files) < at) {
+        } else if updated_ns.is_some_and(|at| {
+            clock::is_possible(newest(store, &entry.files)) && newest(store, &entry.files) < at
+        }) {
             Some(Why::BeforeUpdate)
         } else {
             None
@@ -212,9 +222,9 @@ fn whole(
     let damaged = store.findings.iter().any(|f| matches!(f.remedy, Remedy::ClearStore | Remedy::ClearEntry));
     let why = if damaged {
         Why::Damaged
-    } else if limit.is_some_and(|limit| now_ns - newest > limit) {
+    } else if clock::is_possible(newest) && limit.is_some_and(|limit| now_ns - newest > limit) {
         Why::Age
-    } else if updated_ns.is_some_and(|at| newest < at) {
+    } else if clock::is_possible(newest) && updated_ns.is_some_and(|at| newest < at) {
         Why::BeforeUpdate
     } else if budget.is_some_and(|budget| store.bytes() > budget) {
         Why::Budget
@@ -313,9 +323,11 @@ mod tests {
             .map(|(i, (path, size, days))| FileRecord {
                 path: RelPath::new(path).unwrap(),
                 size: *size,
-                mtime_ns: -days * DAY_NS,
+                mtime_ns: NOW - days * DAY_NS,
                 dev: 1,
                 ino: i as u64,
+                links: 1,
+                allocated: *size,
                 hash: None,
             })
             .collect();
@@ -324,8 +336,17 @@ mod tests {
         Store { verdict: Verdict::Healthy, files, ..Store::new("id".into(), 0, path, Some(Arc::new(rule))) }
     }
 
-    const OPTIONS: Options =
-        Options { depth: Depth::Fast, rehash: false, recall_hashes: false, older_than_ns: None, now_ns: 0 };
+    const OPTIONS: Options = Options {
+        depth: Depth::Fast,
+        rehash: false,
+        recall_hashes: false,
+        older_than_ns: None,
+        now_ns: NOW,
+        trust_ages: true,
+    };
+
+    /// A day of 2026.
+    const NOW: i128 = 1_790_000_000_000_000_000;
 
     fn judged(store: &mut Store, updated_ns: Option<i128>) -> Vec<(String, Why)> {
         let tmp = tempfile::tempdir().unwrap();
@@ -350,6 +371,23 @@ mod tests {
     }
 
     const BOTH: [May; 2] = [May::ClearEntries, May::ClearStore];
+
+    /// Neither with a clock that cannot be right nor for an entry whose time
+    /// cannot be right.
+    #[test]
+    fn without_a_clock_nothing_is_old() {
+        let all = rule(Class::Cache, Confidence::Confirmed, &BOTH);
+        let mut s = store(all.clone(), &[("c/old", 1, 90), ("c/x.tmp", 1, 90), ("c/y", 1, 1)]);
+        let doubtful = Options { trust_ages: false, ..OPTIONS };
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(&tmp.path().canonicalize().unwrap()).unwrap();
+        judge(&dir, &mut s, Some(NOW), &doubtful, &Control::default()).unwrap();
+        assert!(s.stale.is_empty(), "{:?}", s.stale);
+        let since_1970 = NOW / DAY_NS;
+        let mut s =
+            store(all, &[("c/epoch", 1, since_1970), ("c/x.tmp", 1, since_1970 + 9000), ("c/old", 1, 40)]);
+        assert_eq!(judged(&mut s, Some(NOW)), [("c/old".to_owned(), Why::Age)]);
+    }
 
     #[test]
     fn old_entries_go_and_young_ones_stay() {
@@ -381,7 +419,7 @@ mod tests {
     #[test]
     fn what_is_older_than_the_app_is_stale() {
         let mut s = store(rule(Class::Cache, Confidence::Confirmed, &BOTH), &[("c/a", 1, 5), ("c/b", 1, 1)]);
-        assert_eq!(judged(&mut s, Some(-2 * DAY_NS)), [("c/a".to_owned(), Why::BeforeUpdate)]);
+        assert_eq!(judged(&mut s, Some(NOW - 2 * DAY_NS)), [("c/a".to_owned(), Why::BeforeUpdate)]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::io;
 use super::read_at::{OpenFile, ReadAt, open, read_vec, u32_le};
 use super::simple_cache::super_fast_hash;
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -100,7 +100,18 @@ impl BlockFile {
 /// # Errors
 /// When the folder or a file in it cannot be read, or the run was cancelled.
 pub fn check(subject: Subject<'_>, _level: Level, control: &Control) -> Result<Check, StoreError> {
-    Ok(examine(subject, control)?.done())
+    examine(subject, control)?.finish(subject)
+}
+
+/// Whether the number is one as the format gives its versions: 2.0 is 0x20000.
+/// One of a newer program is not known, and not damage.
+fn is_version(number: u32) -> bool {
+    (2..=64).contains(&(number >> 16)) && number & 0xffff <= 64
+}
+
+fn unknown_version(subject: Subject<'_>, rel: &RelPath, version: u32) -> StoreError {
+    let what = format!("{rel} has a version of the format that is not known: {version:#x}");
+    StoreError::UnknownForm { path: subject.shown(), what }
 }
 
 fn damage(code: &str, message: impl Into<String>, rel: &RelPath, at: u64) -> Finding {
@@ -115,19 +126,24 @@ pub(super) fn examine(subject: Subject<'_>, control: &Control) -> Result<Tally, 
     let listed = subject.dir.dir(subject.path).and_then(|d| d.listed()).map_err(fail)?;
     let mut files = BTreeMap::new();
     let mut external = BTreeMap::new();
+    let (mut others, mut other_bytes) = (0, 0);
     let mut is_empty = true;
     for item in listed.iter().filter(|i| i.meta.kind == Kind::File) {
         let Some(name) = item.name.to_str() else { continue };
         let rel = RelPath::new(name).map_err(|e| fail(io::Error::other(e)))?;
         if let Some(number) = name.strip_prefix("data_").and_then(|n| n.parse::<u32>().ok()) {
-            is_empty = false;
             if let Some(file) = block_file(subject, rel, number, &mut out)? {
                 files.insert(number, file);
             }
         } else if let Some(number) = name.strip_prefix("f_").and_then(|n| u32::from_str_radix(n, 16).ok()) {
-            is_empty = false;
             external.insert(number, item.meta.size);
+        } else if name != "index" {
+            others += 1;
+            other_bytes += item.meta.size;
+            continue;
         }
+        is_empty = false;
+        out.known_form(item.meta.size);
     }
     let index = RelPath::new("index").map_err(|e| fail(io::Error::other(e)))?;
     match open(subject, &index)? {
@@ -141,10 +157,11 @@ pub(super) fn examine(subject: Subject<'_>, control: &Control) -> Result<Tally, 
             }
         }
         // New, or cleared as a whole: the browser begins it anew.
-        None if is_empty => return Ok(out),
+        None if is_empty => {}
         None => out.finding(damage("blockfile.index", "the cache's index is missing", &index, 0)),
     }
     out.not_checked("the cached data: the format has no checksum of it");
+    out.not_of_format(others, other_bytes);
     Ok(out)
 }
 
@@ -162,6 +179,9 @@ fn check_index(
     let mut bad = |at: u64, message: &str, expected: String, found: String| {
         out.finding(damage("blockfile.index", message, rel, at).expected_found(expected, found));
     };
+    if field(0) == INDEX_MAGIC && !INDEX_VERSIONS.contains(&field(4)) && is_version(field(4)) {
+        return Err(unknown_version(subject, rel, field(4)));
+    }
     if field(0) != INDEX_MAGIC || !INDEX_VERSIONS.contains(&field(4)) {
         let found = format!("{:#x}, version {:#x}", field(0), field(4));
         bad(0, "the index does not begin as one", format!("{INDEX_MAGIC:#x}"), found);
@@ -202,6 +222,9 @@ fn block_file(
         out.finding(damage("blockfile.block-file", message, &rel, at).expected_found(expected, found));
         Ok(None)
     };
+    if field(0) == BLOCK_MAGIC && field(4) != BLOCK_VERSION && this == number && is_version(field(4)) {
+        return Err(unknown_version(subject, &rel, field(4)));
+    }
     if field(0) != BLOCK_MAGIC || field(4) != BLOCK_VERSION || this != number {
         let found = format!("{:#x}, version {:#x}, number {this}", field(0), field(4));
         return bad(
@@ -339,6 +362,31 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// The table's line for this kind.
+pub(super) struct Blockfile;
+
+impl Format for Blockfile {
+    fn kind(&self) -> StoreKind {
+        StoreKind::BlockfileCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, _subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::WholeOnly)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,6 +447,37 @@ mod tests {
     fn damage_to_what_is_pinned_is_found() {
         sound().every_damage_is_found(41, &run);
         sound().any_damage_is_survived(86, &run);
+    }
+
+    #[test]
+    fn a_version_that_is_not_known_is_neither_sound_nor_damaged() {
+        for (file, at, version) in
+            [("index", 4, 0x4_0000_u32), ("index", 4, 0x3_0001), ("data_1", 4, 0x3_0000)]
+        {
+            let bench = sound();
+            let path = bench.path().join("cache").join(file);
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[at..at + 4].copy_from_slice(&version.to_le_bytes());
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(matches!(bench.run(&run), Err(StoreError::UnknownForm { .. })), "{file} {version:#x}");
+            bytes[at..at + 4].copy_from_slice(&0xa5a5_a5a5_u32.to_le_bytes());
+            std::fs::write(&path, &bytes).unwrap();
+            assert_ne!(bench.codes(&run), [""; 0], "{file}: no version");
+        }
+    }
+
+    #[test]
+    fn an_empty_folder_is_a_cache_that_was_cleared() {
+        let bench = Bench::new("cache");
+        std::fs::create_dir(bench.path().join("cache")).unwrap();
+        assert_eq!(bench.codes(&run), [""; 0]);
+        bench.write("cache/index", index(0));
+        assert_eq!(bench.codes(&run), [""; 0]);
+        std::fs::remove_file(bench.path().join("cache/index")).unwrap();
+        bench.write("cache/data_1", blocks(1, 256, 8, 0));
+        assert_eq!(bench.codes(&run), ["blockfile.index"]);
+        std::fs::rename(bench.path().join("cache/data_1"), bench.path().join("cache/f_000001")).unwrap();
+        assert_eq!(bench.codes(&run), ["blockfile.index"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 
 use super::source::Source;
 use super::tally::Tally;
-use super::{CacheEntries, CacheEntry, Check, Clearable, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Brief, Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -22,6 +22,8 @@ const SPAN: &str = ".exo";
 const MAX_INDEX: u64 = 256 << 20;
 /// Longest metadata value that the library itself accepts.
 const MAX_VALUE: u32 = 10 << 20;
+/// A version up to this is taken for that of a newer library, not for damage.
+const FUTURE: i32 = 64;
 
 /// Whether a folder is one: its index, its uid file, or a span in it.
 pub(super) fn recognise(glimpse: &Glimpse) -> bool {
@@ -59,6 +61,12 @@ impl<'a> Span<'a> {
         Some(Self { content, position: position.parse().ok()?, time_ms, version })
     }
 
+    /// Whether the name is that of a span of a version that came after this program.
+    fn is_newer(name: &str) -> bool {
+        let version = name.strip_suffix(SPAN).and_then(|rest| rest.rsplit_once(".v"));
+        version.and_then(|(_, v)| v.parse::<i32>().ok()).is_some_and(|v| (4..=FUTURE).contains(&v))
+    }
+
     /// The content's number, for version 3.
     fn id(&self) -> Option<i32> {
         if self.version == 3 { self.content.parse().ok() } else { None }
@@ -73,6 +81,8 @@ enum Index {
     },
     /// Encrypted: only its length and header can be seen.
     Encrypted,
+    /// Of a version that came after this program.
+    Newer(i32),
     Broken {
         offset: u64,
         expected: String,
@@ -91,7 +101,7 @@ struct Found {
 /// # Errors
 /// When it cannot be read, changes meanwhile, or is beyond a bound.
 pub fn check(subject: Subject<'_>, _level: Level, control: &Control) -> Result<Check, StoreError> {
-    tally(subject, control).map(Tally::done)
+    tally(subject, control)?.finish(subject)
 }
 
 pub(super) fn tally(subject: Subject<'_>, control: &Control) -> Result<Tally, StoreError> {
@@ -108,6 +118,10 @@ pub(super) fn tally(subject: Subject<'_>, control: &Control) -> Result<Tally, St
             Index::Sound { ids: known } => {
                 tally.vouch(Some(&index_path), 0..source.len());
                 ids = Some(known);
+            }
+            Index::Newer(version) => {
+                let what = format!("its index has a version of the format that is not known: {version}");
+                return Err(StoreError::UnknownForm { path: subject.shown(), what });
             }
             Index::Encrypted => tally.not_checked("the index: it is encrypted"),
             Index::Broken { offset, expected, found } => {
@@ -143,7 +157,12 @@ pub(super) fn tally(subject: Subject<'_>, control: &Control) -> Result<Tally, St
     for file in &files {
         control.safe_point()?;
         let Some(name) = span_name(file) else { continue };
+        if Span::is_newer(name) {
+            tally.unknown_form(file.meta.size, "spans of a version that is not known");
+            continue;
+        }
         tally.seen(file.meta.size);
+        tally.known_form(file.meta.size);
         let Some(span) = Span::parse(name) else {
             let message = "the name of the span is not one the library can read: it will delete the file";
             let finding = Finding::new("exo.span-name", Severity::Warning, Remedy::ClearEntry, message);
@@ -285,6 +304,9 @@ struct Fields<R> {
 impl<R: Read> Fields<R> {
     fn index(&mut self) -> Result<Index, Stop> {
         let version = self.int()?;
+        if (3..=FUTURE).contains(&version) {
+            return Ok(Index::Newer(version));
+        }
         if !(0..=2).contains(&version) {
             return Err(broken(0, "version 0 to 2", version.to_string()));
         }
@@ -406,6 +428,31 @@ impl<R: Read> Fields<R> {
     }
 }
 
+/// The table's line for this kind.
+pub(super) struct Exo;
+
+impl Format for Exo {
+    fn kind(&self) -> StoreKind {
+        StoreKind::ExoCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, control: &Control) -> Result<Clearable, StoreError> {
+        entries(subject, control)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
@@ -430,6 +477,28 @@ mod tests {
     #[test]
     fn damage_in_the_index_is_found() {
         bench().parsed().every_damage_is_found(7, &check);
+    }
+
+    #[test]
+    fn a_version_of_a_newer_library_is_neither_sound_nor_damaged() {
+        let outcome = |bench: &Bench| {
+            let dir = crate::fsys::Dir::open(bench.path()).unwrap();
+            let path = RelPath::new("exo").unwrap();
+            super::check(Subject { dir: &dir, path: &path }, Level::Deep, &Control::default())
+        };
+        let newer = bench();
+        let path = newer.path().join("exo").join(INDEX);
+        let mut index = std::fs::read(&path).unwrap();
+        index[3] = 3;
+        std::fs::write(&path, index).unwrap();
+        assert!(matches!(outcome(&newer), Err(StoreError::UnknownForm { .. })));
+        let newer = bench();
+        newer.write("exo/3/9.0.1763000000000.v4.exo", vec![7; 1 << 20]);
+        assert!(matches!(outcome(&newer), Err(StoreError::UnknownForm { .. })));
+        newer.write("exo/3/9.0.1763000000000.v4.exo", "x");
+        let check = outcome(&newer).unwrap();
+        assert_eq!(check.findings, []);
+        assert!(check.not_checked.iter().any(|n| n.contains("version")), "{:?}", check.not_checked);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use sha1::{Digest as _, Sha1};
 use super::lookup2::{Lookup2, lookup2};
 use super::read_at::{OpenFile, ReadAt, WHOLE, open, read_vec, stream, with_whole};
 use super::tally::{Tally, each_file};
-use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Brief, Kind, Named, RelPath, to_hex};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -90,6 +90,14 @@ struct Listing {
     doomed: Vec<Listed>,
     control: Vec<RelPath>,
     unknown: Vec<RelPath>,
+    unknown_bytes: u64,
+}
+
+impl Listing {
+    fn unknown(&mut self, rel: RelPath, meta: Brief) {
+        self.unknown_bytes += if meta.kind == Kind::File { meta.size } else { 0 };
+        self.unknown.push(rel);
+    }
 }
 
 fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
@@ -101,7 +109,7 @@ fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
                     if is_entry(&item) {
                         out.entries.push(Listed { rel, meta: item.meta });
                     } else {
-                        out.unknown.push(rel);
+                        out.unknown(rel, item.meta);
                     }
                 }
             }
@@ -109,14 +117,14 @@ fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
                 for (rel, item) in subject.listed(&rel)? {
                     match item.meta.kind {
                         Kind::File => out.doomed.push(Listed { rel, meta: item.meta }),
-                        _ => out.unknown.push(rel),
+                        _ => out.unknown(rel, item.meta),
                     }
                 }
             }
             (Kind::File, "index" | "index.tmp" | "index.log") => out.control.push(rel),
             // Notes of which sites are being cleared.
             (Kind::File, name) if name.starts_with("ce_") => out.control.push(rel),
-            _ => out.unknown.push(rel),
+            _ => out.unknown(rel, item.meta),
         }
     }
     Ok(out)
@@ -128,7 +136,7 @@ fn list(subject: Subject<'_>) -> Result<Listing, StoreError> {
 /// # Errors
 /// When the folder or a file in it cannot be read, or the run was cancelled.
 pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
-    Ok(examine(subject, level, control)?.done())
+    examine(subject, level, control)?.finish(subject)
 }
 
 /// The check, before it is summed up.
@@ -140,7 +148,7 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     };
     let mut out = Tally::new(StoreKind::FirefoxCache, method);
     let changing = AtomicU64::new(0);
-    let (mut encrypted, mut unknown) = (0_u64, 0_u64);
+    let (mut encrypted, mut unknown, mut unread) = (0_u64, 0_u64, 0_u64);
     let look = |file: &Listed| {
         control.safe_point()?;
         let report = check_file(subject, file, level, &changing)?;
@@ -154,6 +162,11 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
         }
         encrypted += u64::from(report.encrypted);
         unknown += u64::from(report.unknown);
+        if report.unknown || report.encrypted {
+            unread += file.meta.size.saturating_sub(report.seen);
+        } else {
+            out.known_form(file.meta.size);
+        }
         if let Some(finding) = report.damage {
             out.finding(finding.in_file(file.rel.clone()));
         }
@@ -167,11 +180,12 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     if unknown > 0 {
         out.not_checked(format!("{unknown} entries are of a newer format"));
     }
+    out.unknown_bytes(unread);
     out.being_written(changing.into_inner(), "entries");
     if !listing.control.is_empty() {
         out.not_checked("the index: Firefox makes it anew when it does not fit");
     }
-    out.strangers(listing.unknown.len());
+    out.not_of_format(listing.unknown.len(), listing.unknown_bytes);
     Ok(out)
 }
 
@@ -394,12 +408,36 @@ pub fn entries(subject: Subject<'_>) -> Result<CacheEntries, StoreError> {
     })
 }
 
+/// The table's line for this kind.
+pub(super) struct FirefoxCache;
+
+impl Format for FirefoxCache {
+    fn kind(&self) -> StoreKind {
+        StoreKind::FirefoxCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::ByEntry(entries(subject)?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fsys::Dir;
     use crate::store::damage::Bench;
-    use crate::store::registry;
     use proptest::prelude::*;
 
     fn name_of(key: &str) -> String {
@@ -471,7 +509,7 @@ mod tests {
         let dir = Dir::open(bench.path()).unwrap();
         let path = RelPath::new("cache2").unwrap();
         let subject = Subject { dir: &dir, path: &path };
-        assert_eq!(registry::recognise(subject).unwrap(), Some(StoreKind::FirefoxCache));
+        assert_eq!(crate::store::recognise(subject).unwrap(), Some(StoreKind::FirefoxCache));
         let listed = entries(subject).unwrap();
         assert_eq!((listed.entries.len(), listed.leftovers.len(), listed.control.len()), (4, 1, 1));
     }
@@ -492,6 +530,34 @@ mod tests {
         assert_eq!(check.findings, []);
         assert!(check.not_checked.iter().any(|n| n.contains("1 entries are encrypted")));
         assert!(check.not_checked.iter().any(|n| n.contains("1 entries are of a newer format")));
+    }
+
+    #[test]
+    fn a_cache_of_a_newer_version_is_neither_sound_nor_damaged() {
+        let bench = Bench::new("cache2");
+        for name in ["a", "b", "c"] {
+            let mut newer = entry_file(4, name, &[7; 3000]);
+            let end = newer.len() - 8;
+            newer[end + 3] = 5;
+            newer[3000 + 4 + 2 + 3] = 5;
+            bench.write(&format!("cache2/entries/{}", name_of(name)), newer);
+        }
+        let outcome = |level| {
+            let dir = Dir::open(bench.path()).unwrap();
+            let path = RelPath::new("cache2").unwrap();
+            check(Subject { dir: &dir, path: &path }, level, &Control::default())
+        };
+        for level in [Level::Fast, Level::Deep] {
+            assert!(matches!(outcome(level), Err(StoreError::UnknownForm { .. })));
+        }
+        for name in ["d", "e", "f", "g"] {
+            bench.write(&format!("cache2/entries/{}", name_of(name)), entry_file(4, name, &[7; 3000]));
+        }
+        for level in [Level::Fast, Level::Deep] {
+            let check = outcome(level).unwrap();
+            assert_eq!(check.findings, []);
+            assert!(check.coverage.bytes_seen > 9000, "what was not read counts: {:?}", check.coverage);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use std::io;
 
+use super::identify::extension;
 use super::pages;
 use super::read_at::{OpenFile, ReadAt as _, read_vec, u32_le};
 use super::{Glimpse, Subject};
@@ -180,6 +181,16 @@ fn name_of(subject: Subject<'_>) -> String {
     subject.path.file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
+/// The same for what was not looked at yet; `None` also for what is not there,
+/// such as preferences of which only the backup is.
+pub(super) fn of(subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+    match Glimpse::of(subject) {
+        Ok(glimpse) => recognise(subject, &glimpse),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 fn folder(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<Option<Foreign>> {
     if glimpse.has_file("WiredTiger") && glimpse.has_file("WiredTiger.wt") {
         return Ok(Some(WIREDTIGER));
@@ -209,7 +220,7 @@ pub(super) fn is_rocksdb(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<
     if marks >= 2 || (alike && marks == 1) {
         return Ok(true);
     }
-    for (name, entry) in files().filter(|(n, _)| n.ends_with(".sst")).take(TABLES_SEEN) {
+    for (name, entry) in files().filter(|(n, _)| extension(n) == "sst").take(TABLES_SEEN) {
         if entry.meta.size < TABLE.len() as u64 {
             continue;
         }
@@ -314,8 +325,8 @@ fn berkeley(look: &Look<'_>) -> bool {
 /// Jetpack DataStore: a protocol buffer that is a map from names to values
 /// (`preferences.proto`: field 1, each with name 1 and value 2).
 fn is_datastore(look: &Look<'_>) -> bool {
-    look.name.ends_with(".preferences_pb") && look.head.first() == Some(&0x0a)
-        || (look.name.ends_with(".pb") && map_entry(look.head).is_some_and(|name| name.is_ascii()))
+    extension(&look.name) == "preferences_pb" && look.head.first() == Some(&0x0a)
+        || (extension(&look.name) == "pb" && map_entry(look.head).is_some_and(str::is_ascii))
 }
 
 /// The name of the first entry of such a map.
@@ -331,7 +342,7 @@ fn map_entry(bytes: &[u8]) -> Option<&str> {
 /// wants that), and encrypts the rest: behind a good magic number the fields
 /// that must be zero are not, and every page is random.
 fn has_plain_header(look: &Look<'_>) -> io::Result<bool> {
-    if !look.at(0, b"SQLite format 3\0") || look.len < 1024 || look.len % 512 != 0 {
+    if !look.at(0, b"SQLite format 3\0") || look.len < 1024 || !look.len.is_multiple_of(512) {
         return Ok(false);
     }
     let reserved_is_zero = look.head.get(72..92).is_some_and(|r| r.iter().all(|b| *b == 0));
@@ -408,7 +419,8 @@ pub fn may_hold_store(subject: Subject<'_>) -> bool {
     use std::io::Read as _;
     let name = name_of(subject);
     let inner = name.rsplit_once('.').map_or("", |(inner, _)| inner);
-    if name.ends_with(".ab") || [name.as_str(), inner].iter().any(|n| super::identify::is_database_name(n)) {
+    if extension(&name) == "ab" || [name.as_str(), inner].iter().any(|n| super::identify::is_database_name(n))
+    {
         return true;
     }
     let Ok(glimpse) = Glimpse::of(subject) else { return false };

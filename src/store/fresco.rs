@@ -6,10 +6,13 @@
 //! picture in it.
 
 use super::tally::Tally;
-use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject, media};
+use super::{
+    CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject, media,
+};
 use crate::control::Control;
 use crate::fsys::{Brief, Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
+use std::io;
 
 /// How the folder of one version of the layout begins.
 const VERSION_PREFIX: &str = "v2.ols100.";
@@ -174,6 +177,31 @@ fn version(
 fn shard_of(id: &str) -> i32 {
     let hash = id.encode_utf16().fold(0_i32, |h, unit| h.wrapping_mul(31).wrapping_add(i32::from(unit)));
     (hash % SHARDS).abs()
+}
+
+/// The table's line for this kind.
+pub(super) struct Fresco;
+
+impl Format for Fresco {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Fresco
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(subject, glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::ByEntry(entries(subject, control)?))
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 use std::io::{self, Read as _};
 
 use super::foreign::{self, Family, Foreign};
-use super::read_at::OpenFile;
-use super::{Glimpse, Subject, mmkv, pages, registry, shared_prefs};
+use super::read_at::{OpenFile, ReadAt as _};
+use super::{Glimpse, Subject, format, mmkv, pages, shared_prefs};
 use crate::fsys::{Kind, RelPath};
 use crate::model::{MMKV_META, PREFS_BACKUP, SQLITE_SIDECARS, StoreKind};
 
@@ -51,10 +51,10 @@ impl By {
 /// Bytes that could be a SQLCipher database, or any that was overwritten.
 const RANDOM: Foreign = Foreign {
     id: "encrypted",
-    name: "an encrypted database (such as SQLCipher's), or a damaged SQLite database that was overwritten with \
-           random bytes; the two look the same",
+    name: "random bytes: either an encrypted database, such as SQLCipher's, or a damaged SQLite database that was \
+           overwritten; the two look the same",
     how_to_see: "if the app encrypts it, check it with `PRAGMA cipher_integrity_check` and the app's key; if not, \
-                 restore a copy, or try `shopmend salvage`",
+                 restore a copy, or try `shopmend salvage FILE -o NEW.db`",
     family: Family::Database,
 };
 
@@ -68,7 +68,7 @@ pub fn identify(subject: Subject<'_>) -> io::Result<Option<Identity>> {
         if let Some(found) = foreign::recognise(subject, &glimpse)? {
             return Ok(Some(Identity::Foreign(found)));
         }
-        if let Some(kind) = registry::recognise_glimpse(subject, &glimpse)? {
+        if let Some(kind) = format::recognise_glimpse(subject, &glimpse)? {
             return Ok(Some(Identity::Store { kind, by: By::Content }));
         }
         let kind = likely_folder(subject, &glimpse);
@@ -78,7 +78,7 @@ pub fn identify(subject: Subject<'_>) -> io::Result<Option<Identity>> {
         return Ok(None);
     }
     let name = name_of(subject);
-    let by_content = registry::recognise_glimpse(subject, &glimpse)?;
+    let by_content = format::recognise_glimpse(subject, &glimpse)?;
     let binary = foreign::recognise(subject, &glimpse)?;
     match (by_content, binary) {
         // An encrypted database can begin as a plain one does.
@@ -87,10 +87,10 @@ pub fn identify(subject: Subject<'_>) -> io::Result<Option<Identity>> {
         }
         (Some(kind @ (StoreKind::Media | StoreKind::Json)), archive) if is_database_name(&name) => {
             let file = OpenFile::new(subject.dir.open_file(subject.path)?)?;
-            return Ok(Some(match (pages::sqlite_page_size(&file, true)?, archive) {
-                (Some(_), _) => Identity::Store { kind: StoreKind::Sqlite, by: By::Structure },
-                (None, Some(found)) => Identity::Archive(found),
-                (None, None) => Identity::Store { kind, by: By::Content },
+            return Ok(Some(match (pages::holds_btrees(&file, true)?, archive) {
+                (true, _) => Identity::Store { kind: StoreKind::Sqlite, by: By::Structure },
+                (false, Some(found)) => Identity::Archive(found),
+                (false, None) => Identity::Store { kind, by: By::Content },
             }));
         }
         (Some(StoreKind::Media), Some(found)) => return Ok(Some(Identity::Archive(found))),
@@ -104,9 +104,27 @@ pub fn identify(subject: Subject<'_>) -> io::Result<Option<Identity>> {
     Ok(foreign::recognise_text(subject, &glimpse).map(Identity::Foreign))
 }
 
+/// The length of a file and the one byte that fills it; `None` when it holds
+/// more than one value.
+///
+/// # Errors
+/// The system's error.
+pub fn filled_with(subject: Subject<'_>) -> io::Result<Option<(u64, u8)>> {
+    let file = OpenFile::new(subject.dir.open_file(subject.path)?)?;
+    match file.len() {
+        0 => Ok(Some((0, 0))),
+        len => Ok(pages::filled_with(&file)?.map(|byte| (len, byte))),
+    }
+}
+
 fn name_of(subject: Subject<'_>) -> String {
     let name = subject.path.file_name().or_else(|| subject.dir.path().file_name());
     name.map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default()
+}
+
+/// What stands behind the last dot of a name.
+pub(super) fn extension(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(_, end)| end)
 }
 
 /// The name of the folder that holds the subject.
@@ -137,9 +155,9 @@ pub(super) fn is_database_name(name: &str) -> bool {
         if ENDS.contains(&end) {
             return !head.is_empty();
         }
-        if !ADDED.contains(&end)
-            && !(end.len() <= 14 && !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()))
-        {
+        // `app.db.20260101`, as some programs name a copy.
+        let dated = end.len() <= 14 && digits(end);
+        if !dated && !ADDED.contains(&end) {
             return false;
         }
         rest = head;
@@ -161,7 +179,7 @@ fn likely_folder(subject: Subject<'_>, glimpse: &Glimpse) -> Option<StoreKind> {
     let kinds = [glimpse.has_file("CURRENT"), manifest, numbered(&["ldb", "sst"]), numbered(&["log"])];
     let kinds = kinds.iter().filter(|k| **k).count();
     let name = name_of(subject);
-    if kinds >= 2 || (kinds == 1 && (name == "leveldb" || name.ends_with(".leveldb"))) {
+    if kinds >= 2 || (kinds == 1 && (name == "leveldb" || extension(&name) == "leveldb")) {
         return Some(StoreKind::Leveldb);
     }
     let blocks = (0..4).filter(|n| glimpse.has_file(&format!("data_{n}"))).count();
@@ -189,10 +207,10 @@ fn likely_file(subject: Subject<'_>, glimpse: &Glimpse, name: &str) -> io::Resul
         None
     };
     let nothing = len == 0 || filled == Some(0);
-    if name.ends_with(".xml") && (place == "shared_prefs" || (nothing && has(subject, PREFS_BACKUP))) {
+    if extension(name) == "xml" && (place == "shared_prefs" || (nothing && has(subject, PREFS_BACKUP))) {
         return store(StoreKind::SharedPrefs, By::Name);
     }
-    if nothing && name.ends_with(".plist") {
+    if nothing && extension(name) == "plist" {
         return store(StoreKind::Plist, By::Name);
     }
     let json = [".json", ".mozlz4", ".jsonlz4"].iter().any(|end| name.ends_with(end));
@@ -235,7 +253,7 @@ fn likely_sqlite(
     if len == 0 || filled.is_some() {
         return if named { found(By::Name) } else { Ok(None) };
     }
-    if pages::sqlite_page_size(file, named)?.is_some() {
+    if pages::holds_btrees(file, named)? {
         return found(By::Structure);
     }
     if named && pages::is_random(file, 0)? {
@@ -338,7 +356,7 @@ pub fn part_of(subject: Subject<'_>) -> io::Result<Option<Part>> {
             let glimpse = Glimpse::of(own)?;
             Ok(shared_prefs::recognise(&glimpse) || shared_prefs::is_torn(&glimpse.head))
         };
-        let xml = name.ends_with(".xml.bak");
+        let xml = name.strip_suffix(PREFS_BACKUP).is_some_and(|n| extension(n) == "xml");
         let paired = there(&base) && prefs(&base)?;
         if xml && (paired || prefs(subject.path)? || place_of(subject) == "shared_prefs") {
             return Ok(Some(Part::Of(base, StoreKind::SharedPrefs)));

@@ -13,7 +13,7 @@ use super::foreign::{Foreign, JSON_COMMENTS, JSON_LINES};
 use super::lz4;
 use super::source::Source;
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{Check, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::printable;
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -351,6 +351,31 @@ impl Tail {
                 return;
             }
         };
+    }
+}
+
+/// The table's line for this kind.
+pub(super) struct Json;
+
+impl Format for Json {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Json
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn other_engine(&self, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+        dialect(subject)
     }
 }
 

@@ -10,7 +10,7 @@ use std::io::{self, Read as _};
 
 use super::source::Source;
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{Check, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Dir, Kind, RelPath, printable};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -146,6 +146,27 @@ fn magic_of(siblings: &Dir, name: &str, suffix: &str) -> io::Result<Option<[u8; 
         Ok(()) => Ok(Some(magic)),
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof) => Ok(None),
         Err(e) => Err(e),
+    }
+}
+
+/// The table's line for this kind.
+pub(super) struct Keva;
+
+impl Format for Keva {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Keva
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(subject, glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
     }
 }
 

@@ -12,7 +12,7 @@ use std::io;
 
 use super::read_at::{self, ReadAt as _};
 use super::tally::Tally;
-use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Brief, Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -151,6 +151,31 @@ fn hollow(
         at += step;
     }
     Ok((look == len).then(|| format!("{len} zero bytes")))
+}
+
+/// The table's line for this kind.
+pub(super) struct MediaLoader;
+
+impl Format for MediaLoader {
+    fn kind(&self) -> StoreKind {
+        StoreKind::MediaLoader
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::ByEntry(entries(subject)?))
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use super::read_at::{OpenFile, read_vec, u32_le};
 use super::source::Source;
 use super::tally::Tally;
-use super::{Check, Level, RebuildRequest, Rebuilt, StoreError, Subject};
+use super::{
+    Check, Foreign, Format, Glimpse, Level, RebuildRequest, Rebuilt, Shape, StoreError, Subject, foreign,
+};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{RelPath, shown};
 use crate::model::{Finding, MMKV_META as CRC, Remedy, Severity, StoreKind};
@@ -577,6 +579,35 @@ fn write_new(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Res
             file.sync_all()
         })
         .map_err(|source| StoreError::Write { path: shown(path), source })
+}
+
+/// The table's line for this kind.
+pub(super) struct Mmkv;
+
+impl Format for Mmkv {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Mmkv
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse.meta.size)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn rebuild(&self, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+        rebuild(request)
+    }
+
+    fn other_engine(&self, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+        foreign::of(subject)
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-//! One file per store kind: recognise it by content, check it, rebuild it.
+//! One file per store kind: recognise it by content, check it, rebuild it. What
+//! a kind offers, and the table of all, is `format.rs`; what a path holds when
+//! its first bytes do not say so is `identify.rs`.
 //!
 //! Checks never write. A rebuild reads a private copy of the store and writes
 //! a new one; putting it in place is the repair stage's work.
@@ -10,9 +12,11 @@ pub mod entries;
 pub mod exo;
 pub mod firefox_cache;
 pub mod foreign;
+mod format;
 pub mod fresco;
 mod glimpse;
 pub mod identify;
+pub mod inside;
 pub mod json;
 pub mod keva;
 pub mod leveldb;
@@ -24,7 +28,7 @@ pub mod mmkv;
 mod pages;
 pub mod plist;
 mod read_at;
-pub mod registry;
+pub mod salvage;
 pub mod shared_prefs;
 pub mod simple_cache;
 mod source;
@@ -42,10 +46,11 @@ use std::path::Path;
 
 pub use entries::{CacheEntries, CacheEntry, Clearable};
 pub use foreign::{Family, Foreign, may_hold_store};
+use format::{Format, Shape};
+pub use format::{check, entries, rebuild, recognise};
 pub use glimpse::Glimpse;
-pub use identify::{By, Identity, Part, identify, part_of};
+pub use identify::{By, Identity, Part, filled_with, identify, part_of};
 pub use lookup2::lookup2;
-pub use registry::{check, entries, rebuild, recognise};
 /// What the baseline remembers of a healthy database, so that a later salvage
 /// knows what it lost.
 pub use shopmend_sqlite::Facts as SqliteFacts;
@@ -232,6 +237,15 @@ pub enum StoreError {
         path: String,
         /// What it is.
         foreign: Foreign,
+    },
+    /// The store, or the greater part of it, has a version or a form that this
+    /// program does not know: it can be called neither sound nor damaged.
+    #[error("cannot judge {path}: {what}")]
+    UnknownForm {
+        /// The store, for the message.
+        path: String,
+        /// What is not known, with what was found.
+        what: String,
     },
     /// Nothing could be brought back, or this kind cannot be rebuilt.
     #[error("cannot rebuild {path}: {reason}")]

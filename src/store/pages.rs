@@ -17,18 +17,18 @@ const PROOF: usize = 2;
 /// Bits per byte above which bytes are taken for random: compressed or encrypted.
 const RANDOM: f64 = 7.9;
 
-/// The page size under which the beginning of the file, and with `thorough`
-/// pages all over it, are pages of SQLite b-trees with cells.
+/// Whether the beginning of the file, or with `thorough` pages all over it, are
+/// pages of SQLite b-trees with cells, under any page size.
 ///
 /// # Errors
 /// The system's error.
-pub(super) fn sqlite_page_size(file: &dyn ReadAt, thorough: bool) -> io::Result<Option<u32>> {
+pub(super) fn holds_btrees(file: &dyn ReadAt, thorough: bool) -> io::Result<bool> {
     let len = file.len();
     let beginning = read_vec(file, 0, usize::try_from(len.min(BEGINNING)).unwrap_or(0))?;
     for size in SIZES {
         let sound = beginning.chunks_exact(size).enumerate().filter(|(i, page)| is_btree(page, *i == 0));
         if sound.take(PROOF).count() == PROOF {
-            return Ok(Some(size as u32));
+            return Ok(true);
         }
     }
     if !thorough || len <= BEGINNING {
@@ -37,7 +37,7 @@ pub(super) fn sqlite_page_size(file: &dyn ReadAt, thorough: bool) -> io::Result<
             len.is_multiple_of(*size as u64)
                 && beginning.chunks_exact(*size).enumerate().any(|(i, page)| cells(page, i == 0) >= 4)
         };
-        return Ok(SIZES.iter().find(|s| one(s)).map(|s| *s as u32));
+        return Ok(SIZES.iter().any(one));
     }
     for size in SIZES {
         let pages = len / size as u64;
@@ -46,11 +46,11 @@ pub(super) fn sqlite_page_size(file: &dyn ReadAt, thorough: bool) -> io::Result<
         for number in (1..pages).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
             sound += usize::from(is_btree(&read_vec(file, number * size as u64, size)?, false));
             if sound == PROOF {
-                return Ok(Some(size as u32));
+                return Ok(true);
             }
         }
     }
-    Ok(None)
+    Ok(false)
 }
 
 /// Whether `page` has the header and cell pointers of a b-tree page with cells
@@ -162,10 +162,11 @@ mod tests {
         let path = tmp.path().join("a.db");
         let db = rusqlite::Connection::open(&path).unwrap();
         db.pragma_update(None, "page_size", size).unwrap();
-        db.execute_batch("create table t(a, b)").unwrap();
+        db.execute_batch("create table t(a, b); begin").unwrap();
         for i in 0..pages * size / 60 {
             db.execute("insert into t values(?, ?)", (i, "x".repeat(40))).unwrap();
         }
+        db.execute_batch("commit").unwrap();
         drop(db);
         std::fs::read(path).unwrap()
     }
@@ -182,12 +183,13 @@ mod tests {
             for (from, to) in [(0, 37), (0, 100), (0, size as usize)] {
                 let mut hurt = sound.clone();
                 hurt[from..to].fill(0x17);
-                assert_eq!(sqlite_page_size(&hurt, true).unwrap(), Some(size), "{size} {to}");
+                assert!(holds_btrees(&hurt, true).unwrap(), "{size} {to}");
             }
         }
         let mut late = vec![0; 512 * 1024];
         late.extend(&database(40, 4096)[4096..]);
-        assert_eq!(sqlite_page_size(&late, true).unwrap(), Some(4096));
+        assert!(holds_btrees(&late, true).unwrap());
+        assert!(!holds_btrees(&late, false).unwrap());
     }
 
     #[test]
@@ -206,7 +208,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_no_database(bytes in prop::collection::vec(any::<u8>(), 0..20_000)) {
-            prop_assert_eq!(sqlite_page_size(&bytes, true).unwrap(), None);
+            prop_assert!(!holds_btrees(&bytes, true).unwrap());
         }
     }
 }

@@ -4,14 +4,14 @@
 //! value; a binary one also when its objects lie one behind another up to the
 //! offset table, as every known writer puts them (Apple CFBinaryPList.c).
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::ops::Range;
 
 use ::plist::stream::{Event, Reader};
 
 use super::source::Source;
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{Check, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::{Cancelled, Control};
 use crate::fsys::printable;
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -54,6 +54,8 @@ enum Stop {
     Cancelled(Cancelled),
     /// It unfolds beyond the bound.
     Bound,
+    /// Of a binary form that is not known.
+    Version(String),
 }
 
 impl From<Cancelled> for Stop {
@@ -84,6 +86,10 @@ pub(super) fn tally(subject: Subject<'_>, control: &Control) -> Result<Tally, St
     match judge(&bytes, &mut |range| tally.vouch(None, range), control) {
         Ok(()) => tally.not_checked("keys and values: the format has no checksum"),
         Err(Stop::Cancelled(c)) => return Err(c.into()),
+        Err(Stop::Version(found)) => {
+            let what = format!("it has a version of the binary form that is not known: {found}");
+            return Err(StoreError::UnknownForm { path: subject.shown(), what });
+        }
         Err(Stop::Bound) => tally.not_checked("the values: the list unfolds to more than 4 million of them"),
         Err(Stop::Problem(p)) => tally.finding(
             Finding::new(
@@ -238,6 +244,13 @@ struct Layout {
 impl Layout {
     fn read(bytes: &[u8]) -> Result<Self, Stop> {
         let end = bytes.len();
+        if let Some([a, b]) = bytes.get(6..8)
+            && a.is_ascii_digit()
+            && b.is_ascii_digit()
+            && !bytes.starts_with(BINARY)
+        {
+            return Err(Stop::Version(String::from_utf8_lossy(&[*a, *b]).into_owned()));
+        }
         if !bytes.starts_with(BINARY) {
             return Err(problem("plist.malformed", 0, "bplist00", "another version"));
         }
@@ -350,6 +363,27 @@ fn number(bytes: Option<&[u8]>) -> Option<usize> {
     usize::try_from(value).ok()
 }
 
+/// The table's line for this kind.
+pub(super) struct Plist;
+
+impl Format for Plist {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Plist
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -382,6 +416,18 @@ mod tests {
 
     fn check(subject: Subject<'_>) -> Checked {
         tally(subject, &Control::default())
+    }
+
+    #[test]
+    fn another_version_of_the_binary_form_is_neither_sound_nor_damaged() {
+        let mut list = BINARY_LIST.to_vec();
+        list[6..8].copy_from_slice(b"15");
+        let bench = Bench::new("a.plist");
+        bench.write("a.plist", &list);
+        assert!(matches!(bench.run(&check), Err(StoreError::UnknownForm { .. })));
+        list[6..8].copy_from_slice(b"0\x01");
+        bench.write("a.plist", &list);
+        assert_eq!(bench.codes(&check), ["plist.malformed"]);
     }
 
     fn code(bytes: &[u8]) -> Option<&'static str> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::damage::{Bench, Checked};
 use super::{Level, Subject, blockfile, cache_storage, firefox_cache, leveldb, simple_cache, sql_cache};
 use crate::control::Control;
-use crate::skip::skipped;
+use crate::skip::{beyond, skipped};
 
 /// A folder of that name and kind below the filled home; `None`, and said so,
 /// where there is no such home.
@@ -21,6 +21,22 @@ fn find(test: &str, suffix: &str, is_it: &dyn Fn(&Path) -> bool) -> Option<PathB
     }
     let found = walkdir::WalkDir::new(&home).sort_by_file_name().into_iter().map(|e| e.unwrap().into_path());
     Some(found.into_iter().find(|p| is_it(p)).expect("the browsers made such a store"))
+}
+
+/// Chromium's HTTP cache in the filled home, of the kind whose index begins
+/// with `magic`; `None`, and said so, where there is none: not every version
+/// can be asked for every kind.
+fn http_cache(test: &str, suffix: &str, magic: &[u8]) -> Option<PathBuf> {
+    // Old versions have no `Cache_Data`.
+    let has_index = |p: &Path| {
+        (p.ends_with("Cache/Cache_Data") || p.ends_with("Default/Cache")) && p.join("index").is_file()
+    };
+    let store = find(test, suffix, &has_index)?;
+    if fs::read(store.join("index")).unwrap().starts_with(magic) {
+        return Some(store);
+    }
+    beyond(test, "the installed Chromium keeps no HTTP cache of that kind");
+    None
 }
 
 /// Leaves only the first `n` files of that ending: each damage means another
@@ -56,8 +72,8 @@ fn a_real_indexed_db() {
 
 #[test]
 fn a_real_simple_cache() {
-    let is_it = |p: &Path| p.ends_with("Cache/Cache_Data");
-    let Some(store) = find("a_real_simple_cache", "", &is_it) else { return };
+    let magic = 0xfcfb_6d1b_a772_5c30_u64.to_le_bytes();
+    let Some(store) = http_cache("a_real_simple_cache", "", &magic) else { return };
     let bench = Bench::copy_of(&store);
     keep(&bench, "store", "_0", 25);
     prove(&bench, 204, &|s| simple_cache::examine(s, Level::Deep, &Control::default()));
@@ -97,21 +113,28 @@ fn a_real_firefox_cache() {
 
 #[test]
 fn a_real_blockfile_cache() {
-    let is_it = |p: &Path| p.ends_with("Cache/Cache_Data");
-    let Some(store) = find("a_real_blockfile_cache", "-blockfile", &is_it) else { return };
+    let magic = 0xc103_cac3_u32.to_le_bytes();
+    let Some(store) = http_cache("a_real_blockfile_cache", "-blockfile", &magic) else { return };
     prove(&Bench::copy_of(&store), 209, &|s| blockfile::examine(s, &Control::default()));
 }
 
 #[test]
 fn a_real_sql_cache() {
-    let is_it = |p: &Path| p.ends_with("Cache/Cache_Data");
-    let Some(store) = find("a_real_sql_cache", "-sql", &is_it) else { return };
+    let Some(store) = http_cache("a_real_sql_cache", "-sql", b"SQLCache") else { return };
+    let index = fs::read_to_string(store.join("index")).unwrap_or_default();
+    // How many databases there are stands in it, whatever else a version writes there.
+    let Some(number) = index.find(|c: char| c.is_ascii_digit()) else {
+        return beyond("a_real_sql_cache", "the installed Chromium keeps no SQL cache of several databases");
+    };
     let bench = Bench::copy_of(&store);
     // One of the databases, and of that a few rows as Chromium wrote them.
-    for name in ["sqldb1", "sqldb1-journal", "sqldb2", "sqldb2-journal"] {
-        fs::remove_file(bench.path().join("store").join(name)).unwrap();
+    for entry in fs::read_dir(bench.path().join("store")).unwrap() {
+        let entry = entry.unwrap();
+        if !["index", "sqldb0", "sqldb0-journal"].map(Some).contains(&entry.file_name().to_str()) {
+            fs::remove_file(entry.path()).unwrap();
+        }
     }
-    bench.write("store/index", "SQLCacheTruncate1");
+    bench.write("store/index", format!("{}1{}", &index[..number], &index[number + 1..]));
     let db = rusqlite::Connection::open(bench.path().join("store/sqldb0")).unwrap();
     db.execute_batch(
         "DELETE FROM resources WHERE res_id % 20 <> 3; DELETE FROM blobs WHERE res_id % 20 <> 3; VACUUM",

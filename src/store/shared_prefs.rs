@@ -8,7 +8,7 @@
 //! reader stops at `</map>` (`XmlUtils.readMapXml`), so that whatever lies
 //! behind that is no loss.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read as _};
 use std::ops::Range;
 
 use quick_xml::Reader;
@@ -16,7 +16,9 @@ use quick_xml::events::{BytesStart, Event};
 
 use super::source::Source;
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{
+    Check, Foreign, Format, Glimpse, Level, RebuildRequest, Rebuilt, Shape, StoreError, Subject, foreign,
+};
 use crate::control::Control;
 use crate::fsys::{RelPath, printable};
 use crate::model::{Finding, PREFS_BACKUP as BACKUP, Remedy, Severity, StoreKind};
@@ -256,6 +258,16 @@ impl Plain {
 /// would give up on. `pin` receives the ranges in which no single byte can
 /// change unnoticed: the markup without its white space, names and values.
 fn parse(input: impl BufRead, pin: &mut dyn FnMut(Range<u64>)) -> io::Result<Parsed> {
+    parse_entries(input, pin, &mut |_| {})
+}
+
+/// The same; `whole` receives the range of each entry of the map that is whole.
+fn parse_entries(
+    input: impl BufRead,
+    pin: &mut dyn FnMut(Range<u64>),
+    whole: &mut dyn FnMut(Range<u64>),
+) -> io::Result<Parsed> {
+    let mut entry_start = 0;
     let mut reader = Reader::from_reader(input);
     let mut buffer = Vec::new();
     let mut open: Vec<Element> = Vec::new();
@@ -289,7 +301,13 @@ fn parse(input: impl BufRead, pin: &mut dyn FnMut(Range<u64>)) -> io::Result<Par
                         ));
                     }
                     pin_tag(tag, start, end, pin);
-                    entries += u64::from(open.len() == 1);
+                    if open.len() == 1 {
+                        entries += 1;
+                        entry_start = start;
+                        if empty {
+                            whole(start..end);
+                        }
+                    }
                     rooted = true;
                     if !empty {
                         open.push(element);
@@ -300,6 +318,9 @@ fn parse(input: impl BufRead, pin: &mut dyn FnMut(Range<u64>)) -> io::Result<Par
             Event::End(_) => {
                 pin(start..end);
                 open.pop();
+                if open.len() == 1 {
+                    whole(entry_start..end);
+                }
                 Ok(())
             }
             Event::Text(text) => between(text, start, open.last().copied()),
@@ -340,6 +361,124 @@ fn parse(input: impl BufRead, pin: &mut dyn FnMut(Range<u64>)) -> io::Result<Par
             return Ok(Parsed { entries, problem: Some(problem), behind: 0 });
         }
     }
+}
+
+/// The entries that are whole, around whatever damage, and how many gaps lie
+/// between them.
+fn whole_entries(bytes: &[u8], control: &Control) -> Result<(Vec<Range<usize>>, u64), StoreError> {
+    const ROOT: &[u8] = b"<map>";
+    /// Most damaged places behind which the next entry is looked for.
+    const MAX_GAPS: u64 = 10_000;
+    let start = memchr::memmem::find(bytes, ROOT).map_or(0, |at| at + ROOT.len());
+    let mut out: Vec<Range<usize>> = Vec::new();
+    let (mut at, mut gaps) = (start, u64::from(start == 0));
+    loop {
+        control.safe_point()?;
+        let rest = bytes.get(at..).unwrap_or_default();
+        let mut found = Vec::new();
+        let mut take = |r: Range<u64>| {
+            let place = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).saturating_sub(ROOT.len()) + at;
+            found.push(place(r.start)..place(r.end));
+        };
+        // In memory, so that reading cannot fail.
+        let input = io::Read::chain(ROOT, rest);
+        let Ok(parsed) = parse_entries(io::BufReader::with_capacity(1024, input), &mut |_| {}, &mut take)
+        else {
+            break;
+        };
+        let end = found.last().map_or(at, |r| r.end);
+        out.append(&mut found);
+        if parsed.problem.is_none() {
+            break;
+        }
+        gaps += 1;
+        if gaps > MAX_GAPS {
+            break;
+        }
+        // The next tag of an entry: `<` in a value is always written as `&lt;`.
+        let tag = |at: usize| {
+            let rest = bytes.get(at + 1..).unwrap_or_default();
+            let name = rest.iter().take_while(|b| b.is_ascii_lowercase() || **b == b'-').count();
+            let known = rest.get(..name).and_then(|n| std::str::from_utf8(n).ok());
+            known.is_some_and(|n| Element::named(n, Some(Element::Holder)).is_some())
+                && rest.get(name..).is_some_and(|r| r.starts_with(b" name=\""))
+        };
+        let from = end + 1;
+        let next = memchr::memchr_iter(b'<', bytes.get(from..).unwrap_or_default())
+            .map(|i| i + from)
+            .find(|i| tag(*i));
+        let Some(next) = next else { break };
+        at = next;
+    }
+    Ok((out, gaps))
+}
+
+/// Writes the entries that can be read into a new file at `request.out`: those
+/// of the backup, when that is whole, because Android would take it; else
+/// those of the file, else of the backup.
+///
+/// # Errors
+/// [`StoreError::CannotRebuild`] when no entry can be read; reading, writing
+/// and cancellation.
+pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+    const HEAD: &[u8] = b"<?xml version='1.0' encoding='utf-8' standalone='yes' ?>\n<map>";
+    let read = |path: &std::path::Path| match std::fs::File::open(path) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            io::Read::take(file, MAX_BYTES)
+                .read_to_end(&mut bytes)
+                .map_err(|source| StoreError::Read { path: crate::fsys::shown(path), source })?;
+            Ok(Some(bytes))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StoreError::Read { path: crate::fsys::shown(path), source }),
+    };
+    let mut beside = request.copy.as_os_str().to_owned();
+    beside.push(BACKUP);
+    let files = [read(request.copy)?, read(std::path::Path::new(&beside))?];
+    let mut tried = Vec::new();
+    for bytes in files.into_iter().rev().flatten() {
+        let (entries, gaps) = whole_entries(&bytes, request.control)?;
+        tried.push((gaps, entries, bytes));
+    }
+    // The backup comes first: it wins when it is whole, and the file otherwise.
+    let best = match tried.iter().position(|(gaps, ..)| *gaps == 0) {
+        Some(whole) => Some(whole),
+        None => tried.iter().rposition(|(_, entries, _)| !entries.is_empty()),
+    };
+    let Some((gaps, entries, bytes)) = best.and_then(|at| tried.get(at)) else {
+        return Err(StoreError::CannotRebuild {
+            path: crate::fsys::shown(request.copy),
+            reason: "no entry of it can be read; restore an older copy".to_owned(),
+        });
+    };
+    let mut out = HEAD.to_vec();
+    for entry in entries {
+        out.extend_from_slice(b"\n    ");
+        out.extend_from_slice(bytes.get(entry.clone()).unwrap_or_default());
+    }
+    out.extend_from_slice(b"\n</map>\n");
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(request.out)
+        .and_then(|mut file| {
+            io::Write::write_all(&mut file, &out)?;
+            file.sync_all()
+        })
+        .map_err(|source| StoreError::Write { path: crate::fsys::shown(request.out), source })?;
+    let mut notes = Vec::new();
+    if *gaps > 0 {
+        notes.push(format!("{gaps} damaged places: the entries there are gone"));
+    }
+    Ok(Rebuilt {
+        method: "preferences entry by entry".to_owned(),
+        recovered: entries.len() as u64,
+        doubtful: 0,
+        lost: *gaps,
+        details: serde_json::Value::Null,
+        notes,
+    })
 }
 
 /// Counts what is no white space to the end of the file.
@@ -482,6 +621,35 @@ fn pin_tag(tag: &BytesStart<'_>, start: u64, end: u64, pin: &mut dyn FnMut(Range
     }
 }
 
+/// The table's line for this kind.
+pub(super) struct SharedPrefs;
+
+impl Format for SharedPrefs {
+    fn kind(&self) -> StoreKind {
+        StoreKind::SharedPrefs
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn rebuild(&self, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+        rebuild(request)
+    }
+
+    fn other_engine(&self, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+        foreign::of(subject)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -610,7 +778,50 @@ mod tests {
         assert!(!seen("<plist></plist>") && !seen("<mapping></mapping>") && !seen(""));
     }
 
+    fn salvaged(xml: &[u8], bak: Option<&[u8]>) -> Result<(Rebuilt, String), StoreError> {
+        let bench = Bench::new("p.xml");
+        bench.write("p.xml", xml);
+        if let Some(bak) = bak {
+            bench.write("p.xml.bak", bak);
+        }
+        let (copy, out) = (bench.path().join("p.xml"), bench.path().join("new.xml"));
+        let control = Control::default();
+        let request =
+            RebuildRequest { copy: &copy, out: &out, how: Remedy::Rebuild, known: None, control: &control };
+        let said = rebuild(&request)?;
+        Ok((said, std::fs::read_to_string(out).unwrap()))
+    }
+
+    #[test]
+    fn every_entry_beside_the_damage_is_brought_back() {
+        let at = SOUND.find("<long").unwrap();
+        let mut hurt = SOUND.as_bytes().to_vec();
+        hurt[at + 2..at + 12].fill(0);
+        let (said, text) = salvaged(&hurt, None).unwrap();
+        assert_eq!((said.recovered, said.lost), (7, 1), "{text}");
+        assert_eq!(parsed(text.as_bytes()), Parsed { entries: 7, problem: None, behind: 0 });
+        // The first bytes lost, then the last, then all.
+        hurt = SOUND.as_bytes().to_vec();
+        hurt[..SOUND.find("<int").unwrap() - 2].fill(0x17);
+        assert_eq!(salvaged(&hurt, None).unwrap().0.recovered, 7);
+        assert_eq!(salvaged(&SOUND.as_bytes()[..at], None).unwrap().0.recovered, 2);
+        assert!(matches!(salvaged(&[0; 300], None), Err(StoreError::CannotRebuild { .. })));
+        // A whole backup is what Android takes.
+        let (said, _) = salvaged(&SOUND.as_bytes()[..at], Some(SOUND.as_bytes())).unwrap();
+        assert_eq!((said.recovered, said.lost), (8, 0));
+    }
+
     proptest! {
+        #[test]
+        fn salvage_of_any_damage_gives_sound_preferences(at in 0..SOUND.len(), len in 0_usize..80, with in any::<u8>()) {
+            let mut bytes = SOUND.as_bytes().to_vec();
+            for b in bytes.iter_mut().skip(at).take(len) { *b = with; }
+            if let Ok((said, text)) = salvaged(&bytes, None) {
+                let again = parsed(text.as_bytes());
+                prop_assert_eq!((again.entries, again.problem), (said.recovered, None));
+            }
+        }
+
         #[test]
         fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             parsed(&bytes);

@@ -6,7 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Check, Coverage, Level, Proof, RebuildRequest, Rebuilt, StoreError, Subject};
+use super::pages;
+use super::read_at::OpenFile;
+use super::{
+    Check, Coverage, Foreign, Format, Glimpse, Level, Proof, RebuildRequest, Rebuilt, Shape, StoreError,
+    Subject, foreign,
+};
 use crate::control::{Cancelled, Control};
 use crate::exit::Exit;
 use crate::fsys::{Kind, Meta, RelPath, shown};
@@ -254,4 +259,69 @@ impl OpenFiles {
 
 fn as_source(file: &File) -> &dyn ReadAt {
     file
+}
+
+/// Looks closer at a file without a header. An encrypted database is told from
+/// one whose first bytes were overwritten with random ones: the latter has
+/// pages in the clear, or a length that no database has. A file of one value
+/// has nothing that a rebuild could read.
+fn overwritten(subject: Subject<'_>, finding: &mut Finding) -> io::Result<()> {
+    let file = OpenFile::new(subject.dir.open_file(subject.path)?)?;
+    let encrypted = finding.code == "sqlite.encrypted";
+    let (remedy, message) = if !encrypted {
+        match pages::filled_with(&file)? {
+            Some(byte) => {
+                (Remedy::Report, format!("the whole file was overwritten with the byte {byte:#04x}"))
+            }
+            None => return Ok(()),
+        }
+    } else if pages::holds_btrees(&file, true)? {
+        let message = "the beginning of the file was overwritten with random bytes; pages behind it are those of a \
+                       database in the clear";
+        (Remedy::Rebuild, message.to_owned())
+    } else if !super::read_at::ReadAt::len(&file).is_multiple_of(512) {
+        let message = "the file holds random bytes, and its length is not that of an encrypted database";
+        (Remedy::Report, message.to_owned())
+    } else {
+        return Ok(());
+    };
+    let evidence = std::mem::take(&mut finding.evidence);
+    *finding =
+        Finding { evidence, ..Finding::new("sqlite.not-a-database", Severity::Error, remedy, message) };
+    Ok(())
+}
+
+/// The table's line for this kind.
+pub(super) struct Sqlite;
+
+impl Format for Sqlite {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Sqlite
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(glimpse.head.starts_with(sqlite::format::MAGIC))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        let mut out = check(subject, level, control)?;
+        let headless =
+            |f: &&mut Finding| matches!(f.code.as_str(), "sqlite.encrypted" | "sqlite.not-a-database");
+        if let Some(finding) = out.findings.iter_mut().find(headless) {
+            overwritten(subject, finding).map_err(|e| subject.read_error(&RelPath::root(), e))?;
+        }
+        Ok(out)
+    }
+
+    fn rebuild(&self, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+        rebuild(request)
+    }
+
+    fn other_engine(&self, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+        foreign::of(subject)
+    }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Check, Coverage, StoreError};
+use super::{Check, Coverage, StoreError, Subject};
 use crate::fsys::RelPath;
 use crate::model::{Finding, Severity, StoreKind};
 
@@ -40,6 +40,9 @@ pub(super) struct Tally {
     unlisted: u64,
     coverage: Coverage,
     not_checked: Vec<String>,
+    /// Bytes in files of the format, and in what could not be read as such.
+    known: u64,
+    unknown: u64,
     /// Which bytes the check vouched for, by file: the damage tests hit these.
     #[cfg(test)]
     pub(super) vouched: Vec<(Option<RelPath>, Range<u64>)>,
@@ -55,6 +58,8 @@ impl Tally {
             unlisted: 0,
             coverage: Coverage::default(),
             not_checked: Vec::new(),
+            known: 0,
+            unknown: 0,
             #[cfg(test)]
             vouched: Vec::new(),
         }
@@ -94,6 +99,8 @@ impl Tally {
             self.finding(adapt(finding));
         }
         self.unlisted += other.unlisted;
+        self.known = self.known.saturating_add(other.known);
+        self.unknown = self.unknown.saturating_add(other.unknown);
         self.coverage.bytes_seen = self.coverage.bytes_seen.saturating_add(other.coverage.bytes_seen);
         self.coverage.bytes_verified =
             self.coverage.bytes_verified.saturating_add(other.coverage.bytes_verified);
@@ -111,6 +118,33 @@ impl Tally {
         let why = why.into();
         if !self.not_checked.contains(&why) {
             self.not_checked.push(why);
+        }
+    }
+
+    /// A part of the store, of that many bytes, is in a form that was read,
+    /// however much of it.
+    pub(super) fn known_form(&mut self, bytes: u64) {
+        self.known = self.known.saturating_add(bytes);
+    }
+
+    /// A part of the store, of that many bytes, is in a form or of a version
+    /// that is not known: it counts as seen and not as verified.
+    pub(super) fn unknown_form(&mut self, bytes: u64, what: impl Into<String>) {
+        self.unknown_bytes(bytes);
+        self.not_checked(what);
+    }
+
+    /// The same for what was said already.
+    pub(super) fn unknown_bytes(&mut self, bytes: u64) {
+        self.seen(bytes);
+        self.unknown = self.unknown.saturating_add(bytes);
+    }
+
+    /// Says how many files of the folder, of how many bytes in all, are not of
+    /// its format, if any are.
+    pub(super) fn not_of_format(&mut self, files: usize, bytes: u64) {
+        if files > 0 {
+            self.unknown_form(bytes, format!("{files} files are not of this format"));
         }
     }
 
@@ -138,6 +172,21 @@ impl Tally {
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
         self.findings.is_empty()
+    }
+
+    /// The outcome, for kinds that tell apart what they know of a store
+    /// ([`Self::known_form`]).
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownForm`] when nothing is damaged as far as it could be
+    /// judged, and that is less than half of the store.
+    pub(super) fn finish(self, subject: Subject<'_>) -> Result<Check, StoreError> {
+        if self.unknown > self.known && !self.has_errors() {
+            let (all, why) = (self.known.saturating_add(self.unknown), self.not_checked.join("; "));
+            let what = format!("{} of its {all} bytes are in no form that is known ({why})", self.unknown);
+            return Err(StoreError::UnknownForm { path: subject.shown(), what });
+        }
+        Ok(self.done())
     }
 
     /// The outcome.

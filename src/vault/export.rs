@@ -165,8 +165,16 @@ impl Writer<'_> {
         let fail = |e: io::Error| (item.path.clone(), e);
         let at = place(&unit.unit.root, &item.path).map_err(fail)?;
         let folder = held_path(base).ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
-        let dir = self.state.dir().dir(&folder).map_err(fail)?;
-        let from = dir.open_file(&item.path).map_err(fail)?;
+        let from = match self.state.dir().dir(&folder).and_then(|dir| dir.open_file(&item.path)) {
+            Ok(from) => from,
+            // An undo has put it back where it was.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let place = crate::fsys::shown(&unit.unit.root.join(item.path.as_path()));
+                self.out.notes.push(format!("{place} is not set aside any more: it was put back"));
+                return Ok(());
+            }
+            Err(e) => return Err(fail(e)),
+        };
         let attributes = Attributes::of(&from).map_err(fail)?;
         self.write(&at, from, None, &attributes).map_err(fail)
     }

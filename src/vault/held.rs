@@ -1,9 +1,27 @@
-//! Which copies are needed by what.
+//! Which copies are needed by what, and whether what was set aside is still it.
 
 use std::collections::BTreeSet;
 
 use super::{Run, StateDir};
 use crate::error::Result;
+use crate::fsys::{Kind, Meta};
+use crate::plan::Item;
+
+/// Whether what is in quarantine, or back in its place, is what was set aside.
+///
+/// Its path and content are what it is; device, inode and time are hints, for
+/// a state folder may be copied to another disk and back. So the same file
+/// with another time was written to, and another file of the same length is a
+/// copy of it: the quarantine is private, and nobody else puts files there.
+#[must_use]
+pub fn is_as_set_aside(item: &Item, meta: &Meta) -> bool {
+    let same = (item.dev, item.ino) == (meta.dev, meta.ino);
+    match meta.kind {
+        Kind::Dir => item.dir,
+        Kind::File => !item.dir && meta.size == item.size && (!same || meta.mtime_ns == item.mtime_ns),
+        Kind::Link | Kind::Other => same && !item.dir,
+    }
+}
 
 /// The names of all copies that any run needs, those of the given units left
 /// out; a unit is given with its run as it is known now.

@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Base, Before, Objects, Run, RunId, RunKind, Stage, StateDir, UnitOp, UnitState, held_path};
+use super::{
+    Base, Before, Objects, Run, RunId, RunKind, Stage, StateDir, UnitOp, UnitState, held_path,
+    is_as_set_aside,
+};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fsys::{Dir, RelPath, hash_file, path_text};
-use crate::model::{Class, StoreKind};
+use crate::model::{Class, Condition, StoreKind};
 use crate::plan::Item;
 
 /// One run in a listing.
@@ -42,6 +45,16 @@ pub struct StoreSummary {
     pub op: &'static str,
     #[serde(with = "path_text")]
     pub path: PathBuf,
+    /// What the scan before the copy said of the store; absent when that is
+    /// not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+    /// Files that the work was about, those of whole folders one by one: copied,
+    /// moved aside, replaced or put back. They are what they are even when
+    /// nothing of them is held any more.
+    pub changed_files: u64,
+    /// Their bytes.
+    pub changed_bytes: u64,
     /// Files that can be brought back.
     pub files: u64,
     /// Bytes set aside in quarantine.
@@ -74,7 +87,8 @@ pub fn list(state: &StateDir) -> Result<Vec<RunSummary>> {
     for id in state.runs()? {
         match Run::read(state, &id) {
             Ok(Some(run)) => {
-                for unit in run.units.iter().filter(|u| u.stage == Stage::Committed) {
+                // A part that was left alone is still to be undone.
+                for unit in run.units.iter().filter(|u| u.stage == Stage::Committed && u.skipped.is_empty()) {
                     if let Some(of) = &unit.unit.puts_back {
                         undone.insert(of.clone(), id.clone());
                     }
@@ -85,6 +99,11 @@ pub fn list(state: &StateDir) -> Result<Vec<RunSummary>> {
             Err(e) => runs.push((id, Err(e))),
         }
     }
+    let amounts: BTreeMap<(RunId, u32), (u64, u64)> = runs
+        .iter()
+        .filter_map(|(id, run)| Some((id, run.as_ref().ok()?)))
+        .flat_map(|(id, run)| run.units.iter().map(|u| ((id.clone(), u.unit.number), amount(u))))
+        .collect();
     for (id, run) in runs {
         let blank = RunSummary {
             run: id.clone(),
@@ -109,7 +128,11 @@ pub fn list(state: &StateDir) -> Result<Vec<RunSummary>> {
                     .units
                     .iter()
                     .filter(|u| u.stage == Stage::Committed)
-                    .map(|u| store(u, undone.get(&(id.clone(), u.unit.number))))
+                    .map(|u| {
+                        let this = (id.clone(), u.unit.number);
+                        let about = u.unit.puts_back.as_ref().unwrap_or(&this);
+                        store(u, undone.get(&this), amounts.get(about).copied().unwrap_or_default())
+                    })
                     .collect(),
                 ..blank
             },
@@ -118,7 +141,12 @@ pub fn list(state: &StateDir) -> Result<Vec<RunSummary>> {
     Ok(out)
 }
 
-fn store(state: &UnitState, undone_by: Option<&RunId>) -> StoreSummary {
+/// The files and bytes that were there before a unit of work.
+fn amount(state: &UnitState) -> (u64, u64) {
+    state.before().iter().map(Before::amount).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+}
+
+fn store(state: &UnitState, undone_by: Option<&RunId>, changed: (u64, u64)) -> StoreSummary {
     let unit = &state.unit;
     let before = state.held();
     let gone = undone_by.is_some();
@@ -149,6 +177,9 @@ fn store(state: &UnitState, undone_by: Option<&RunId>) -> StoreSummary {
         class: unit.class,
         op: unit.op.as_str(),
         path: unit.root.join(unit.path.as_path()),
+        condition: unit.condition.clone(),
+        changed_files: changed.0,
+        changed_bytes: changed.1,
         files,
         held_bytes: held,
         copied_bytes: copied,
@@ -238,8 +269,8 @@ fn held<'a>(
     for item in items {
         let found = dir.as_ref().map(|d| d.stat(&item.path));
         let what = match found {
-            Some(Ok(meta)) if item.dir && meta.ino == item.ino => None,
-            Some(Ok(meta)) if item.is(&meta) => match (&item.blake3, &dir) {
+            Some(Ok(meta)) if is_as_set_aside(item, &meta) && item.dir => None,
+            Some(Ok(meta)) if is_as_set_aside(item, &meta) => match (&item.blake3, &dir) {
                 (Some(hash), Some(dir)) => different(dir, &item.path, hash),
                 _ => None,
             },

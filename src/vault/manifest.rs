@@ -5,7 +5,7 @@
 //! knows less than RESTORE.txt has lost its end; see [`restore_text_agrees`].
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _};
 use std::path::{Path, PathBuf};
@@ -14,14 +14,21 @@ use serde::Serialize;
 
 use super::objects::object_path;
 use super::state::rel;
-use super::{Base, Before, Copied, Run, RunId, Stage, StateDir, Unit, UnitState};
-use crate::fsys::{Attributes, Dir, RelPath, append_all, path_text, path_to_text, sync_file, write_all};
-use crate::model::{Class, StoreKind};
+use super::{Base, Before, Copied, Folder, Run, RunId, Stage, StateDir, Unit, UnitState};
+use crate::fsys::{
+    Attributes, Dir, RelPath, append_all, path_text, path_to_text, split_remote, sync_file, write_all,
+};
+use crate::model::{Class, SQLITE_SIDECARS, StoreKind};
 use crate::plan::Item;
 
 const ABOUT: &str = "What this run of shopmend holds. Paths are absolute; a byte of a name that is not UTF-8 \
     is written %XX, and % itself %25. `object` and `quarantine` are below the state folder. RESTORE.txt beside \
-    this file has the commands that put everything back by hand.";
+    this file has the commands that put everything back by hand. `verdict` is what the scan said of the store when \
+    it was copied, at the time `scanned`; `not known` when nobody had looked.";
+
+/// Of a copy that was made without a scan before it, or by a version that did
+/// not keep what the scan said.
+const VERDICT_NOT_KNOWN: &str = "not known";
 
 #[derive(Serialize)]
 struct Manifest<'a> {
@@ -47,6 +54,11 @@ struct StoreEntry<'a> {
     state: &'static str,
     why: &'a str,
     path: String,
+    verdict: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scanned: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<&'a BTreeMap<String, u64>>,
 }
 
 #[derive(Serialize)]
@@ -172,6 +184,9 @@ fn store(state: &UnitState) -> StoreEntry<'_> {
         },
         why: &unit.why,
         path: path_to_text(&unit.root.join(unit.path.as_path())),
+        verdict: unit.condition.as_ref().map_or(VERDICT_NOT_KNOWN, |c| c.verdict.as_str()),
+        scanned: unit.condition.as_ref().map(|c| time(c.scanned_ns)),
+        rows: unit.condition.as_ref().and_then(|c| c.rows.as_ref()),
     }
 }
 
@@ -283,20 +298,33 @@ fn copy_in(line: &[u8]) -> Option<&str> {
 
 fn section(state: &StateDir, run: &Run, state_of: &UnitState, text: &mut String) {
     let unit = &state_of.unit;
-    let root = quoted(&unit.root);
     let _ = write!(text, "\n# {} {} ({})\n", unit.op.as_str(), comment(&unit.store), comment(&unit.why));
+    if let Some((serial, root)) = split_remote(&unit.root) {
+        return on_device(state, state_of, &serial, &root, text);
+    }
+    let root = quoted(&unit.root);
     let quarantine = state
         .path()
         .join(StateDir::run_path(&run.begin.run).as_path())
         .join(format!("quarantine/{}", unit.number));
+    // Outermost first: a folder that is gone is made before what is in it.
+    for folder in &unit.folders {
+        let _ = writeln!(text, "mkdir -p {}", quoted(&unit.root.join(folder.path.as_path())));
+    }
     if state_of.copies.is_empty() {
         let from = quoted(&quarantine.join("."));
         let _ = writeln!(text, "# What was moved aside still has its names, times and owners:");
         let _ = writeln!(text, "cp -a {from} {root}/");
     }
+    for path in strangers(state_of) {
+        // If there is one, it belongs to the store that is there now.
+        let path = quoted(&unit.root.join(path.as_path()));
+        let _ = writeln!(text, "mv {path} {path}.newer");
+    }
+    let inherit = |f: &Folder| f.attributes.xattrs.iter().any(|(name, _)| name == "system.posix_acl_default");
+    let inherit = unit.folders.iter().any(inherit);
     for copy in &state_of.copies {
-        let to = unit.root.join(copy.path.as_path());
-        let to = quoted(&to);
+        let to = quoted(&unit.root.join(copy.path.as_path()));
         match &copy.object {
             Some(hash) => {
                 let from = quoted(&state.path().join(object_path(hash)));
@@ -306,13 +334,97 @@ fn section(state: &StateDir, run: &Run, state_of: &UnitState, text: &mut String)
                 let _ = writeln!(text, "mkdir -p {to}");
             }
         }
-        let _ = writeln!(text, "{}", attributes(&copy.attributes, &to));
+        let _ = writeln!(text, "{}", attributes(&copy.attributes, inherit, &to));
+    }
+    // Last, inner ones first: what happens in a folder changes its time, and
+    // copying a tree gives a folder that is there the tree's own mode and owner.
+    let copied = state_of.copies.iter().filter(|c| c.object.is_none());
+    let inner = copied.map(|c| (&c.path, &c.attributes)).rev();
+    let folders = unit.folders.iter().rev().map(|f| (&f.path, before_the_run(run, unit, f)));
+    for (path, like) in inner.chain(folders) {
+        let _ = writeln!(text, "{}", attributes(like, inherit, &quoted(&unit.root.join(path.as_path()))));
     }
 }
 
-fn attributes(a: &Attributes, to: &str) -> String {
+/// How a folder was before the whole run: what an earlier store's work left of
+/// it is nothing to go back to.
+fn before_the_run<'r>(run: &'r Run, unit: &Unit, folder: &'r Folder) -> &'r Attributes {
+    let earlier = run.units.iter().take(unit.number as usize).filter(|u| u.unit.root == unit.root);
+    let known = earlier.flat_map(|u| &u.unit.folders).find(|f| f.path == folder.path);
+    known.map_or(&folder.attributes, |f| &f.attributes)
+}
+
+/// Companions of a database that were not there: one that an app makes since
+/// must not stand beside the old database.
+fn strangers(unit: &UnitState) -> Vec<RelPath> {
+    if unit.unit.kind != StoreKind::Sqlite || unit.copies.is_empty() {
+        return Vec::new();
+    }
+    let all = SQLITE_SIDECARS.map(|suffix| unit.unit.path.with_suffix(suffix));
+    all.into_iter().filter(|path| unit.copies.iter().all(|c| c.path != *path)).collect()
+}
+
+/// The commands for a phone: what is on it is reached by `adb` alone, and an
+/// app's folder by its superuser alone.
+fn on_device(state: &StateDir, state_of: &UnitState, serial: &str, root: &Path, text: &mut String) {
+    let adb = format!("adb -s {}", quoted(Path::new(serial)));
+    let there = |command: String| {
+        format!("{adb} shell {}", quoted(Path::new(&format!("su 0 sh -c {}", quoted(Path::new(&command))))))
+    };
+    let at = |path: &RelPath| if path.is_root() { root.to_path_buf() } else { root.join(path.as_path()) };
+    let _ =
+        writeln!(text, "# On the phone; where `adb root` is possible, give that first and leave out `su 0`.");
+    for folder in &state_of.unit.folders {
+        let _ = writeln!(text, "{}", there(format!("mkdir -p {}", quoted(&at(&folder.path)))));
+    }
+    for path in strangers(state_of) {
+        let path = quoted(&at(&path));
+        let _ = writeln!(text, "{}", there(format!("mv {path} {path}.newer")));
+    }
+    let passing = "/data/local/tmp/shopmend-restore";
+    for copy in &state_of.copies {
+        let to = quoted(&at(&copy.path));
+        let like = on_phone(&copy.attributes, &to);
+        match &copy.object {
+            Some(hash) => {
+                let from = quoted(&state.path().join(object_path(hash)));
+                let _ = writeln!(text, "{adb} push {from} {passing}");
+                let _ = writeln!(text, "{}", there(format!("cp {passing} {to}; {like}; rm {passing}")));
+            }
+            None => {
+                let _ = writeln!(text, "{}", there(format!("mkdir -p {to}; {like}")));
+            }
+        }
+    }
+    for folder in state_of.unit.folders.iter().rev() {
+        let to = quoted(&at(&folder.path));
+        let _ = writeln!(text, "{}", there(on_phone(&folder.attributes, &to)));
+    }
+}
+
+/// Owner, mode and time, and the label that the system's policy gives.
+fn on_phone(a: &Attributes, to: &str) -> String {
+    let when = jiff::Timestamp::from_nanosecond(a.mtime_ns).map(|t| t.as_second()).unwrap_or_default();
+    format!(
+        "chown {}:{} {to}; chmod {:04o} {to}; touch -d @{when} {to}; restorecon {to}",
+        a.uid, a.gid, a.mode
+    )
+}
+
+/// Owner, access lists and other attributes, mode, and at last the time.
+/// With `inherit` it may have taken over its folder's default list.
+fn attributes(a: &Attributes, inherit: bool, to: &str) -> String {
     let when = time(a.mtime_ns);
-    format!("chown {}:{} {to}; chmod {:04o} {to}; touch -d {when} {to}", a.uid, a.gid, a.mode)
+    let mut out = format!("chown {}:{} {to}; ", a.uid, a.gid);
+    if inherit && !a.xattrs.iter().any(|(name, _)| name.starts_with("system.posix_acl_")) {
+        let _ = write!(out, "setfacl -b {to}; ");
+    }
+    let _ = write!(out, "chmod {:04o} {to}; ", a.mode);
+    for (name, value) in &a.xattrs {
+        let _ = write!(out, "setfattr -n {} -v 0x{value} {to}; ", quoted(Path::new(name)));
+    }
+    let _ = write!(out, "touch -d {when} {to}");
+    out
 }
 
 /// A path for a shell, whatever its bytes.

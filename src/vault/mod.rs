@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! <state>/lock                       held by the one run that may change things
+//! <state>/scratch/                   private copies that a check works on
 //! <state>/vault/objects/ab/ab12…     copies, named by the BLAKE3 of their content
 //! <state>/runs/<id>/journal          what the run did; `undo` and crash recovery read nothing else
 //! <state>/runs/<id>/manifest.json    the same for a person
@@ -12,6 +13,7 @@
 //! ```
 
 mod export;
+mod healthy;
 mod held;
 mod journal;
 mod list;
@@ -20,10 +22,12 @@ mod objects;
 mod record;
 mod run;
 mod run_id;
+pub mod scratch;
 mod state;
 
 pub use export::{Exported, export, restore_to};
-pub use held::needed_objects;
+pub use healthy::{StoreCopy, copy_of, healthy_copies, reads_back};
+pub use held::{is_as_set_aside, needed_objects};
 pub use journal::{Damage, Journal, read_records};
 pub use list::{Problem, RunSummary, StoreSummary, Verified, is_backup, is_sound, list, verify};
 pub use manifest::{append_restore_text, held_path, quoted, restore_text_agrees, write_manifest};

@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::StateDir;
 use super::state::rel;
@@ -20,13 +21,23 @@ const BATCH: usize = 128;
 /// From so many on, one sync of the whole file system is cheaper than one each.
 const MANY: usize = 16;
 
+/// Names under which copies are written are never the same twice in one
+/// process: what one store leaves must not be in the way of the next.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
 /// The folder of copies.
 #[derive(Debug)]
 pub struct Objects {
     dir: Dir,
     tmp: Dir,
     staged: Vec<Staged>,
-    serial: u32,
+}
+
+/// What was copied of a store that is then left alone is no copy of anything.
+impl Drop for Objects {
+    fn drop(&mut self) {
+        self.discard();
+    }
 }
 
 #[derive(Debug)]
@@ -69,7 +80,6 @@ impl Objects {
             dir: state.dir().dir(&rel("vault/objects")?)?,
             tmp: state.dir().dir(&rel("vault/tmp")?)?,
             staged: Vec::new(),
-            serial: 0,
         })
     }
 
@@ -93,9 +103,7 @@ impl Objects {
         use std::io::Seek as _;
         source.rewind()?;
         let sparse = Meta::of(source).is_ok_and(|m| m.allocated < m.size);
-        let name = rel(format!("{}-{}", std::process::id(), self.serial))?;
-        self.serial += 1;
-        let mut file = self.tmp.create_file(&name, 0o600)?;
+        let (name, mut file) = self.create()?;
         let ident = Meta::of(&file)?.ident();
         let done = copy_hashed(source, &mut file, sparse, limit.saturating_add(1));
         let done = match done {
@@ -110,6 +118,27 @@ impl Objects {
             self.finish()?;
         }
         Ok(Put { hash: done.blake3, size: done.size })
+    }
+
+    /// A new file under a name that is free. Processes of another PID
+    /// namespace may have the same number.
+    fn create(&self) -> io::Result<(RelPath, File)> {
+        loop {
+            let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+            let name = rel(format!("{}-{serial}", std::process::id()))?;
+            match self.tmp.create_file(&name, 0o600) {
+                Ok(file) => return Ok((name, file)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Removes what was put in and not finished.
+    fn discard(&mut self) {
+        for one in std::mem::take(&mut self.staged) {
+            let _leftover_is_removed_at_the_next_start = self.tmp.unlink(&one.name, one.ident);
+        }
     }
 
     /// Makes all copies durable, reads them back and gives them their names.
@@ -218,7 +247,7 @@ impl Objects {
         let meta = self.dir.stat(&path)?;
         self.dir.unlink(&path, meta.ident())?;
         self.dir.dir(&folder)?.sync()?;
-        Ok(meta.size)
+        Ok(meta.allocated)
     }
 
     /// Whether the vault is on the file system of `dir`.
@@ -296,8 +325,21 @@ mod tests {
         objects.put(&mut file(&tmp, b"content"), 100).unwrap();
         objects.finish().unwrap();
         assert_eq!(objects.check(&hash).unwrap(), 7);
-        assert_eq!(objects.remove(&hash).unwrap(), 7);
+        let room = objects.dir.stat(&place(&hash).unwrap().1).unwrap().allocated;
+        assert_eq!(objects.remove(&hash).unwrap(), room);
         assert!(matches!(objects.check(&hash), Err(Wrong::Missing)));
+    }
+
+    #[test]
+    fn what_one_store_leaves_unfinished_is_not_in_the_way_of_the_next() {
+        let (tmp, state, mut first) = vault();
+        first.put(&mut file(&tmp, b"of a store that changed meanwhile"), 100).unwrap();
+        let mut second = Objects::open(&StateDir::open(&state).unwrap()).unwrap();
+        second.put(&mut file(&tmp, b"of the next one"), 100).unwrap();
+        drop(first);
+        second.finish().unwrap();
+        assert_eq!(second.all().unwrap().len(), 1);
+        assert_eq!(std::fs::read_dir(state.join("vault/tmp")).unwrap().count(), 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunId;
 use crate::fsys::{Attributes, Ident, RelPath, path_text};
-use crate::model::{Class, Platform, StoreKind};
+use crate::model::{Class, Condition, Platform, StoreKind};
 use crate::plan::Item;
 
 /// One record.
@@ -135,6 +135,11 @@ pub struct Unit {
     /// The store's own path below it.
     pub path: RelPath,
     pub why: String,
+    /// What the scan before this work said of the store, and so of what this
+    /// unit keeps of it; absent when nobody looked, as in the journals of
+    /// versions before this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
     /// Which unit of which run is taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub puts_back: Option<(RunId, u32)>,

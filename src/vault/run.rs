@@ -358,6 +358,22 @@ impl UnitState {
         out.into_values().collect()
     }
 
+    /// What it left in places below the root, by path: what is there by now
+    /// and is something else was made since.
+    #[must_use]
+    pub fn after(&self) -> BTreeMap<&RelPath, &Item> {
+        let mut out = BTreeMap::new();
+        for step in &self.steps {
+            match step {
+                Step::Move { to: Base::Root, items, .. } => out.extend(items.iter().map(|i| (&i.path, i))),
+                Step::Shift { to: Base::Root, to_path, item, .. } => drop(out.insert(to_path, item)),
+                Step::Exchange { a, b } => drop(out.insert(&a.path, b)),
+                _ => {}
+            }
+        }
+        out
+    }
+
     fn copy_before(&self, copy: &Copied, out: &mut BTreeMap<RelPath, Before>) {
         if out.contains_key(&copy.path) {
             return;

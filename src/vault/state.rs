@@ -133,7 +133,12 @@ impl StateDir {
     pub fn open(path: &Path) -> Result<Self> {
         let path =
             std::path::absolute(path).map_err(|e| Error::io("cannot find the state folder", path, e))?;
-        let made = make_all(&path).map_err(|e| Error::io("cannot make the state folder", &path, e))?;
+        if is_in_anothers(&path) {
+            return Err(Error::new(Kind::Refused, "it would lie in a folder of another user")
+                .on(&path)
+                .hint("run as that user, or name a folder of root's with --state-dir DIR"));
+        }
+        let made = make_all(&path).map_err(|e| full(e, "cannot make the state folder", &path))?;
         let dir = Dir::open(&path).map_err(|e| {
             Error::io("cannot open the state folder", &path, e).hint("it must be a folder, not a link to one")
         })?;
@@ -142,9 +147,64 @@ impl StateDir {
             Claim::Refused(why) => Error::new(Kind::Refused, why)
                 .on(&path)
                 .hint("name an empty or a new folder with --state-dir DIR"),
-            Claim::Io(e) => Error::io("cannot use the state folder", &path, e),
+            Claim::Io(e) => full(e, "cannot use the state folder", &path),
         })?;
         Ok(state)
+    }
+
+    /// As [`Self::default_path`], by the environment of this process. For the
+    /// system's owner in another user's home it is a folder of his own: with
+    /// `sudo` the home often stays that of the user, who could then no longer
+    /// write there.
+    ///
+    /// # Errors
+    /// `Usage` as well when there is no home, or none of the system's owner.
+    pub fn default_here() -> Result<PathBuf> {
+        let platform = Platform::host();
+        let var = |name: &str| std::env::var_os(name);
+        let path = Self::default_path(platform, &var)?;
+        let set = |name: &str| var(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        // A folder is never made where the home should be.
+        if let (true, None, Some(home)) = (cfg!(unix), set("XDG_STATE_HOME"), set("HOME"))
+            && !home.is_dir()
+        {
+            return Err(Error::new(
+                Kind::Usage,
+                "there is no home folder, so there is no place to keep backups in",
+            )
+            .on(&home)
+            .hint("set HOME to a folder that exists, or name another with --state-dir DIR"));
+        }
+        if !is_in_anothers(&path) {
+            return Ok(path);
+        }
+        let homes: &[&str] = if platform == Platform::Macos { &["/var/root"] } else { &["/root"] };
+        let home = homes.iter().map(PathBuf::from).find(|h| h.is_dir() && !is_in_anothers(h));
+        let Some(home) = home else {
+            return Err(Error::new(Kind::Usage, "it lies in the home of another user, and root has none")
+                .on(&path)
+                .hint("name a folder of root's with --state-dir DIR"));
+        };
+        Self::default_path(platform, &|name| (name == "HOME").then(|| home.clone().into_os_string()))
+    }
+
+    /// Opens a state folder that is there; makes none.
+    ///
+    /// # Errors
+    /// `Failed` when there is none; otherwise as [`Self::open`].
+    pub fn open_existing(path: &Path) -> Result<Self> {
+        let none = || {
+            Error::new(Kind::Failed, "there is no state folder of this program")
+                .on(path)
+                .hint("mount the disk that it is on, or name the right one with --state-dir DIR")
+        };
+        let there = Self::existing(path)?.ok_or_else(none)?;
+        let marker = rel(MARKER).map_err(|e| Error::io("cannot open the state folder", path, e))?;
+        match there.dir.exists(&marker) {
+            Ok(true) => Self::open(path),
+            Ok(false) => Err(none()),
+            Err(e) => Err(Error::io("cannot open the state folder", path, e)),
+        }
     }
 
     /// Opens the state folder if there is one, for reading; makes nothing.
@@ -210,7 +270,7 @@ impl StateDir {
     /// `Locked` when another process has it, naming that process.
     pub fn lock(self) -> Result<LockedState> {
         let at = self.path().join("lock");
-        let io = |e| Error::io("cannot take the lock", &at, e);
+        let io = |e| full(e, "cannot take the lock", &at);
         let name = rel("lock").map_err(io)?;
         let mut file = match self.dir.create_file(&name, 0o600) {
             Ok(file) => file,
@@ -276,7 +336,7 @@ impl StateDir {
     /// `Usage` when there is no such run.
     pub fn run_dir(&self, run: &RunId) -> Result<Dir> {
         self.dir.dir(&Self::run_path(run)).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => Error::new(Kind::Usage, format!("there is no run {run}"))
+            io::ErrorKind::NotFound => Error::new(Kind::Usage, format!("run {run} does not exist"))
                 .hint("`shopmend vault list` shows the runs"),
             _ => Error::io("cannot open the run", &self.path().join(Self::run_path(run).as_path()), e),
         })
@@ -307,6 +367,30 @@ impl LockedState {
     fn run_path_of(run: &RunId) -> RelPath {
         StateDir::run_path(run)
     }
+}
+
+/// An error on a state folder; of a full disk with the way out.
+fn full(e: io::Error, what: &str, path: &Path) -> Error {
+    let is_full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let e = Error::io(what, path, e);
+    if !is_full {
+        return e;
+    }
+    let memory = if cfg!(target_os = "linux") { " or in memory (--state-dir /dev/shm/shopmend)" } else { "" };
+    e.hint(format!(
+        "the disk is full: keep the state on another disk (--state-dir DIR){memory}; \
+         with --only clear --reclaim that frees the disk"
+    ))
+}
+
+/// Whether this is the system's owner and a folder would lie in another
+/// user's: that user could not get at what is made there.
+fn is_in_anothers(path: &Path) -> bool {
+    if crate::fsys::effective_user() != Some(0) {
+        return false;
+    }
+    let above = path.ancestors().find_map(|p| Dir::open(&crate::fsys::real_path(p).ok()?).ok());
+    above.and_then(|dir| dir.meta().ok()).is_some_and(|meta| meta.uid != 0)
 }
 
 enum Claim {

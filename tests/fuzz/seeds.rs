@@ -151,7 +151,8 @@ fn journals() -> Seeds {
     shop.break_index();
     let shop = shop.aged();
     shop.run.call(shop.args(&["repair", "--yes"])).expect(Exit::Ok);
-    shop.run.call(["undo"]).expect(Exit::Ok);
+    // The database is damaged again.
+    shop.run.call(["undo"]).expect(Exit::Left);
     let files = files_below(&shop.run.state_path().join("runs"));
     files.into_iter().filter(|(path, _)| ends(path, "/journal.closed")).map(|(_, bytes)| bytes).collect()
 }
@@ -199,7 +200,9 @@ pub(super) fn leveldb() -> Seeds {
         // Its first records; all of them take long.
         let log = of(".log");
         let log = &log[..log.len().min(6000)];
-        out.push(with(mode, &joined(&[of("/MANIFEST-000001"), of(".ldb"), &[]], log)));
+        for mode in [mode, mode | 32] {
+            out.push(with(mode, &joined(&[of("/MANIFEST-000001"), of(".ldb"), &[]], log)));
+        }
     }
     out
 }
@@ -218,9 +221,35 @@ pub(super) fn media_loader() -> Seeds {
     vec![joined(&[sample(".mdlnodeconf")], sample(".mdl"))]
 }
 
+pub(super) fn identify() -> Seeds {
+    let names = ["aweme.db", "mmkv.default", "live_settings", ".xml", ".json", ".log", ".png", ".zip"];
+    let known = names.iter().filter_map(|end| SAMPLE.iter().find(|(path, _)| ends(path, end)));
+    let mut out: Seeds =
+        known.flat_map(|(_, bytes)| (0..3).map(|n| [&[n * 4], bytes.as_slice()].concat())).collect();
+    let backup = b"ANDROID BACKUP\n5\n0\nnone\n";
+    let mut tar = vec![0; 2048];
+    tar[..4].copy_from_slice(b"a/b\0");
+    tar[124..135].copy_from_slice(b"00000000003");
+    tar[156] = b'0';
+    tar[257..263].copy_from_slice(b"ustar\0");
+    out.push([&[8], backup.as_slice(), &tar].concat());
+    out.push([&[7], b"mozLz40\0\x0b\0\0\0\xb0".as_slice(), br#"{"a":[1,2]}"#].concat());
+    out
+}
+
 pub(super) fn mmkv() -> Seeds {
     let pairs = ["mmkv.default", "live_settings"];
     pairs.iter().map(|name| [&sample(&format!("{name}.crc"))[..112], sample(name)].concat()).collect()
+}
+
+pub(super) fn app_list() -> Seeds {
+    let all: [&[u8]; 4] = [
+        br#"{"profile":{"info_cache":{"Default":{"name":"x"},"Work":{}},"last_used":"Work"},"a":["b"]}"#,
+        b"[General]\nVersion=2\n\n[Profile1]\nIsRelative=0\nPath=/home/ann/ff\nDefault=1\n",
+        b"[4F96D1932A9F858E]\r\nDefault=Profiles/abc.default\r\nLocked=1\r\n",
+        b"\xef\xbb\xbf{}",
+    ];
+    all.map(<[u8]>::to_vec).to_vec()
 }
 
 pub(super) fn plist() -> Seeds {

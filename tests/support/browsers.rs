@@ -64,6 +64,21 @@ impl FilledHome {
         self.at(".config/chromium")
     }
 
+    /// Chromium's folders for the HTTP cache, by what every version has there:
+    /// an index. Headless shells keep it with the data, old versions directly
+    /// in `Cache`.
+    pub fn http_caches(&self) -> Vec<PathBuf> {
+        let roots = [self.at(".cache/chromium"), self.chromium()];
+        let places = ["Default/Cache/Cache_Data", "Default/Cache"];
+        let all = roots.iter().flat_map(|root| places.iter().map(|place| root.join(place)));
+        all.filter(|folder| folder.join("index").is_file()).collect()
+    }
+
+    /// The one HTTP cache of a Chromium that keeps one.
+    pub fn http_cache(&self) -> PathBuf {
+        self.http_caches().into_iter().next().expect("this Chromium keeps an HTTP cache")
+    }
+
     /// Firefox's default profile: below `.mozilla`, or below `.config` where
     /// newer versions keep it.
     pub fn firefox(&self) -> PathBuf {
@@ -73,9 +88,14 @@ impl FilledHome {
         profile.expect("the filled home has a Firefox profile")
     }
 
-    fn copy_of(from: &Path) -> Self {
+    fn empty() -> Self {
         let tmp = tempfile::Builder::new().prefix("shopmend-home-").tempdir().unwrap();
         let home = tmp.path().canonicalize().unwrap().join("home");
+        Self { tmp, home }
+    }
+
+    fn copy_of(from: &Path) -> Self {
+        let Self { tmp, home } = Self::empty();
         let done = Command::new("cp").arg("-a").arg(from).arg(&home).status().unwrap();
         assert!(done.success(), "cannot copy {}", from.display());
         Self { tmp, home }
@@ -104,20 +124,78 @@ pub fn read_back(home: &Path, browser: Browser) -> Value {
 /// Like [`read_back`], with a choice of how the browser ends.
 #[track_caller]
 pub fn visit(home: &Path, browser: Browser, end: End) -> Value {
-    // One browser at a time: several at once on two cores only wait for each other.
-    let lock = File::create(std::env::temp_dir().join("shopmend-browser.lock")).unwrap();
-    lock.lock().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/read-browsers");
-    let out = Command::new(script)
-        .args(["--browser", browser.as_str(), "--end"])
-        .arg(if end == End::Close { "close" } else { "kill" })
-        .arg(home)
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{} did not start and read: {errors}", browser.as_str());
-    let all: Value = serde_json::from_slice(&out.stdout).unwrap();
-    all[browser.as_str()].clone()
+    Build::installed(browser).read(home, end)
+}
+
+/// One build of a browser: the installed one, or one that `scripts/get-browser`
+/// fetched.
+#[derive(Debug, Clone)]
+pub struct Build {
+    pub browser: Browser,
+    /// The folder that goes first in `PATH`.
+    folder: Option<PathBuf>,
+}
+
+impl Build {
+    /// The one in `PATH`.
+    pub fn installed(browser: Browser) -> Self {
+        Self { browser, folder: None }
+    }
+
+    /// Those that `scripts/test --versions` fetched, as it names them in
+    /// `SHOPMEND_BROWSER_BUILDS`: a line each, the browser and the folder.
+    pub fn fetched() -> Vec<Self> {
+        let named = std::env::var("SHOPMEND_BROWSER_BUILDS").unwrap_or_default();
+        let build = |line: &str| {
+            let (browser, folder) = line.split_once(' ').expect("a browser and a folder");
+            let browser = Browser::BOTH.into_iter().find(|b| b.as_str() == browser).expect("a browser");
+            Self { browser, folder: Some(PathBuf::from(folder)) }
+        };
+        named.lines().map(build).collect()
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> String {
+        let folder = self.folder.as_deref().and_then(Path::file_name).unwrap_or_default();
+        format!("{} {}", self.browser.as_str(), folder.to_string_lossy())
+    }
+
+    /// Lets it fill a new home, and answers what the page found there then.
+    /// `http_cache` is another kind of HTTP cache than its default.
+    #[track_caller]
+    pub fn fill(&self, http_cache: Option<&str>) -> (FilledHome, Value) {
+        let home = FilledHome::empty();
+        let kind = http_cache.map(|kind| ["--http-cache", kind]);
+        let held = self.run("scripts/fill-browsers", kind.as_ref().map_or(&[], |k| &k[..]), home.path());
+        (home, held)
+    }
+
+    /// Lets it read the home, and answers what the page finds there.
+    #[track_caller]
+    pub fn read(&self, home: &Path, end: End) -> Value {
+        let end = if end == End::Close { "close" } else { "kill" };
+        self.run("scripts/read-browsers", &["--end", end], home)
+    }
+
+    #[track_caller]
+    fn run(&self, script: &str, arguments: &[&str], home: &Path) -> Value {
+        // One browser at a time: several at once on two cores only wait for each other.
+        let lock = File::create(std::env::temp_dir().join("shopmend-browser.lock")).unwrap();
+        lock.lock().unwrap();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = self.folder.iter().cloned().chain(std::env::split_paths(&path));
+        let out = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
+            .env("PATH", std::env::join_paths(folders).unwrap())
+            .args(["--browser", self.browser.as_str()])
+            .args(arguments)
+            .arg(home)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{} did not start and read: {errors}", self.name());
+        let all: Value = serde_json::from_slice(&out.stdout).unwrap();
+        all[self.browser.as_str()].clone()
+    }
 }
 
 /// Starts Chromium on its profile in `home`, loads the cacheable files of every

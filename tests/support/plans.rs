@@ -42,6 +42,8 @@ fn action(root: &Path, path: impl AsRef<Path>, kind: StoreKind, class: Class, op
         root: root.to_path_buf(),
         path,
         why: "for the test".into(),
+        condition: None,
+        allocated_bytes: 0,
         op,
     }
 }
@@ -70,7 +72,13 @@ pub fn rebuild(root: &Path, path: impl AsRef<Path>, kind: StoreKind) -> Action {
             .map(|p| item(root, p))
             .collect()
     };
-    action(root, path, kind, Class::User, Op::Rebuild { members, how: Remedy::Rebuild })
+    action(
+        root,
+        path,
+        kind,
+        Class::User,
+        Op::Rebuild { members, how: Remedy::Rebuild, unnamed_tables: false },
+    )
 }
 
 /// Puts the `.bak` in place.

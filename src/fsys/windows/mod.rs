@@ -431,6 +431,11 @@ pub(super) fn is_open(dir: &Handle, name: &OsStr) -> io::Result<bool> {
     }
 }
 
+/// Whether names in an open folder may be changed; here that is seen by trying.
+pub(super) fn may_change(_dir: &Handle) -> io::Result<()> {
+    Ok(())
+}
+
 /// Which programs have it open, where the system tells.
 pub(super) fn holders(dir: &Handle, name: &OsStr) -> Vec<(u32, String)> {
     match nt::final_path(dir.as_handle()) {

@@ -72,6 +72,21 @@ impl DevicePlace {
         scope.updates = updated.collect();
         let disk = Disk::remote(&facts.serial, files.clone());
         scope.disk = disk.clone();
+        // An app on adopted storage has nothing in the usual places.
+        for (package, app) in device.answers.apps.iter().filter(|_| device.tier() == Tier::Root) {
+            let Ok(Some(above)) = app.adopted(package) else { continue };
+            let of = |names: &str| above.ancestors().nth(2).map(|volume| volume.join(names));
+            let places = [
+                ("DATA", Some(above.clone())),
+                ("DATA_DE", of("user_de/0")),
+                ("EXTERNAL", of("media/0/Android/data")),
+            ];
+            for (name, path) in places {
+                let Some(path) = path else { continue };
+                let base = BaseFolder { only: Some(package.into()), ..BaseFolder::found(disk.path(&path)) };
+                scope.base(name, base);
+            }
+        }
         for (name, path, only) in in_reach.folders {
             let base = BaseFolder { only: only.map(Into::into), ..BaseFolder::found(disk.path(&path)) };
             scope.base(name, base);
@@ -218,9 +233,12 @@ impl InReach {
             folders.push(("DATA_DE", "/data/user_de/0".into(), None));
         } else {
             reach.push((PathBuf::from("/data/data"), Reach::Plain));
+            reach.push((PathBuf::from("/data/user_de/0"), Reach::Plain));
             for package in &device.answers.run_as {
                 reach.push((Path::new("/data/data").join(package), Reach::RunAs(package.clone())));
                 folders.push(("DATA", "/data/data".into(), Some(package.clone())));
+                reach.push((Path::new("/data/user_de/0").join(package), Reach::RunAs(package.clone())));
+                folders.push(("DATA_DE", "/data/user_de/0".into(), Some(package.clone())));
             }
         }
         if let Some(shared) = device.facts().shared.clone().filter(is_plain) {

@@ -65,6 +65,8 @@ pub(super) struct Answers {
     /// Those that `run-as` works for.
     pub run_as: BTreeSet<String>,
     pub shared: Shared,
+    /// Folders of these apps on cards that other devices can read as well.
+    pub cards: Vec<String>,
     /// How much room there is for apps' data.
     pub room: Option<Space>,
     /// What `ps` printed.
@@ -187,7 +189,8 @@ fn rest_script(wanted: &Wanted) -> Vec<u8> {
     let mut out = begin.into_bytes();
     out.extend(each(wanted));
     out.extend(
-        b"p \"$w $a\" dumpsys package \"$a\"; done; \
+        b"p \"$w $a\" dumpsys package \"$a\"; done; cards() { for q in /storage/*/Android/data/*; do \
+          case $q in /storage/emulated/*|/storage/self/*|*'*'*) ;; *) print -r -- \"$q\";; esac; done; }; p cards cards; \
           p room stat -f -c '%a %b %S %d %c' /data; p ps ps -A -o PID,NAME; exit 0",
     );
     out
@@ -250,6 +253,9 @@ fn answers(parts: Parts) -> io::Result<Answers> {
             _ => {}
         }
     }
+    out.cards = facts::cards(text("cards"));
+    let is_one = |path: &String| path.rsplit('/').next().is_some_and(|p| out.apps.contains_key(p));
+    out.cards.retain(is_one);
     out.room = facts::room(text("room"));
     out.processes = text("ps").to_vec();
     out.sizes = sizes(text("sizes"));

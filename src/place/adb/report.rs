@@ -91,8 +91,41 @@ impl DeviceReport {
                 );
             }
         }
+        for (package, app) in &answers.apps {
+            match app.adopted(package) {
+                Ok(None) => {}
+                Ok(Some(_)) if tier == Tier::Root => {
+                    checked.push(format!("private data of {package} on adopted storage"));
+                }
+                Ok(Some(above)) => {
+                    let what = format!("private data of {package} in {}", above.join(package).display());
+                    let why = "they were moved to adopted storage, which only root reaches";
+                    not_checked.push(NotChecked::new(what, why).see_by(ROOT));
+                }
+                Err(folder) => not_checked.push(
+                    NotChecked::new(
+                        format!("private data of {package} in {folder}"),
+                        "the device keeps them in a place that no profile covers",
+                    )
+                    .see_by("copy the folder from the device, and name the copy with --image"),
+                ),
+            }
+        }
+        for folder in &answers.cards {
+            not_checked.push(
+                NotChecked::new(
+                    folder,
+                    "it is on a card that can be taken out, and only the phone's own storage is looked at",
+                )
+                .see_by("copy it from the card, and name the copy with --image"),
+            );
+        }
         for user in &answers.facts.other_users {
-            not_checked.push(NotChecked::new(format!("user {user}"), "only the first user is looked at"));
+            not_checked.push(
+                NotChecked::new(format!("user {user}"), "only the first user is looked at").see_by(
+                    "with root, copy that user's folder in /data/user from the device and name the copy with --image",
+                ),
+            );
         }
         if device.adb.serial.contains(':') {
             by_hand.push(

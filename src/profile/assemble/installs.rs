@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::listing::{Listing, is_list_file};
 use super::super::model::{Identify, Install, RootTemplate};
 use super::super::problem::Source;
 use super::super::raw;
@@ -72,6 +73,78 @@ impl Assembly<'_> {
                 self.refuse(source, &raw.file.span(), "`file` must be a path below the root");
                 None
             }
+        }
+    }
+
+    /// Where the app says which folders it uses, as its layouts write it.
+    pub(super) fn listings(&mut self, app: &raw::App, roots: &BTreeSet<&str>) -> Vec<Listing> {
+        let mut out = Vec::new();
+        for taken in &app.r#use {
+            let Some(&(from, layout)) = self.layouts.get(taken.as_ref().layout.as_ref().as_str()) else {
+                continue;
+            };
+            self.check_len(from, &layout.id.span(), "lists", layout.listed_by.len(), MAX_LIST);
+            for spanned in layout.listed_by.iter().take(MAX_LIST) {
+                let raw = spanned.as_ref();
+                let before = self.problems.len();
+                self.listing(from, layout, raw);
+                if self.problems.len() > before || !roots.contains(raw.root.as_ref().as_str()) {
+                    continue;
+                }
+                let texts =
+                    |list: &[toml::Spanned<String>]| list.iter().map(|t| t.as_ref().clone()).collect();
+                out.push(Listing {
+                    layout: layout.id.as_ref().clone(),
+                    parameter: raw.parameter.as_ref().map(|p| p.as_ref().clone()),
+                    root: raw.root.as_ref().clone(),
+                    files: texts(&raw.files),
+                    read: raw.format.zip(raw.key.as_ref().map(|k| k.as_ref().clone())),
+                    options: texts(&raw.options),
+                    holds: texts(&raw.holds),
+                });
+            }
+        }
+        out
+    }
+
+    /// Notes what is wrong with a `listed-by`.
+    fn listing(&mut self, source: &Source, layout: &raw::Layout, raw: &raw::ListedBy) {
+        let at = raw.root.span();
+        self.check_text(source, &raw.source, "source");
+        if let Some(parameter) = &raw.parameter
+            && !layout.parameters.iter().any(|p| p.as_ref() == parameter.as_ref())
+        {
+            self.refuse(
+                source,
+                &parameter.span(),
+                format!("the layout has no parameter `{}`", parameter.as_ref()),
+            );
+        }
+        if raw.files.is_empty() && raw.options.is_empty() {
+            self.refuse(source, &at, "give `files` that list folders, or `options` that name one");
+        }
+        if raw.files.is_empty() != raw.format.is_none() || raw.format.is_none() != raw.key.is_none() {
+            self.refuse(source, &at, "`files`, `format` and `key` belong together");
+        }
+        for (list, field) in [(&raw.files, "files"), (&raw.options, "options"), (&raw.holds, "holds")] {
+            self.check_len(source, &at, field, list.len(), MAX_LIST);
+        }
+        for file in raw.files.iter().filter(|f| !is_list_file(f.as_ref())) {
+            self.refuse(
+                source,
+                &file.span(),
+                "a list is a path below the root, or with `../` before it beside it",
+            );
+        }
+        for option in raw.options.iter().filter(|o| !o.as_ref().starts_with('-') || o.as_ref().contains('='))
+        {
+            self.refuse(source, &option.span(), "an option begins with `-` and has no `=`");
+        }
+        if raw.holds.is_empty() {
+            self.refuse(source, &at, "`holds` is empty: say by which file such a folder is recognised");
+        }
+        for file in raw.holds.iter().filter(|f| !RelPath::new(f.as_ref()).is_ok_and(|p| !p.is_root())) {
+            self.refuse(source, &file.span(), "`holds` are paths below the listed folder");
         }
     }
 

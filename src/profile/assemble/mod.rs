@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
+use super::listing::Open;
 use super::model::{App, Patterns, Rule};
 use super::origin::Origins;
 use super::pattern::Pattern;
@@ -163,12 +164,18 @@ impl<'a> Assembly<'a> {
         }
         self.check_len(source, &raw.id.span(), "rules", rules.len(), MAX_RULES);
         let markers = self.markers(source, raw, &roots);
+        let listings = self.listings(raw, &roots);
         // Rules that cannot be read cannot be compared either.
         if self.problems.len() == before {
             let fold = raw.platform.ignores_case();
             if prove {
                 self.problems.extend(check::rules(&rules, &self.never, fold));
             }
+            let opened = |(rule, ready): (usize, &check::Ready)| {
+                let (layout, paths, except) = ready.open.clone()?;
+                Some(Open { rule, layout, paths, except })
+            };
+            let open = rules.iter().enumerate().filter_map(opened).collect();
             let (rules, patterns): (Vec<Rule>, Vec<Patterns>) =
                 rules.into_iter().map(|r| (r.rule, (r.paths, r.except))).unzip();
             let app = App {
@@ -179,6 +186,8 @@ impl<'a> Assembly<'a> {
                 origins: Arc::clone(&self.hosts),
                 rules,
                 installs,
+                listings,
+                open,
                 processes: raw.processes.iter().map(|p| p.as_ref().clone()).collect(),
                 running_markers: markers,
                 file: source.file.clone(),

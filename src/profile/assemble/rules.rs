@@ -161,7 +161,12 @@ impl Assembly<'_> {
         };
         // What the list says is what holds: a guess keeps no right to clear.
         let may = rule.may.iter().copied().filter(|m| rule.may(*m)).collect();
-        Some(check::Ready { rule: Rule { may, ..rule }, paths, except })
+        let open = |list: &[Spanned<String>]| -> Vec<String> {
+            list.iter().map(|t| t.as_ref().clone()).filter(|t| !parameters(t).is_empty()).collect()
+        };
+        let open = how.layout.map(|l| (l.id.as_ref().clone(), open(&raw.paths), open(&raw.except)));
+        let open = open.filter(|(_, paths, _)| !paths.is_empty());
+        Some(check::Ready { rule: Rule { may, ..rule }, paths, except, open })
     }
 
     fn patterns(

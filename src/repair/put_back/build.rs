@@ -1,6 +1,7 @@
 //! Makes what the vault has copies of anew, each beside its place, where
 //! nobody looks for it yet.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 
 use super::super::copies::{build_file, build_there, settle_files};
@@ -8,7 +9,7 @@ use super::super::session::{Halt, failed};
 use super::super::temps::Temps;
 use super::needs::Needs;
 use crate::control::Control;
-use crate::fsys::{Dir, RelPath};
+use crate::fsys::{Dir, Ident, RelPath};
 use crate::plan::Item;
 use crate::vault::{Copied, Objects};
 
@@ -62,6 +63,14 @@ pub(super) struct Made {
     pub(super) ready: Vec<(RelPath, Item)>,
     /// The folder for the single files of another device.
     pub(super) stage: Option<Item>,
+}
+
+impl Made {
+    /// What each of the single files is, by its place.
+    pub(super) fn idents(&self) -> BTreeMap<RelPath, (Ident, i128)> {
+        let ident = |item: &Item| (Ident { dev: item.dev, ino: item.ino }, item.mtime_ns);
+        self.ready.iter().map(|(path, item)| (path.clone(), ident(item))).collect()
+    }
 }
 
 /// Makes files and folders from the vault's copies.

@@ -176,6 +176,7 @@ pub(crate) fn refusal(e: io::Error) -> io::Result<String> {
         io::ErrorKind::NotFound => "it is gone".to_owned(),
         io::ErrorKind::AlreadyExists => "its place is taken".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "its file system is read-only".to_owned(),
         io::ErrorKind::NotADirectory => "a folder on the way was replaced".to_owned(),
         _ if crate::fsys::is_link_refusal(&e) => "a folder on the way was replaced by a link".to_owned(),
         io::ErrorKind::ResourceBusy | io::ErrorKind::ExecutableFileBusy => "it is in use".to_owned(),

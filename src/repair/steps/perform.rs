@@ -199,7 +199,16 @@ impl Hands<'_> {
                 Err(e) if absent(&e) => continue,
                 Err(e) => return Err(e),
             };
-            there.push((dir, folder.attributes.atime_ns, folder.attributes.mtime_ns));
+            let (atime_ns, mtime_ns) = (folder.attributes.atime_ns, folder.attributes.mtime_ns);
+            if !self.root.is_remote() {
+                // On a read-only disk, or in another's folder, nothing was
+                // changed and nothing has to be set.
+                let now = dir.meta()?;
+                if now.mtime_ns == mtime_ns && dir.may_change().is_err() {
+                    continue;
+                }
+            }
+            there.push((dir, atime_ns, mtime_ns));
             if !self.root.is_remote() {
                 Dir::set_times_of(&there)?;
                 there.clear();

@@ -2,13 +2,11 @@
 //! nobody else.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::record::Record;
+use super::tally::tally;
 use super::{Batch, TICK};
 use crate::cli::BatchWhat;
 use crate::control::Control;
@@ -19,8 +17,6 @@ use crate::process::{ask_child, will_be_asked};
 
 /// How long a process that was asked to stop may take to reach a safe point.
 const GRACE: Duration = Duration::from_secs(30);
-/// Larger reports are not read back.
-const MAX_REPORT: u64 = 256 << 20;
 
 impl Batch<'_> {
     /// One device's own process: the same command that a person would give.
@@ -125,26 +121,4 @@ fn problem(mut file: std::fs::File) -> Option<String> {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     Some(printable(&lines.join("; ").replace("shopmend: ", "")))
-}
-
-/// What the device's own report says, in numbers.
-fn tally(report: &Path, record: &mut Record) {
-    let read = || -> Option<Value> {
-        if std::fs::metadata(report).ok()?.len() > MAX_REPORT {
-            return None;
-        }
-        serde_json::from_slice(&std::fs::read(report).ok()?).ok()
-    };
-    let Some(document) = read() else { return };
-    let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    for store in all(&document["targets"]).iter().flat_map(|t| all(&t["stores"])) {
-        if let Some(verdict) = store["verdict"].as_str() {
-            *record.verdicts.entry(verdict.to_owned()).or_default() += 1;
-        }
-    }
-    for action in all(&document["repair"]["actions"]) {
-        if let Some(done) = action["done"].as_str() {
-            *record.actions.entry(done.to_owned()).or_default() += 1;
-        }
-    }
 }

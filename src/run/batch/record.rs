@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
+use crate::model::NotChecked;
 use crate::place::adb::Attached;
 
 /// What became of one device.
@@ -18,12 +19,20 @@ pub(super) struct Record {
     pub(super) exit: u8,
     pub(super) meaning: String,
     pub(super) seconds: f64,
-    /// Stores by verdict, after a scan; before the repair.
+    /// Stores by verdict, as they are at the end of its run.
     #[serde(default)]
     pub(super) verdicts: BTreeMap<String, u64>,
     /// Actions of the repair by how they ended.
     #[serde(default)]
     pub(super) actions: BTreeMap<String, u64>,
+    /// What of the device was not looked at.
+    #[serde(default)]
+    pub(super) not_checked: Vec<NotChecked>,
+    /// Rows, records or entries that a repair lost, and those that may be wrong.
+    #[serde(default)]
+    pub(super) lost: u64,
+    #[serde(default)]
+    pub(super) doubtful: u64,
     /// Names in the report folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) report: Option<String>,
@@ -45,6 +54,9 @@ impl Record {
             seconds: 0.0,
             verdicts: BTreeMap::new(),
             actions: BTreeMap::new(),
+            not_checked: Vec::new(),
+            lost: 0,
+            doubtful: 0,
             report: None,
             problem: Some(problem),
             earlier: false,
@@ -57,7 +69,7 @@ impl Record {
 
     /// Whether a later run of the same batch need not do it again.
     pub(super) fn is_done(&self) -> bool {
-        matches!(self.exit(), Exit::Ok | Exit::Findings | Exit::Left)
+        matches!(self.exit(), Exit::Ok | Exit::Findings | Exit::Incomplete | Exit::Left)
     }
 
     pub(super) fn sentence(&self) -> String {
@@ -65,8 +77,18 @@ impl Record {
             of.iter().map(|(what, n)| format!("{n} {what}")).collect::<Vec<_>>().join(", ")
         };
         let mut parts = vec![self.meaning.clone()];
-        parts.extend(Some(tally(&self.verdicts)).filter(|t| !t.is_empty()).map(|t| format!("found {t}")));
+        parts.extend(Some(tally(&self.verdicts)).filter(|t| !t.is_empty()).map(|t| format!("stores: {t}")));
         parts.extend(Some(tally(&self.actions)).filter(|t| !t.is_empty()).map(|t| format!("actions: {t}")));
+        if self.lost + self.doubtful > 0 {
+            parts.push(format!("{} lost, {} doubtful", self.lost, self.doubtful));
+        }
+        match self.not_checked.as_slice() {
+            [] => {}
+            [one] => parts.push(format!("not checked: {}", one.what)),
+            [first, rest @ ..] => {
+                parts.push(format!("not checked: {} and {} more", first.what, rest.len()));
+            }
+        }
         parts.extend(self.problem.clone());
         parts.join("; ")
     }

@@ -33,8 +33,9 @@ pub(super) fn write_summary(folder: &Path, what: BatchWhat, records: &[Record], 
         "exit": exit.code(),
         "devices": records,
     });
-    let mut csv =
-        String::from("serial,adb serial,model,exit,meaning,seconds,damaged,stale,healthy,done,problem\n");
+    let mut csv = String::from(
+        "serial,adb serial,model,exit,meaning,seconds,damaged,unreadable,stale,unknown,healthy,not checked,done,lost,doubtful,problem\n",
+    );
     for r in records {
         let count = |of: &BTreeMap<String, u64>, what: &str| of.get(what).copied().unwrap_or(0).to_string();
         let cells = [
@@ -45,9 +46,14 @@ pub(super) fn write_summary(folder: &Path, what: BatchWhat, records: &[Record], 
             cell(&r.meaning),
             format!("{:.1}", r.seconds),
             count(&r.verdicts, "damaged"),
+            count(&r.verdicts, "unreadable"),
             count(&r.verdicts, "stale"),
+            count(&r.verdicts, "unknown"),
             count(&r.verdicts, "healthy"),
+            r.not_checked.len().to_string(),
             count(&r.actions, "done"),
+            r.lost.to_string(),
+            r.doubtful.to_string(),
             cell(r.problem.as_deref().unwrap_or_default()),
         ];
         csv.push_str(&cells.join(","));

@@ -9,7 +9,7 @@ use crate::vault::{StateDir, export as write_copies};
 
 pub(super) fn export(session: &Session, state: &StateDir, run: &str, dir: &Path) -> Result<Exit> {
     let run = run_id(run)?;
-    super::create_folder(dir)?;
+    crate::output::folder(dir, &[])?;
     let done = write_copies(state, &run, dir, &session.control)?;
     super::written(session, &done, dir)
 }

@@ -39,17 +39,26 @@ pub(super) fn list(session: &Session, state: &StateDir, as_json: bool) -> Result
         let line = format!("{}  {}{about}, holds {}", run.run, run.kind, size(run.bytes()));
         let _ = writeln!(out, "{} {}", session.console.style.bold(&line), state.join(", "));
         for store in &run.stores {
-            let undone = store.undone_by.as_ref().map(|by| format!(", undone by {by}")).unwrap_or_default();
+            // Of a copy nothing is undone.
+            let word = if store.op == "backup" { "put back" } else { "undone" };
+            let undone = store.undone_by.as_ref().map(|by| format!(", {word} by {by}")).unwrap_or_default();
             let freed = if store.freed { ", freed for good" } else { "" };
-            let files = count(store.files, "file");
+            let files = count(store.changed_files, "file");
             let _ = writeln!(
                 out,
                 "    {} {:<14} {files}, {}{undone}{freed}\n        {}",
                 store.store,
                 store.op,
-                size(store.held_bytes + store.copied_bytes),
+                size(store.changed_bytes),
                 shown(&store.path)
             );
+            let condition = match &store.condition {
+                Some(condition) => format!("when it was copied: {condition}"),
+                None => "when it was copied: verdict not known".to_owned(),
+            };
+            if store.files > 0 {
+                let _ = writeln!(out, "        {}", session.console.style.dim(&condition));
+            }
         }
     }
     session.console.print(&out)?;

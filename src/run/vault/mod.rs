@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::{Session, open};
 use crate::cli;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exit::Exit;
 use crate::fsys::{printable, shown};
 use crate::report::{count, size};
@@ -23,7 +23,7 @@ pub(super) fn vault(session: &Session, command: &cli::Vault, device: Option<cli:
         Some(cli::OnDevice { serial: Some(serial), .. }) => {
             StateDir::open(&open::records_of(session, serial)?)?
         }
-        _ => session.state()?,
+        _ => session.existing_state()?,
     };
     match command {
         cli::Vault::List { format } => list::list(session, &state, format == "json"),
@@ -37,16 +37,6 @@ pub(super) fn vault(session: &Session, command: &cli::Vault, device: Option<cli:
             prune::prune(session, state, *keep_last, *older_than, *max_size, *dry_run)
         }
         cli::Vault::Export { run, dir } => export::export(session, &state, run, dir),
-    }
-}
-
-/// The folder to write to; one that is there already is used as it is.
-fn create_folder(path: &Path) -> Result<()> {
-    match std::fs::create_dir(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(Error::io("the folder cannot be created", path, e))
-        }
-        _ => Ok(()),
     }
 }
 

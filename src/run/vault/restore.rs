@@ -28,7 +28,7 @@ pub(super) fn restore(
 ) -> Result<Exit> {
     let run = undo::run_id(wanted.run)?;
     if let Some(to) = wanted.to {
-        super::create_folder(to)?;
+        crate::output::folder(to, &[])?;
         let done = restore_to(&state, &run, wanted.store, to, &session.control)?;
         return super::written(session, &done, to);
     }

@@ -14,7 +14,7 @@ use std::io::{self, Read as _};
 
 use self::index::{Index, Wrong};
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject, simple_cache};
+use super::{Check, Format, Glimpse, Level, Shape, StoreError, Subject, simple_cache};
 use crate::control::Control;
 use crate::fsys::{Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -59,7 +59,7 @@ pub fn recognise(subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
 /// # Errors
 /// When a file cannot be read, or the run was cancelled.
 pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
-    Ok(examine(subject, level, control)?.done())
+    examine(subject, level, control)?.finish(subject)
 }
 
 fn damage(code: &str, message: impl Into<String>) -> Finding {
@@ -76,7 +76,7 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     };
     let mut out = Tally::new(StoreKind::CacheStorage, method);
     let mut folders = BTreeSet::new();
-    let mut unknown = 0;
+    let (mut unknown, mut unknown_bytes) = (0, 0);
     let listed = subject.dir.dir(subject.path).and_then(|d| d.list()).map_err(fail)?;
     for item in &listed {
         match (item.meta.kind, item.name.to_str()) {
@@ -84,7 +84,10 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
                 folders.insert(name.to_owned());
             }
             (Kind::File, Some(INDEX)) => {}
-            _ => unknown += 1,
+            _ => {
+                unknown += 1;
+                unknown_bytes += if item.meta.kind == Kind::File { item.meta.size } else { 0 };
+            }
         }
     }
     let named = match read_index(subject, &mut out)? {
@@ -99,14 +102,24 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
         let glimpse = Glimpse::of(inner).map_err(|e| subject.read_error(&rel, e))?;
         let is_cache = simple_cache::recognise(inner, &glimpse).map_err(|e| subject.read_error(&rel, e))?;
         if is_cache || named.contains(folder) {
-            let cache = simple_cache::examine(inner, level, control)?;
-            out.absorb(cache, &rel, |finding| Finding { remedy: at_most_report(finding.remedy), ..finding });
+            match simple_cache::examine(inner, level, control) {
+                Ok(cache) => out.absorb(cache, &rel, |finding| Finding {
+                    remedy: at_most_report(finding.remedy),
+                    ..finding
+                }),
+                // The other caches of the site are judged all the same.
+                Err(StoreError::UnknownForm { what, .. }) => {
+                    let bytes = glimpse.entries.iter().map(|e| e.meta.size).sum();
+                    out.unknown_form(bytes, format!("{rel}: {what}"));
+                }
+                Err(e) => return Err(e),
+            }
         } else if !glimpse.entries.is_empty() {
             unknown += 1;
         }
     }
     if unknown > 0 {
-        out.not_checked(format!("{unknown} files or folders are not of this format"));
+        out.unknown_form(unknown_bytes, format!("{unknown} files or folders are not of this format"));
     }
     Ok(out)
 }
@@ -126,6 +139,7 @@ fn read_index(subject: Subject<'_>, out: &mut Tally) -> Result<Option<Index>, St
     };
     let bytes = source.bytes(MAX_INDEX)?;
     out.seen(bytes.len() as u64);
+    out.known_form(bytes.len() as u64);
     match index::read(&bytes) {
         Ok(index) if index.origin.is_some() || !index.caches.is_empty() => {
             out.not_checked("the names and sizes in the index: it has no checksum");
@@ -184,12 +198,32 @@ fn compare(index: &Index, folders: &BTreeSet<String>, out: &mut Tally) -> BTreeS
     named
 }
 
+/// The table's line for this kind.
+pub(super) struct CacheStorage;
+
+impl Format for CacheStorage {
+    fn kind(&self) -> StoreKind {
+        StoreKind::CacheStorage
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fsys::Dir;
     use crate::store::damage::Bench;
-    use crate::store::registry;
     use crate::store::simple_cache::tests::{index as cache_index, main_file, stem};
 
     fn sound() -> Bench {
@@ -221,12 +255,37 @@ mod tests {
         sound().any_damage_is_survived(85, &deep);
     }
 
+    /// One cache of a newer program does not hide damage in another.
+    #[test]
+    fn a_cache_of_an_unknown_version_is_told_from_a_damaged_one() {
+        let outcome = |bench: &Bench| {
+            let dir = Dir::open(bench.path()).unwrap();
+            check(
+                Subject { dir: &dir, path: &RelPath::new("a1b2").unwrap() },
+                Level::Deep,
+                &Control::default(),
+            )
+        };
+        let bench = sound();
+        let mut newer = cache_index();
+        newer[8] = 10;
+        bench.write("a1b2/61-22/index", &newer);
+        bench.write("a1b2/61-22/blob", vec![1; 9000]);
+        assert!(matches!(outcome(&bench), Err(StoreError::UnknownForm { .. })));
+        let mut bytes = main_file("https://a.b/1", b"meta", &[7; 900], true);
+        bytes[60] ^= 1;
+        bench.write(&format!("a1b2/2b-cb/{}_0", stem("https://a.b/1")), bytes);
+        let check = outcome(&bench).unwrap();
+        assert_eq!(check.findings.len(), 1, "{:?}", check.findings);
+        assert!(check.not_checked.iter().any(|n| n.starts_with("61-22: ")), "{:?}", check.not_checked);
+    }
+
     #[test]
     fn it_is_recognised_by_its_index_and_without_it() {
         let bench = sound();
         let kind = |bench: &Bench| {
             let dir = Dir::open(bench.path()).unwrap();
-            registry::recognise(Subject { dir: &dir, path: &RelPath::new("a1b2").unwrap() }).unwrap()
+            crate::store::recognise(Subject { dir: &dir, path: &RelPath::new("a1b2").unwrap() }).unwrap()
         };
         assert_eq!(kind(&bench), Some(StoreKind::CacheStorage));
         bench.write("a1b2/index.txt", [0xff; 30]);

@@ -84,6 +84,9 @@ pub(super) fn parse(mut input: impl BufRead, control: &Control) -> Result<Result
             return Ok(Ok(journal));
         };
         let text = String::from_utf8_lossy(line);
+        if number == 2 && is_newer(&text) {
+            return Ok(Err(Malformed(NEWER, start, VERSION.to_owned(), text.into_owned())));
+        }
         let result = if number <= 5 {
             header(&mut journal, number, &text).map_err(|expected| ("disklru.header", expected))
         } else {
@@ -96,12 +99,23 @@ pub(super) fn parse(mut input: impl BufRead, control: &Control) -> Result<Result
     }
 }
 
+/// The version of the format, on the second line.
+const VERSION: &str = "1";
+/// The code for a journal whose version came after this program; not damage.
+pub(super) const NEWER: &str = "disklru.version";
+/// A number up to this is taken for a version.
+const FUTURE: u8 = 64;
+
+fn is_newer(text: &str) -> bool {
+    text != VERSION && text.parse::<u8>().is_ok_and(|n| (2..=FUTURE).contains(&n) && n.to_string() == text)
+}
+
 fn header(journal: &mut Journal, number: u64, text: &str) -> Result<(), String> {
     match number {
         1 if text == MAGIC => Ok(()),
         1 => Err(MAGIC.to_owned()),
-        2 if text == "1" => Ok(()),
-        2 => Err("format version 1".to_owned()),
+        2 if text == VERSION => Ok(()),
+        2 => Err(format!("format version {VERSION}")),
         3 => {
             text.clone_into(&mut journal.app_version);
             text.parse::<i32>().map(drop).map_err(|_| "the application's version".to_owned())

@@ -13,10 +13,10 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
 
-use self::journal::{Journal, Line, MAGIC, MAX_VALUES, Malformed, parse};
+use self::journal::{Journal, Line, MAGIC, MAX_VALUES, Malformed, NEWER, parse};
 use super::source::Source;
 use super::tally::Tally;
-use super::{CacheEntries, CacheEntry, Check, Clearable, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Kind, Named, RelPath, printable};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -72,6 +72,10 @@ pub(super) fn tally(subject: Subject<'_>, level: Level, control: &Control) -> Re
     source.unchanged()?;
     let journal = match parsed {
         Ok(journal) => journal,
+        Err(Malformed(code, _, _, found)) if code == NEWER => {
+            let what = format!("its journal has a version of the format that is not known: {found}");
+            return Err(StoreError::UnknownForm { path: subject.shown(), what });
+        }
         Err(Malformed(code, at, expected, found)) => {
             let message =
                 "the journal is malformed: the library will drop the whole cache when the app starts";
@@ -352,6 +356,31 @@ fn response_head(head: &[u8]) -> Result<(), (&'static str, String)> {
     headers("the number of headers", &mut next)
 }
 
+/// The table's line for this kind.
+pub(super) struct DiskLru;
+
+impl Format for DiskLru {
+    fn kind(&self) -> StoreKind {
+        StoreKind::DiskLruCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, control: &Control) -> Result<Clearable, StoreError> {
+        entries(subject, control)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
@@ -388,6 +417,18 @@ mod tests {
     }
 
     #[test]
+    fn a_version_of_a_newer_library_is_neither_sound_nor_damaged() {
+        let bench = glide();
+        let text = journal_text(&bench);
+        bench.write("c/journal", text.replacen("\n1\n", "\n2\n", 1));
+        assert!(matches!(bench.run(&check), Err(StoreError::UnknownForm { .. })));
+        for odd in ["0", "-1", "700", "02", "two"] {
+            bench.write("c/journal", text.replacen("\n1\n", &format!("\n{odd}\n"), 1));
+            assert_eq!(bench.codes(&check)[0], "disklru.header", "{odd}");
+        }
+    }
+
+    #[test]
     fn damage_in_the_journal_is_found() {
         glide().every_damage_is_found(4, &check);
         okhttp().every_damage_is_found(5, &check);
@@ -418,7 +459,7 @@ mod tests {
     fn a_malformed_journal_costs_the_cache() {
         for (damage, code) in [
             (String::new(), "disklru.header"),
-            ("libcore.io.DiskLruCache\n2\n1\n1\n\n".to_owned(), "disklru.header"),
+            ("libcore.io.DiskLruCache\n0\n1\n1\n\n".to_owned(), "disklru.header"),
             ("libcore.io.DiskLruCache\n1\n1\n0\n\n".to_owned(), "disklru.header"),
             ("libcore.io.DiskLruCache\n1\n1\n1\n\nCLEAN k\n".to_owned(), "disklru.journal"),
             ("libcore.io.DiskLruCache\n1\n1\n1\n\nCLEAN k 1 2\n".to_owned(), "disklru.journal"),

@@ -25,14 +25,13 @@ impl Values {
             self.overfull = true;
             return;
         }
-        let mut hasher = DefaultHasher::new();
-        hasher.write(key.user);
-        self.all.push((hasher.finish(), key.tag, table));
+        self.all.push((hash(key.user), key.tag, table));
     }
 
-    /// The tables from the oldest to the newest, and how many of them had to
-    /// be placed by `highest`, their highest sequence number, alone.
-    pub(super) fn oldest_first(mut self, highest: &[u64]) -> (Vec<usize>, u64) {
+    /// The tables from the oldest to the newest, how many of them had to be
+    /// placed by `highest`, their highest sequence number, alone, and the
+    /// newest version of each key.
+    pub(super) fn oldest_first(mut self, highest: &[u64]) -> (Vec<usize>, u64, Newest) {
         self.all.sort_unstable();
         // For each table those that have to come before it.
         let mut older: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
@@ -63,7 +62,30 @@ impl Values {
             placed.insert(next.1);
             out.push(next.1);
         }
-        (out, unsure)
+        let newest = Newest { all: self.all };
+        (out, unsure, newest)
+    }
+}
+
+fn hash(user: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(user);
+    hasher.finish()
+}
+
+/// The newest version of each key in the tables, as far as they were compared.
+#[derive(Debug, Default)]
+pub(super) struct Newest {
+    /// Sorted.
+    all: Vec<(u64, u64, usize)>,
+}
+
+impl Newest {
+    /// The tag of the newest version in the tables.
+    pub(super) fn of(&self, user: &[u8]) -> Option<u64> {
+        let hash = hash(user);
+        let behind = self.all.partition_point(|v| v.0 <= hash);
+        self.all.get(behind.checked_sub(1)?).filter(|v| v.0 == hash).map(|v| v.1)
     }
 }
 
@@ -79,24 +101,36 @@ mod tests {
         out
     }
 
+    fn order(values: Values, highest: &[u64]) -> (Vec<usize>, u64) {
+        let (tables, unsure, _) = values.oldest_first(highest);
+        (tables, unsure)
+    }
+
+    #[test]
+    fn the_newest_version_of_a_key_is_known() {
+        let (_, _, newest) = values(&[("x", 5, 0), ("x", 9, 1), ("y", 2, 0)]).oldest_first(&[5, 9]);
+        let of = |user: &str| newest.of(user.as_bytes()).map(|tag| tag >> 8);
+        assert_eq!((of("x"), of("y"), of("z")), (Some(9), Some(2), None));
+    }
+
     #[test]
     fn a_shared_key_decides_before_the_highest_sequence_number() {
         // Table 1 is newer for x, though table 0 has a higher number elsewhere.
         let shared = values(&[("x", 5, 0), ("z", 90, 0), ("x", 9, 1), ("q", 1, 2)]);
-        assert_eq!(shared.oldest_first(&[90, 9, 1]), (vec![2, 0, 1], 0));
-        assert_eq!(values(&[]).oldest_first(&[3, 1]), (vec![1, 0], 0));
+        assert_eq!(order(shared, &[90, 9, 1]), (vec![2, 0, 1], 0));
+        assert_eq!(order(values(&[]), &[3, 1]), (vec![1, 0], 0));
     }
 
     #[test]
     fn tables_that_contradict_each_other_are_said_to_be_unsure() {
         let circle = values(&[("x", 5, 0), ("x", 9, 1), ("y", 5, 1), ("y", 9, 0)]);
-        assert_eq!(circle.oldest_first(&[9, 9]), (vec![0, 1], 1));
+        assert_eq!(order(circle, &[9, 9]), (vec![0, 1], 1));
     }
 
     #[test]
     fn the_same_value_twice_decides_nothing() {
-        assert_eq!(values(&[("x", 5, 0), ("x", 5, 1)]).oldest_first(&[5, 4]), (vec![1, 0], 0));
+        assert_eq!(order(values(&[("x", 5, 0), ("x", 5, 1)]), &[5, 4]), (vec![1, 0], 0));
         let both = values(&[("x", 5, 0), ("x", 5, 1), ("x", 9, 2)]);
-        assert_eq!(both.oldest_first(&[50, 40, 9]), (vec![1, 0, 2], 0));
+        assert_eq!(order(both, &[50, 40, 9]), (vec![1, 0, 2], 0));
     }
 }

@@ -88,6 +88,16 @@ impl<'a> InternalKey<'a> {
     }
 }
 
+/// One operation of a write batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Operation<'a> {
+    pub(super) key: &'a [u8],
+    /// Sequence number and kind, as in an internal key.
+    pub(super) tag: u64,
+    /// Empty when the key is deleted.
+    pub(super) value: &'a [u8],
+}
+
 /// What a write batch says of itself, its operations counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Batch {
@@ -102,7 +112,7 @@ impl Batch {
     }
 
     /// Reads a batch through to its end; the error says what is wrong.
-    pub(super) fn parse(data: &[u8], mut each: impl FnMut(&[u8])) -> Result<Self, &'static str> {
+    pub(super) fn parse(data: &[u8], mut each: impl FnMut(Operation<'_>)) -> Result<Self, &'static str> {
         let short = "the batch ends within its header";
         let sequence = u64_le(data, 0).ok_or(short)?;
         let count = u32_le(data, 8).ok_or(short)?;
@@ -111,14 +121,14 @@ impl Batch {
         while !rest.is_empty() {
             let broken = "an operation of the batch cannot be read";
             let kind = rest.byte().ok_or(broken)?;
-            each(rest.prefixed().ok_or(broken)?);
-            match kind {
-                0 => {}
-                1 => {
-                    rest.prefixed().ok_or(broken)?;
-                }
+            let key = rest.prefixed().ok_or(broken)?;
+            let value = match kind {
+                0 => &[],
+                1 => rest.prefixed().ok_or(broken)?,
                 _ => return Err("the batch has an operation of an unknown kind"),
-            }
+            };
+            let tag = sequence.wrapping_add(u64::from(found)) << 8 | u64::from(kind);
+            each(Operation { key, tag, value });
             found = found.checked_add(1).ok_or(broken)?;
         }
         if found != count {

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::coding::{InternalKey, show_key};
+use super::coding::InternalKey;
 use super::order::Order;
 use super::table::{self, FOOTER, Fault, Handle, each_entry, index_entries, read_raw, unpack};
 use crate::control::{Cancelled, Control};
@@ -13,18 +13,24 @@ use crate::store::read_at::ReadAt;
 /// A sound data block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DataBlock {
+    /// Its place among the table's blocks.
+    pub(super) nth: usize,
     pub(super) handle: Handle,
     pub(super) first: Vec<u8>,
     pub(super) last: Vec<u8>,
     pub(super) entries: u64,
 }
 
-/// A data block that cannot be used, and the keys it must have lain between.
+/// A data block that cannot be used, and the internal keys that the index has
+/// before and behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LostBlock {
-    pub(super) range: Range<u64>,
-    pub(super) after: Option<String>,
-    pub(super) up_to: Option<String>,
+    pub(super) nth: usize,
+    pub(super) handle: Handle,
+    /// Whether a block before it takes some of its bytes.
+    pub(super) overlaps: bool,
+    pub(super) after: Option<Vec<u8>>,
+    pub(super) up_to: Option<Vec<u8>>,
 }
 
 /// What a table turned out to be.
@@ -170,20 +176,35 @@ fn data_blocks(
 ) -> Result<(), Stop> {
     let mut previous: Option<Vec<u8>> = None;
     let mut before: Option<&[u8]> = None;
-    for (key, handle) in handles {
+    let mut end = 0;
+    for (nth, (key, handle)) in handles.iter().enumerate() {
         control.safe_point()?;
-        match data_block(source, *handle, order, previous.as_deref())? {
-            Ok((block, max_sequence)) => {
+        // Blocks lie one behind the other, so the whole table is read once.
+        let overlaps = handle.offset < end;
+        end = end.max(handle.range(source.len()).map_or(0, |r| r.end));
+        let read = if overlaps {
+            Err(Fault::new("leveldb.block-handle", handle.offset, "a block lies within another one"))
+        } else {
+            data_block(source, *handle, order, previous.as_deref())?
+        };
+        match read {
+            Ok((mut block, max_sequence)) => {
+                block.nth = nth;
                 vouch(out, source, *handle);
                 out.max_sequence = out.max_sequence.max(max_sequence);
                 previous = Some(block.last.clone());
                 out.blocks.push(block);
             }
             Err(fault) => {
-                let show = |key: &[u8]| show_key(InternalKey::parse(key).map_or(key, |k| k.user));
                 let range = handle.range(source.len()).unwrap_or(handle.offset..handle.offset);
-                out.seen += range.end - range.start;
-                out.lost.push(LostBlock { range, after: before.map(show), up_to: Some(show(key)) });
+                out.seen += if overlaps { 0 } else { range.end - range.start };
+                out.lost.push(LostBlock {
+                    nth,
+                    handle: *handle,
+                    overlaps,
+                    after: before.map(<[u8]>::to_vec),
+                    up_to: Some(key.clone()),
+                });
                 out.faults.push(fault);
             }
         }
@@ -204,15 +225,20 @@ pub(super) fn data_block(
         Ok(raw) => raw,
         Err(fault) => return Ok(Err(fault)),
     };
-    let fault = |what: &str| Fault::new("leveldb.block", handle.offset, what);
-    let block = match unpack(&raw) {
-        Ok(block) => block,
-        Err(what) => return Ok(Err(fault(what))),
-    };
-    Ok(match entries_of(&block, order, previous) {
-        Ok((first, last, entries, max)) => Ok((DataBlock { handle, first, last, entries }, max)),
-        Err(what) => Err(fault(what)),
-    })
+    Ok(parsed(&raw, handle, order, previous).map_err(|what| Fault::new("leveldb.block", handle.offset, what)))
+}
+
+/// The block that lies at `handle`, of its stored bytes; and its highest
+/// sequence number.
+pub(super) fn parsed(
+    raw: &[u8],
+    handle: Handle,
+    order: Order,
+    previous: Option<&[u8]>,
+) -> Result<(DataBlock, u64), &'static str> {
+    let block = unpack(raw)?;
+    let (first, last, entries, max) = entries_of(&block, order, previous)?;
+    Ok((DataBlock { nth: 0, handle, first, last, entries }, max))
 }
 
 type Span = (Vec<u8>, Vec<u8>, u64, u64);

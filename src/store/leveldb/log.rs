@@ -51,6 +51,16 @@ pub(super) struct Contents {
     pub(super) seen: u64,
 }
 
+impl Contents {
+    /// Ranges that touch become one, so that a long log takes no more memory.
+    fn vouch(&mut self, range: Range<u64>) {
+        match self.vouched.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.vouched.push(range),
+        }
+    }
+}
+
 /// A record being put together.
 #[derive(Default)]
 struct Pending {
@@ -68,8 +78,7 @@ pub(super) fn read(source: &dyn ReadAt, sink: &mut dyn FnMut(Item)) -> io::Resul
     let mut out = Contents::default();
     let mut pending = Pending::default();
     let len = source.len();
-    // What the search for a record behind a bad one may cost in all.
-    let mut budget = len.saturating_mul(16).saturating_add(64 << 20);
+    let mut budget = search_budget(len);
     let mut start = 0;
     while start < len {
         let block = read_vec(source, start, BLOCK.min(len - start) as usize)?;
@@ -84,22 +93,28 @@ pub(super) fn read(source: &dyn ReadAt, sink: &mut dyn FnMut(Item)) -> io::Resul
     Ok(out)
 }
 
+/// What the search for records behind bad ones may cost in a log of `len`
+/// bytes, in bytes under a checksum.
+pub(super) fn search_budget(len: u64) -> u64 {
+    len.saturating_mul(16).saturating_add(64 << 20)
+}
+
 /// One record as it lies in a block.
-struct Physical<'a> {
-    kind: u8,
-    data: &'a [u8],
+pub(super) struct Physical<'a> {
+    pub(super) kind: u8,
+    pub(super) data: &'a [u8],
     stored: u32,
     computed: u32,
 }
 
 impl Physical<'_> {
-    fn is_sound(&self) -> bool {
+    pub(super) fn is_sound(&self) -> bool {
         self.stored == self.computed && (FULL..=LAST).contains(&self.kind)
     }
 }
 
 /// The record at `at`, when its length fits the block.
-fn physical(block: &[u8], at: usize) -> Option<Physical<'_>> {
+pub(super) fn physical(block: &[u8], at: usize) -> Option<Physical<'_>> {
     let header = block.get(at..at + HEADER)?;
     let stored = u32_le(header, 0)?;
     let [len_lo, len_hi, kind] = *header.last_chunk()?;
@@ -127,7 +142,7 @@ fn read_block(
             // Only a block's end may be this short; else the writer died here.
             let full_block = block.len() as u64 == BLOCK;
             if rest.iter().all(|b| *b == 0) {
-                out.vouched.push(here..end);
+                out.vouch(here..end);
             } else {
                 sink(if full_block { Item::Padding { at: here } } else { Item::Tail { at: here } });
             }
@@ -136,7 +151,7 @@ fn read_block(
         let record = physical(block, at);
         if let Some(record) = record.as_ref().filter(|r| r.is_sound()) {
             let next = at + HEADER + record.data.len();
-            out.vouched.push(here..start + next as u64);
+            out.vouch(here..start + next as u64);
             take(record, here, start + next as u64, pending, sink)?;
             at = next;
             continue;
@@ -146,11 +161,13 @@ fn read_block(
             if pending.data.is_some() && !last {
                 tear(pending, sink, here..end);
             }
-            out.vouched.push(here..end);
+            out.vouch(here..end);
             return Ok(());
         }
         let next = resume(block, at, record.as_ref(), budget);
-        if record.is_none() && last && next.is_none() && (block.len() as u64) < BLOCK {
+        let kind = block.get(at + HEADER - 1).copied().unwrap_or_default();
+        let begun = record.is_none() && (FULL..=LAST).contains(&kind);
+        if begun && last && next.is_none() && (block.len() as u64) < BLOCK {
             // Its length points behind the end: the writer died in it.
             sink(Item::Tail { at: here });
             pending.data = None;
@@ -236,7 +253,7 @@ fn take(
 
 /// Where in the block to go on behind the bad record at `at`; `None` when no
 /// sound record follows in it.
-fn resume(block: &[u8], at: usize, bad: Option<&Physical<'_>>, budget: &mut u64) -> Option<usize> {
+pub(super) fn resume(block: &[u8], at: usize, bad: Option<&Physical<'_>>, budget: &mut u64) -> Option<usize> {
     if let Some(bad) = bad {
         let next = at + HEADER + bad.data.len();
         let ends_here = block.len() - next < HEADER;

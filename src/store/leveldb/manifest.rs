@@ -46,6 +46,14 @@ pub(super) struct Version {
     pub(super) tables: BTreeMap<u64, TableMeta>,
     /// Tables that an edit removed and none brought back.
     pub(super) removed: BTreeSet<u64>,
+    /// What the live tables take in memory, about.
+    pub(super) weight: usize,
+}
+
+impl TableMeta {
+    fn weight(&self) -> usize {
+        128 + self.smallest.len() + self.largest.len()
+    }
 }
 
 impl Version {
@@ -72,7 +80,8 @@ impl Version {
                     let level = level(&mut rest)?;
                     let number = number(&mut rest)?;
                     if self.tables.get(&number).is_some_and(|t| t.level == level) {
-                        self.tables.remove(&number);
+                        let gone = self.tables.remove(&number).map_or(0, |t| t.weight());
+                        self.weight = self.weight.saturating_sub(gone);
                     }
                     self.removed.insert(number);
                 }
@@ -83,7 +92,9 @@ impl Version {
         // An edit removes before it adds: a table that changes its level is in both.
         for table in added {
             self.removed.remove(&table.number);
-            self.tables.insert(table.number, table);
+            self.weight += table.weight();
+            let before = self.tables.insert(table.number, table).map_or(0, |t| t.weight());
+            self.weight = self.weight.saturating_sub(before);
         }
         Ok(())
     }
@@ -171,6 +182,7 @@ mod tests {
             last_sequence: Some(1 << 40),
             tables: BTreeMap::from([(8, table)]),
             removed: BTreeSet::new(),
+            weight: 128 + 9 + 9,
         }
     }
 

@@ -15,6 +15,7 @@ mod log;
 mod manifest;
 mod order;
 mod rebuild;
+mod salvage;
 mod scan;
 mod state;
 mod table;
@@ -32,15 +33,23 @@ use self::order::Order;
 pub use self::rebuild::rebuild;
 use super::read_at::{OpenFile, ReadAt, open, read_vec, with_whole};
 use super::tally::Tally;
-use super::{Check, Glimpse, Level, StoreError, Subject};
+use super::{
+    Check, Foreign, Format, Glimpse, Level, RebuildRequest, Rebuilt, Shape, StoreError, Subject, foreign,
+};
 use crate::control::Control;
 use crate::fsys::{Kind, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
-/// The largest MANIFEST that is read.
-const MAX_MANIFEST: u64 = 512 * 1024 * 1024;
+/// What a MANIFEST may name at most: the live tables with their keys, in bytes
+/// of memory.
+const MAX_NAMED: usize = 1 << 30;
+/// Findings on one MANIFEST or log that are kept.
+const MAX_FINDINGS: usize = 20_000;
 /// Tables up to this length are read as a whole.
 const WHOLE_TABLE: u64 = 16 * 1024 * 1024;
+/// Tables of so many bytes in all are read to their last block by a fast check
+/// as well: that takes some hundredths of a second, and most stores are smaller.
+const CHEAP_TABLES: u64 = 16 * 1024 * 1024;
 /// The longest CURRENT that could be sound.
 const MAX_CURRENT: u64 = 64;
 /// How many files `recognise` opens at most.
@@ -89,7 +98,8 @@ fn begins_as_log(file: &OpenFile) -> io::Result<bool> {
 }
 
 /// Checks the store: at [`Level::Fast`] CURRENT, MANIFEST, the logs and the
-/// indexes of the tables; at [`Level::Deep`] every block of every table too.
+/// indexes of the tables; at [`Level::Deep`], or when the tables are small,
+/// every block of every table too.
 ///
 /// # Errors
 /// When a file cannot be read, the store is in use while damage shows, a file
@@ -105,6 +115,8 @@ pub(super) fn examine_store(
     control: &Control,
 ) -> Result<Tally, StoreError> {
     let folder = Folder::list(subject)?;
+    let tables: u64 = folder.tables.values().map(|t| t.meta.size).fold(0, u64::saturating_add);
+    let level = if tables <= CHEAP_TABLES { Level::Deep } else { level };
     let method = match level {
         Level::Fast => "leveldb manifest, log and index checksums",
         Level::Deep => "leveldb block and record checksums",
@@ -201,7 +213,7 @@ fn read_manifest(
     out: &mut Tally,
 ) -> Result<Option<Version>, StoreError> {
     let Some((file, source)) = open_listed(subject, folder.manifests.get(&number))? else { return Ok(None) };
-    let read = load_manifest(subject, file, &source)?;
+    let read = load_manifest(subject, folder, file, &source)?;
     out.seen(read.seen);
     for range in read.vouched {
         out.vouch(Some(&file.rel), range);
@@ -226,26 +238,77 @@ struct ManifestRead {
     seen: u64,
 }
 
-fn load_manifest(subject: Subject<'_>, file: &Listed, source: &OpenFile) -> Result<ManifestRead, StoreError> {
-    if source.len() > MAX_MANIFEST {
-        return Err(StoreError::Limit {
-            path: subject.shown_file(&file.rel),
-            limit: format!("a MANIFEST of {MAX_MANIFEST} bytes"),
-        });
-    }
-    let mut version = Version::default();
+/// Reads a MANIFEST of any length, one record at a time.
+fn load_manifest(
+    subject: Subject<'_>,
+    folder: &Folder,
+    file: &Listed,
+    source: &OpenFile,
+) -> Result<ManifestRead, StoreError> {
+    let mut edits = Edits::new(folder);
     let mut findings = Vec::new();
-    let contents = log::read(source, &mut |item| match item {
-        Item::Record { at, data } => {
-            if let Err(what) = version.apply(&data) {
-                let message = format!("an edit of the MANIFEST cannot be read: {what}");
-                findings.push(damage("leveldb.manifest-edit", message).at(at));
-            }
+    let contents = log::read(source, &mut |item| {
+        let finding = match item {
+            Item::Record { at, data } => match edits.apply(&data) {
+                Ok(()) => return,
+                Err(what) => {
+                    let message = format!("an edit of the MANIFEST cannot be read: {what}");
+                    damage("leveldb.manifest-edit", message).at(at)
+                }
+            },
+            other => log_finding("leveldb.manifest", other),
+        };
+        if findings.len() < MAX_FINDINGS {
+            findings.push(finding);
         }
-        other => findings.push(log_finding("leveldb.manifest", other)),
     });
     let contents = contents.map_err(|e| subject.read_error(&file.rel, e))?;
+    let version = edits.done(subject, file)?;
     Ok(ManifestRead { version, findings, vouched: contents.vouched, seen: contents.seen })
+}
+
+/// The edits of a MANIFEST being added up, in bounded memory.
+struct Edits<'a> {
+    folder: &'a Folder,
+    version: Version,
+    overfull: bool,
+}
+
+impl<'a> Edits<'a> {
+    /// Removed tables are forgotten when so many are remembered, unless their
+    /// files are still there.
+    const FORGET: usize = 1 << 16;
+
+    fn new(folder: &'a Folder) -> Self {
+        Self { folder, version: Version::default(), overfull: false }
+    }
+
+    fn apply(&mut self, edit: &[u8]) -> Result<(), &'static str> {
+        if self.overfull {
+            return Ok(());
+        }
+        let applied = self.version.apply(edit);
+        let folder = self.folder;
+        if self.version.removed.len() > Self::FORGET + folder.tables.len() + folder.backups.len() {
+            let is_there = |n: &u64| folder.tables.contains_key(n) || folder.backups.contains_key(n);
+            self.version.removed.retain(is_there);
+        }
+        if self.version.weight > MAX_NAMED {
+            self.overfull = true;
+            self.version.tables.clear();
+        }
+        applied
+    }
+
+    fn done(self, subject: Subject<'_>, file: &Listed) -> Result<Version, StoreError> {
+        if self.overfull {
+            return Err(StoreError::Limit {
+                path: subject.shown_file(&file.rel),
+                limit: format!("live tables that take {MAX_NAMED} bytes to name"),
+            });
+        }
+        Ok(self.version)
+    }
 }
 
 /// The finding that something other than a record in a log stands for.
@@ -409,6 +472,36 @@ fn open_listed<'l>(
 ) -> Result<Option<(&'l Listed, OpenFile)>, StoreError> {
     let Some(file) = file else { return Ok(None) };
     Ok(open(subject, &file.rel)?.map(|source| (file, source)))
+}
+
+/// The table's line for this kind.
+pub(super) struct Leveldb;
+
+impl Format for Leveldb {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Leveldb
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        // RocksDB began as a copy of LevelDB, and is much like it from outside.
+        Ok(!foreign::is_rocksdb(subject, glimpse)? && recognise(subject, glimpse)?)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn rebuild(&self, request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
+        rebuild(request)
+    }
+
+    fn other_engine(&self, subject: Subject<'_>) -> io::Result<Option<Foreign>> {
+        foreign::of(subject)
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,23 @@ impl Order {
         }
     }
 
+    /// The order of two internal keys: by the user's keys, then the newer
+    /// first; `None` when it is not known.
+    pub(super) fn compare(self, a: InternalKey<'_>, b: InternalKey<'_>) -> Option<Ordering> {
+        let users = match self {
+            _ if a.user == b.user => Ordering::Equal,
+            Self::Bytewise => a.user.cmp(b.user),
+            Self::IndexedDb => indexed_db::compare(a.user, b.user)?,
+            Self::Unknown => return None,
+        };
+        Some(users.then(b.tag.cmp(&a.tag)))
+    }
+
+    /// Whether a user's key has a place in the order.
+    pub(super) fn knows(self, user: &[u8]) -> bool {
+        self != Self::IndexedDb || indexed_db::compare(user, user).is_some()
+    }
+
     /// Whether `b` may follow `a` in a table: a greater key, or an older
     /// version of the same.
     pub(super) fn allows(self, a: InternalKey<'_>, b: InternalKey<'_>) -> bool {

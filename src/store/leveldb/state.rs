@@ -1,11 +1,11 @@
 //! The state from which a damaged store is rebuilt: by the MANIFEST where one
 //! can be believed, else only a hint.
 
-use super::folder::{Folder, Name};
+use super::folder::{Folder, Listed, Name};
 use super::manifest::Version;
-use super::{load_manifest, open_listed};
-use crate::model::Severity;
-use crate::store::read_at::{ReadAt as _, read_vec};
+use super::salvage::log::{self, Part};
+use super::{Edits, open_listed};
+use crate::store::read_at::{OpenFile, ReadAt as _, read_vec};
 use crate::store::{StoreError, Subject};
 
 /// What is known of the store's state.
@@ -28,9 +28,7 @@ impl State {
         let mut fallback: Option<Version> = None;
         for number in numbers {
             let Some((file, source)) = open_listed(subject, folder.manifests.get(&number))? else { continue };
-            let read = load_manifest(subject, file, &source)?;
-            let sound = read.findings.iter().all(|f| f.severity < Severity::Error);
-            let version = read.version;
+            let (version, sound) = load(subject, folder, file, &source)?;
             if sound && version.missing_field().is_none() && fits(folder, &version) {
                 return Ok(Self { version, trusted: true });
             }
@@ -38,6 +36,29 @@ impl State {
         }
         Ok(Self { version: fallback.unwrap_or_default(), trusted: false })
     }
+}
+
+/// The state by one MANIFEST, and whether every edit of it was read. A single
+/// wrong bit is put right by its checksum and does no harm.
+fn load(
+    subject: Subject<'_>,
+    folder: &Folder,
+    file: &Listed,
+    source: &OpenFile,
+) -> Result<(Version, bool), StoreError> {
+    let mut edits = Edits::new(folder);
+    let mut sound = true;
+    let read = log::read(source, &mut |part| {
+        let applied = match part {
+            Part::Write(edit) if edit.head && edit.tail && edit.proves(0..edit.data.len()) => {
+                edits.apply(&edit.data).is_ok()
+            }
+            _ => false,
+        };
+        sound &= applied;
+    });
+    read.map_err(|e| subject.read_error(&file.rel, e))?;
+    Ok((edits.done(subject, file)?, sound))
 }
 
 /// Whether the version explains the files that are there. One that misses

@@ -20,14 +20,14 @@ use window::Window;
 
 use super::read_at::{self, ReadAt};
 use super::tally::Tally;
-use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::{Cancelled, Control};
 use crate::fsys::{Kind, Meta, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
 
 /// A format that can be judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum MediaFormat {
     Jpeg,
     Png,
     Gif,
@@ -40,7 +40,7 @@ pub(super) enum Format {
     Gzip,
 }
 
-impl Format {
+impl MediaFormat {
     /// What a file's first bytes begin.
     pub(super) fn of(head: &[u8]) -> Option<Self> {
         let at = |i: usize, magic: &[u8]| head.get(i..).is_some_and(|h| h.starts_with(magic));
@@ -128,8 +128,8 @@ impl Problem {
     }
 
     /// As a finding about a cached file.
-    pub(super) fn finding(&self, format: Option<Format>) -> Finding {
-        let what = format.map_or("file", Format::name);
+    pub(super) fn finding(&self, format: Option<MediaFormat>) -> Finding {
+        let what = format.map_or("file", MediaFormat::name);
         let message = match self.code {
             "media.empty" => "the cached file is empty".to_owned(),
             "media.zeros" => {
@@ -198,7 +198,7 @@ impl Walk<'_> {
 /// What one file turned out to be.
 #[derive(Debug)]
 pub(super) struct Judged {
-    pub(super) format: Option<Format>,
+    pub(super) format: Option<MediaFormat>,
     pub(super) problem: Option<Problem>,
     pub(super) notes: Vec<&'static str>,
 }
@@ -222,23 +222,31 @@ pub(super) fn judge(
 ) -> Result<Judged, Failed> {
     let mut walk = Walk { window: Window::new(source), level, pin, control, notes: Vec::new() };
     let head = walk.window.head().map_err(Failed::Read)?;
-    let format = Format::of(&head);
+    let format = MediaFormat::of(&head);
     let result = match format {
-        Some(Format::Jpeg) => jpeg::walk(&mut walk),
-        Some(Format::Png) => png::walk(&mut walk),
-        Some(Format::Gif) => gif::walk(&mut walk),
-        Some(Format::Webp) => webp::walk(&mut walk),
-        Some(Format::Heif) => boxes::walk(&mut walk, &[*b"ftyp", *b"meta"]),
-        Some(Format::Mp4) => boxes::walk(&mut walk, &[*b"ftyp"]),
-        Some(Format::Zip) => zip::walk(&mut walk),
-        Some(Format::Gzip) => gzip::walk(&mut walk),
+        Some(MediaFormat::Jpeg) => jpeg::walk(&mut walk),
+        Some(MediaFormat::Png) => png::walk(&mut walk),
+        Some(MediaFormat::Gif) => gif::walk(&mut walk),
+        Some(MediaFormat::Webp) => webp::walk(&mut walk),
+        Some(MediaFormat::Heif) => boxes::walk(&mut walk, &[*b"ftyp", *b"meta"]),
+        Some(MediaFormat::Mp4) => boxes::walk(&mut walk, &[*b"ftyp"]),
+        Some(MediaFormat::Zip) => zip::walk(&mut walk),
+        Some(MediaFormat::Gzip) => gzip::walk(&mut walk),
         None if source.len() == 0 => Err(Problem::stop("media.empty", 0, "content", "an empty file")),
         None => zeros(&mut walk, &head),
     };
     let problem = match result {
         Ok(()) => {
-            if matches!(format, Some(Format::Jpeg | Format::Gif | Format::Webp | Format::Heif | Format::Mp4))
-            {
+            if matches!(
+                format,
+                Some(
+                    MediaFormat::Jpeg
+                        | MediaFormat::Gif
+                        | MediaFormat::Webp
+                        | MediaFormat::Heif
+                        | MediaFormat::Mp4
+                )
+            ) {
                 walk.note("the coded data of pictures and clips: their formats have no checksum");
             }
             None
@@ -274,7 +282,7 @@ fn zeros(walk: &mut Walk<'_>, head: &[u8]) -> Walked {
 
 /// Whether a file's first bytes are of a format that this kind judges.
 pub(super) fn recognise(glimpse: &Glimpse) -> bool {
-    Format::of(&glimpse.head).is_some()
+    MediaFormat::of(&glimpse.head).is_some()
 }
 
 /// Checks the file at `subject.path`, or every file below it.
@@ -369,7 +377,7 @@ pub(super) fn file(
         Some(name) => f.in_file(name.clone()),
         None => f,
     };
-    match (&judged.problem, judged.format, Format::named(&subject.path.join_rel(inside))) {
+    match (&judged.problem, judged.format, MediaFormat::named(&subject.path.join_rel(inside))) {
         (Some(problem), format, _) => tally.finding(in_file(problem.finding(format))),
         (None, found, Some(claimed)) if found != Some(claimed) => {
             // A picture under another picture's name still opens.
@@ -381,7 +389,10 @@ pub(super) fn file(
             let finding =
                 Finding::new("media.mislabelled", severity, remedy, "the content is not what the name says")
                     .at(0)
-                    .expected_found(claimed.name(), found.map_or("content of another form", Format::name));
+                    .expected_found(
+                        claimed.name(),
+                        found.map_or("content of another form", MediaFormat::name),
+                    );
             tally.finding(in_file(finding));
         }
         (None, None, None) => tally.not_checked("files whose content has no known form"),
@@ -391,6 +402,31 @@ pub(super) fn file(
         tally.not_checked(note);
     }
     Ok(judged.format.is_some() || judged.problem.is_some())
+}
+
+/// The table's line for this kind.
+pub(super) struct Media;
+
+impl Format for Media {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Media
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::File
+    }
+
+    fn recognise(&self, _subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        Ok(recognise(glimpse))
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::ByEntry(entries(subject)?))
+    }
 }
 
 #[cfg(test)]

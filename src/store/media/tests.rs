@@ -114,7 +114,7 @@ fn what_real_encoders_write_is_sound() {
         for level in [Level::Fast, Level::Deep] {
             let judged = judged(&bytes, level);
             assert_eq!(judged.problem, None, "{name}");
-            assert_eq!(judged.format, Format::named(&RelPath::new(name).unwrap()), "{name}");
+            assert_eq!(judged.format, MediaFormat::named(&RelPath::new(name).unwrap()), "{name}");
         }
     }
 }
@@ -139,7 +139,7 @@ fn every_cut_is_found() {
                 continue;
             }
             let found = code(&bytes[..end]);
-            let mislabelled = Format::of(&bytes[..end]).is_none();
+            let mislabelled = MediaFormat::of(&bytes[..end]).is_none();
             assert!(found.is_some() || mislabelled, "{name} cut at {end} of {}", bytes.len());
         }
     }

@@ -85,6 +85,9 @@ pub(super) struct Report {
     pub(super) vouched: Vec<Range<u64>>,
     /// Streams that carry no checksum.
     pub(super) unsummed: u64,
+    /// The version of the file, when it came after this program: then nothing
+    /// else of it is judged.
+    pub(super) newer: Option<u32>,
 }
 
 impl Report {
@@ -132,6 +135,12 @@ pub(super) fn check(source: &dyn ReadAt, name: Name, level: Level) -> io::Result
     Ok(report)
 }
 
+/// Whether the number may be the version of an entry file of a newer program;
+/// that its key is sound has to show that it is.
+fn is_future(version: u32) -> bool {
+    version > ENTRY_VERSION && version <= 64
+}
+
 /// The header and the key; gives them back when the rest can be looked at.
 fn check_head(source: &dyn ReadAt, name: Name, report: &mut Report) -> io::Result<Option<Vec<u8>>> {
     let len = source.len();
@@ -159,6 +168,15 @@ fn check_head(source: &dyn ReadAt, name: Name, report: &mut Report) -> io::Resul
         Part::Sparse => SPARSE_VERSIONS.contains(&version),
         Part::Main | Part::Second => version == ENTRY_VERSION,
     };
+    let key_fits = key_len <= MAX_KEY && HEADER + key_len <= len;
+    if !known && is_future(version) && key_fits {
+        let whole = read_vec(source, 0, (HEADER + key_len) as usize)?;
+        let key = whole.get(HEADER as usize..).unwrap_or_default();
+        if entry_hash(key) == name.hash && super_fast_hash(key) == key_hash {
+            report.newer = Some(version);
+            return Ok(None);
+        }
+    }
     if !known {
         let expected = if name.part == Part::Sparse { "7 to 9" } else { "5" };
         report
@@ -180,8 +198,9 @@ fn check_head(source: &dyn ReadAt, name: Name, report: &mut Report) -> io::Resul
     let key = head.get(HEADER as usize..).unwrap_or_default();
     let hash = entry_hash(key);
     if hash != name.hash {
+        // At the key's length, which may be what is wrong.
         report
-            .bad("simple-cache.key", HEADER, "the key in the entry file is not the one its name is made of")
+            .bad("simple-cache.key", 12, "the key in the entry file is not the one its name is made of")
             .values(format!("{:016x}", name.hash), format!("{hash:016x}"));
     } else if super_fast_hash(key) != key_hash {
         report
@@ -190,7 +209,9 @@ fn check_head(source: &dyn ReadAt, name: Name, report: &mut Report) -> io::Resul
     }
     if report.findings.is_empty() {
         // All but the padding is pinned: magic, version, key by name and hash.
-        report.vouched.push(0..HEADER - 4);
+        report.vouched.push(0..8);
+        // Another version may be that of a newer program.
+        report.vouched.push(9..HEADER - 4);
         report.vouched.push(HEADER..HEADER + key_len);
     }
     Ok(Some(head))

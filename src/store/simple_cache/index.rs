@@ -36,8 +36,17 @@ impl Wrong {
     }
 }
 
+/// What `index` turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Index {
+    /// Of a version that is known.
+    Sound,
+    /// Of a version that came after this program.
+    Newer(u32),
+}
+
 /// Checks the content of `index`.
-pub(super) fn check_index(bytes: &[u8], len: u64) -> Result<(), Wrong> {
+pub(super) fn check_index(bytes: &[u8], len: u64) -> Result<Index, Wrong> {
     if len != INDEX_LEN {
         return Err(Wrong::new(
             INDEX_LEN.min(len),
@@ -55,16 +64,26 @@ pub(super) fn check_index(bytes: &[u8], len: u64) -> Result<(), Wrong> {
             format!("{magic:#018x}"),
         ));
     }
-    let version = u32_le(bytes, 8).unwrap_or_default();
-    if !(5..=9).contains(&version) {
-        return Err(Wrong::new(
+    match u32_le(bytes, 8).unwrap_or_default() {
+        5..=LAST_VERSION => Ok(Index::Sound),
+        version if is_newer(version) => Ok(Index::Newer(version)),
+        version => Err(Wrong::new(
             8,
             "the cache has a version that Chromium does not read",
-            "5 to 9",
+            format!("5 to {LAST_VERSION}"),
             version.to_string(),
-        ));
+        )),
     }
-    Ok(())
+}
+
+/// The newest version of the cache, its index and its sparse files that is known.
+pub(super) const LAST_VERSION: u32 = 9;
+/// A version up to this is taken for that of a newer program, not for damage.
+const FUTURE: u32 = 64;
+
+/// Whether the number may be the version of a newer program.
+pub(super) fn is_newer(version: u32) -> bool {
+    (LAST_VERSION + 1..=FUTURE).contains(&version)
 }
 
 /// A sound real index.
@@ -73,6 +92,8 @@ pub(super) struct RealIndex {
     /// The hash of each entry's key and the number that tells when it was last
     /// used, sorted.
     used: Vec<(u64, u64)>,
+    /// Its version, when it came after this program: then the entries are not read.
+    pub(super) newer: Option<u32>,
 }
 
 impl RealIndex {
@@ -125,8 +146,13 @@ pub(super) fn read_real_index(bytes: &[u8]) -> Result<RealIndex, Wrong> {
         ));
     }
     let version = u32_le(payload, 8).unwrap_or_default();
-    if !(6..=9).contains(&version) {
-        return Err(Wrong::new(16, "the real index has an unknown version", "6 to 9", version.to_string()));
+    if is_newer(version) {
+        // The checksum proves that it is what the browser wrote.
+        return Ok(RealIndex { newer: Some(version), ..RealIndex::default() });
+    }
+    if !(6..=LAST_VERSION).contains(&version) {
+        let expected = format!("6 to {LAST_VERSION}");
+        return Err(Wrong::new(16, "the real index has an unknown version", expected, version.to_string()));
     }
     let count = u64_le(payload, 12).unwrap_or_default();
     let start = if version >= 7 { 32 } else { 28 };
@@ -142,7 +168,7 @@ pub(super) fn read_real_index(bytes: &[u8]) -> Result<RealIndex, Wrong> {
     let mut used: Vec<(u64, u64)> =
         records.take(count as usize).filter_map(|r| Some((u64_le(r, 0)?, u64_le(r, 8)?))).collect();
     used.sort_unstable();
-    Ok(RealIndex { used })
+    Ok(RealIndex { used, newer: None })
 }
 
 /// A time of the index in nanoseconds since 1970; `None` for what is no time
@@ -183,7 +209,9 @@ mod tests {
         let index = read_real_index(&sound(9, &[(1, us), (2, 688)])).unwrap();
         assert_eq!((index.last_used(1), index.last_used(2)), (Some(1_700_000_000_000_000_000), None));
         assert!(read_real_index(&sound(6, &[(1, us)])).is_ok());
-        assert!(read_real_index(&sound(10, &[])).is_err());
+        assert!(read_real_index(&sound(5, &[])).is_err());
+        let newer = read_real_index(&sound(10, &[(1, us)])).unwrap();
+        assert_eq!((newer.newer, newer.last_used(1)), (Some(10), None));
     }
 
     proptest! {

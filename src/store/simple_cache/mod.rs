@@ -19,7 +19,7 @@ use self::entry::{Name, Part, Report};
 use self::index::{MAX_REAL_INDEX, RealIndex};
 use super::read_at::{ReadAt, WHOLE, open, read_vec, with_whole};
 use super::tally::{Tally, each_file};
-use super::{CacheEntries, CacheEntry, Check, Glimpse, Level, StoreError, Subject};
+use super::{CacheEntries, CacheEntry, Check, Clearable, Format, Glimpse, Level, Shape, StoreError, Subject};
 use crate::control::Control;
 use crate::fsys::{Brief, Kind, Named, RelPath};
 use crate::model::{Finding, Remedy, Severity, StoreKind};
@@ -86,6 +86,7 @@ struct Listing<'a> {
     real_index: Option<RelPath>,
     leftovers: Vec<(RelPath, Brief)>,
     unknown: Vec<RelPath>,
+    unknown_bytes: u64,
 }
 
 fn listed(subject: Subject<'_>) -> Result<Arc<[Named]>, StoreError> {
@@ -109,7 +110,10 @@ fn sort_out<'a>(subject: Subject<'_>, items: &'a [Named]) -> Result<Listing<'a>,
             Kind::File if name == INDEX => out.index = Some(rel),
             Kind::File if name.starts_with("todelete_") => out.leftovers.push((rel, item.meta)),
             Kind::Dir if name == INDEX_DIR => list_index_dir(subject, &rel, &mut out)?,
-            Kind::File | Kind::Dir | Kind::Link | Kind::Other => out.unknown.push(rel),
+            Kind::File | Kind::Dir | Kind::Link | Kind::Other => {
+                out.unknown_bytes += if item.meta.kind == Kind::File { item.meta.size } else { 0 };
+                out.unknown.push(rel);
+            }
         }
     }
     Ok(out)
@@ -132,7 +136,7 @@ fn list_index_dir(subject: Subject<'_>, rel: &RelPath, out: &mut Listing<'_>) ->
 /// # Errors
 /// When the folder or a file in it cannot be read, or the run was cancelled.
 pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
-    Ok(examine(subject, level, control)?.done())
+    examine(subject, level, control)?.finish(subject)
 }
 
 /// The check, before it is summed up.
@@ -148,6 +152,7 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
 
     let changing = AtomicU64::new(0);
     let mut unsummed = 0;
+    let (mut newer, mut newer_bytes) = (BTreeSet::new(), 0);
     let mut broken = BTreeSet::new();
     let mut named = BTreeSet::new();
     let look = |file: &EntryFile<'_>| {
@@ -162,6 +167,12 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
             out.vouch(Some(&file.rel()), range);
         }
         unsummed += report.unsummed;
+        if let Some(version) = report.newer {
+            newer.insert(version);
+            newer_bytes += file.listed.meta.size.saturating_sub(report.seen);
+        } else {
+            out.known_form(file.listed.meta.size);
+        }
         if !report.findings.is_empty() {
             broken.insert(file.name.hash);
             named.insert(file.name);
@@ -178,8 +189,11 @@ pub(super) fn examine(subject: Subject<'_>, level: Level, control: &Control) -> 
     if unsummed > 0 {
         out.not_checked(format!("{unsummed} streams carry no checksum"));
     }
+    if !newer.is_empty() {
+        out.unknown_form(newer_bytes, format!("entry files of versions that are not known: {newer:?}"));
+    }
     out.being_written(changing.into_inner(), "entry files");
-    out.strangers(listing.unknown.len());
+    out.not_of_format(listing.unknown.len(), listing.unknown_bytes);
     Ok(out)
 }
 
@@ -240,7 +254,13 @@ fn check_indexes(subject: Subject<'_>, listing: &Listing<'_>, out: &mut Tally) -
             read_vec(&source, 0, source.len().min(64) as usize).map_err(|e| subject.read_error(rel, e))?;
         out.seen(bytes.len() as u64);
         match index::check_index(&bytes, source.len()) {
-            Ok(()) => out.vouch(Some(rel), 0..12),
+            Ok(index::Index::Sound) => out.vouch(Some(rel), 0..12),
+            Ok(index::Index::Newer(version)) => {
+                return Err(StoreError::UnknownForm {
+                    path: subject.shown(),
+                    what: format!("its index gives a version of the cache that is not known: {version}"),
+                });
+            }
             Err(wrong) => out.finding(
                 drop_all(wrong.message)
                     .in_file(rel.clone())
@@ -262,7 +282,12 @@ fn check_indexes(subject: Subject<'_>, listing: &Listing<'_>, out: &mut Tally) -
         let bytes = read_vec(&source, 0, source.len() as usize).map_err(|e| subject.read_error(rel, e))?;
         out.seen(bytes.len() as u64);
         match index::read_real_index(&bytes) {
-            Ok(_) => out.vouch(Some(rel), 0..bytes.len() as u64),
+            Ok(index) => {
+                out.vouch(Some(rel), 0..bytes.len() as u64);
+                if let Some(version) = index.newer {
+                    out.not_checked(format!("the real index: its version is not known: {version}"));
+                }
+            }
             // Chromium makes it anew from the entries.
             Err(wrong) => out.finding(
                 entry::damage("simple-cache.real-index", wrong.message)
@@ -333,3 +358,28 @@ fn last_used(subject: Subject<'_>, listing: &Listing<'_>) -> Option<RealIndex> {
 
 #[cfg(test)]
 pub(super) mod tests;
+
+/// The table's line for this kind.
+pub(super) struct SimpleCache;
+
+impl Format for SimpleCache {
+    fn kind(&self) -> StoreKind {
+        StoreKind::SimpleCache
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Folder
+    }
+
+    fn recognise(&self, subject: Subject<'_>, glimpse: &Glimpse) -> io::Result<bool> {
+        recognise(subject, glimpse)
+    }
+
+    fn check(&self, subject: Subject<'_>, level: Level, control: &Control) -> Result<Check, StoreError> {
+        check(subject, level, control)
+    }
+
+    fn entries(&self, subject: Subject<'_>, _control: &Control) -> Result<Clearable, StoreError> {
+        Ok(Clearable::ByEntry(entries(subject)?))
+    }
+}

@@ -8,7 +8,6 @@ use super::hash::super_fast_hash;
 use super::*;
 use crate::fsys::Dir;
 use crate::store::damage::Bench;
-use crate::store::registry;
 
 fn header(version: u32, key: &str) -> Vec<u8> {
     let mut out = entry::INITIAL_MAGIC.to_le_bytes().to_vec();
@@ -102,12 +101,58 @@ fn damage_of_the_structure_is_found_without_reading_the_streams() {
     sound().every_damage_is_found(12, &|subject| examine(subject, Level::Fast, &Control::default()));
 }
 
+/// A newer program's cache is not damaged for being newer, nor sound.
+#[test]
+fn a_version_that_is_not_known_is_neither_sound_nor_damaged() {
+    let outcome = |bench: &Bench, level| {
+        let dir = Dir::open(bench.path()).unwrap();
+        check(Subject { dir: &dir, path: &RelPath::new("cache").unwrap() }, level, &Control::default())
+    };
+    let of_version = |key: &str, body: &[u8], version: u8| {
+        let mut bytes = main_file(key, b"headers", body, true);
+        bytes[8] = version;
+        bytes
+    };
+    for level in [Level::Fast, Level::Deep] {
+        // By its index.
+        let bench = sound();
+        let mut newer = index();
+        newer[8] = 10;
+        bench.write("cache/index", newer);
+        assert!(matches!(outcome(&bench, level), Err(StoreError::UnknownForm { .. })));
+        // By most of its entries, and by one of them.
+        let bench = sound();
+        let name = format!("cache/{}_0", stem("http://a/1"));
+        bench.write(&name, of_version("http://a/1", &vec![7; 90_000], 6));
+        assert!(matches!(outcome(&bench, level), Err(StoreError::UnknownForm { .. })));
+        bench.write(&name, of_version("http://a/1", &[7; 90], 6));
+        let one = outcome(&bench, level).unwrap();
+        assert_eq!(one.findings, []);
+        assert!(one.not_checked.iter().any(|n| n.contains("versions that are not known: {6}")), "{one:?}");
+        // A version beside a key that is not sound is damage.
+        let mut bad = of_version("http://a/1", &[7; 90], 6);
+        bad[24] ^= 1;
+        bench.write(&name, bad);
+        assert!(outcome(&bench, level).unwrap().findings.iter().any(|f| f.code == "simple-cache.header"));
+        bench.write(&name, of_version("http://a/1", &[7; 90], 0xa5));
+        assert!(outcome(&bench, level).unwrap().findings.iter().any(|f| f.code == "simple-cache.header"));
+        // What is not of the format counts, and may be the most of it.
+        let bench = sound();
+        bench.write("cache/dump.bin", vec![1; 1000]);
+        let with_other = outcome(&bench, level).unwrap();
+        let alone = outcome(&sound(), level).unwrap();
+        assert_eq!(with_other.coverage.bytes_seen, alone.coverage.bytes_seen + 1000);
+        bench.write("cache/dump.bin", vec![1; 1 << 20]);
+        assert!(matches!(outcome(&bench, level), Err(StoreError::UnknownForm { .. })));
+    }
+}
+
 #[test]
 fn it_is_recognised_by_its_index_or_by_its_entries() {
     let bench = sound();
     let kind = |bench: &Bench| {
         let dir = Dir::open(bench.path()).unwrap();
-        registry::recognise(Subject { dir: &dir, path: &RelPath::new("cache").unwrap() }).unwrap()
+        crate::store::recognise(Subject { dir: &dir, path: &RelPath::new("cache").unwrap() }).unwrap()
     };
     assert_eq!(kind(&bench), Some(StoreKind::SimpleCache));
     bench.write("cache/index", b"broken");

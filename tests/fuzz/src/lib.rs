@@ -5,6 +5,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod adb;
+pub mod app_list;
 pub mod base;
 pub mod blockfile;
 pub mod cache_storage;
@@ -13,6 +14,7 @@ pub mod exo;
 pub mod firefox_cache;
 pub mod framed;
 pub mod fresco;
+pub mod identify;
 pub mod in_folder;
 pub mod journal;
 pub mod json;

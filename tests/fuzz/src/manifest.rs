@@ -38,7 +38,7 @@ fn written(folder: &Path, run: &Run) {
     for line in text.lines() {
         let bare = outside_of_quotes(line);
         let known = line.is_empty() || line.starts_with('#');
-        let command = ["cp ", "mkdir -p ", "chown "].iter().any(|c| bare.starts_with(c));
+        let command = ["cp ", "mkdir -p ", "chown ", "mv ", "adb "].iter().any(|c| bare.starts_with(c));
         assert!(known || command, "{line}");
         assert!(known || !bare.contains(['`', '|', '&', '>', '<', '(', '*', '?', '"']), "{line}");
     }

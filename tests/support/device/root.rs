@@ -380,7 +380,7 @@ fn scripts(root: &Path, model: &Model) {
         &format!(
             "case $1 in package) grep -q \"^$2 \" /data/system/packages.list || {{ echo \"Unable to find package: $2\"; exit 0; }}; \
              echo 'Packages:'; echo \"  Package [$2] (abc):\"; echo '    userId={APP}'; echo '    versionName=38.1.2'; \
-             echo '    flags={flags}'; echo '    firstInstallTime=2024-02-03 04:05:06'; echo '    lastUpdateTime=2024-02-03 04:05:06';; \
+             echo '    flags={flags}'; echo '    firstInstallTime=2024-02-03 04:05:06'; cat /etc/package-$2 2>/dev/null || echo '    lastUpdateTime=2024-02-03 04:05:06';; \
              diskstats) cat /etc/diskstats 2>/dev/null;; esac; exit 0\n"
         ),
     );

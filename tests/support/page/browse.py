@@ -200,6 +200,8 @@ def environment(home):
 
 def chromium(home, port, url, http_cache):
     trust(authority(home), home / ".pki/nssdb")
+    # Headless shells up to 109 write DevToolsActivePort into it and do not make it.
+    (home / ".config/chromium/Default").mkdir(parents=True, exist_ok=True)
     command = [
         "chromium", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--password-store=basic",
         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-default-apps",
@@ -209,6 +211,9 @@ def chromium(home, port, url, http_cache):
     ]
     if os.geteuid() == 0:
         command.append("--no-sandbox")
+    if http_cache == "blockfile":
+        # How Chromium up to 126 is asked for it.
+        command.append("--force-fieldtrials=SimpleCacheTrial/Disable/")
     if http_cache:
         command.append(f"--enable-features=DiskCacheBackendExperiment:backend/{http_cache}")
     return command + [url], environment(home)

@@ -1,5 +1,6 @@
 // Fills every kind of store that a site can own, or reports what they hold.
 // Both ends use the same description, so that "still there" is one comparison.
+// Chromium 66 has to understand it: no Object.fromEntries, no Blob.arrayBuffer.
 "use strict";
 
 const RECORDS = 1500;
@@ -109,7 +110,11 @@ async function fill() {
 
 async function describe() {
   const out = {};
-  out.cookies = Object.fromEntries(document.cookie.split("; ").filter(c => c).map(c => c.split("=")).sort());
+  out.cookies = {};
+  for (const cookie of document.cookie.split("; ").filter(c => c).sort()) {
+    const [name, value] = cookie.split("=");
+    out.cookies[name] = value;
+  }
   out.login = await (await fetch("/whoami", { cache: "no-store" })).json();
 
   const settings = Object.keys(localStorage).sort().map(key => [key, localStorage.getItem(key)]);
@@ -123,7 +128,7 @@ async function describe() {
     const drafts = [];
     for (const key of keys) {
       const blob = await asPromise(db.transaction("drafts").objectStore("drafts").get(key));
-      drafts.push([key, await digest(await blob.arrayBuffer())]);
+      drafts.push([key, await digest(await new Response(blob).arrayBuffer())]);
     }
     db.close();
     out.indexedDB = { records: orders.length, indexed: byBuyer, digest: await digest(JSON.stringify(orders)), drafts };

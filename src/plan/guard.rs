@@ -4,10 +4,10 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::{Action, Op};
 use crate::fsys::{Disk, RelPath};
 use crate::model::{Class, SQLITE_SIDECARS, StoreKind};
 use crate::place::Target;
-use crate::plan::{Action, Op};
 
 /// Refuses actions; made once per run.
 #[derive(Debug, Clone, Default)]
