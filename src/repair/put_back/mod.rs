@@ -336,7 +336,9 @@ impl Work<'_> {
             .chain(&needs.merged)
             .map(|f| &f.path)
             .collect();
-        folders.iter_mut().for_each(|f| f.touched |= timed.contains(&f.path));
+        for folder in &mut folders {
+            folder.touched |= timed.contains(&folder.path);
+        }
         let run = &self.of.begin.run;
         let (action, why, condition) = match self.planned {
             Some((job, _)) => (job.number, format!("the copy of run {run}"), job.action.condition.clone()),
