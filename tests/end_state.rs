@@ -271,7 +271,7 @@ proptest! {
         prop_assert_eq!(&outcome.after.not_checked, &again.scan.coverage().cloned().collect::<Vec<_>>());
         let told = &document.after.as_ref().unwrap().by_verdict;
         prop_assert_eq!(told, &again.scan.by_verdict());
-        prop_assert_ne!(outcome.exit() == Exit::Ok, again.exit() != Exit::Ok);
+        prop_assert!(outcome.exit() != Exit::Ok || again.exit() == Exit::Ok);
 
         // An undo brings everything back, and says in what state that is.
         let Some(done) = &outcome.done else { return Ok(()) };

@@ -47,7 +47,7 @@ use std::path::Path;
 pub use entries::{CacheEntries, CacheEntry, Clearable};
 pub use foreign::{Family, Foreign, may_hold_store};
 use format::{Format, Shape};
-pub use format::{check, entries, rebuild, recognise};
+pub use format::{check, entries, rebuild, recognise, recognise_alone};
 pub use glimpse::Glimpse;
 pub use identify::{By, Identity, Part, filled_with, identify, part_of};
 pub use lookup2::lookup2;

@@ -80,6 +80,15 @@ pub(super) struct Footer {
     pub(super) used: u64,
 }
 
+impl Footer {
+    /// Whether metaindex, index and footer lie one behind the other, as they
+    /// do in every table of `len` bytes.
+    pub(super) fn is_in_line(&self, len: u64) -> bool {
+        let ends = |handle: Handle| handle.range(len).map(|range| range.end);
+        ends(self.metaindex) == Some(self.index.offset) && ends(self.index) == len.checked_sub(FOOTER)
+    }
+}
+
 /// Reads the footer.
 pub(super) fn footer(source: &dyn ReadAt) -> io::Result<Result<Footer, Fault>> {
     let len = source.len();

@@ -376,7 +376,7 @@ impl Copying<'_> {
                 };
                 batch::stated(write).filter(fits).map(|(sequence, _)| sequence)
             }
-            _ => None,
+            Part::Hole(_) => None,
         });
         // No operation is shorter than two bytes: else the log was put together.
         let end = next.map(|n| n.0).filter(|end| {

@@ -119,7 +119,7 @@ impl Work<'_> {
         let Some((file, report)) = damaged else { return Ok(None) };
         let Some(source) = open(self.subject, &file.rel)? else { return Ok(None) };
         let indexed = report.indexed;
-        let mut parts = self.parts(number, file, &source, report)?;
+        let mut parts = self.parts(number, file, &source, report, known)?;
         let short = known.map_or(0, |known| known.size.saturating_sub(source.len()));
         if short > 0 && !indexed {
             let after = parts.blocks.last().map(|b| b.last.clone());
@@ -202,6 +202,7 @@ impl Work<'_> {
         file: &Listed,
         source: &OpenFile,
         report: TableReport,
+        known: Option<&TableMeta>,
     ) -> Result<Parts, StoreError> {
         let subject = self.subject;
         let fail = |e| subject.read_error(&file.rel, e);
@@ -229,7 +230,7 @@ impl Work<'_> {
                 self.salvage(number, file, part, density, &mut parts);
             }
         } else {
-            let damaged = self.search(file, source, &mut parts)?;
+            let damaged = self.search(file, source, known, &mut parts)?;
             let density = parts.density();
             for part in damaged {
                 self.request.control.safe_point()?;
@@ -305,6 +306,7 @@ impl Work<'_> {
         &mut self,
         file: &Listed,
         source: &OpenFile,
+        known: Option<&TableMeta>,
         parts: &mut Parts,
     ) -> Result<Vec<Damaged>, StoreError> {
         let fail = |e| self.subject.read_error(&file.rel, e);
@@ -318,10 +320,11 @@ impl Work<'_> {
             return Ok(vec![Damaged { nth: 0, handle, stored, after, up_to, one: false }]);
         }
         let bytes = read_vec(source, 0, source.len() as usize).map_err(fail)?;
-        // With a footer it is known where the data ends at the latest.
+        // With a footer it is known where the data ends; a damaged one may
+        // still point somewhere, but not at two blocks that lie before it.
         let end = match table::footer(&bytes).map_err(fail)? {
-            Ok(footer) => footer.metaindex.offset as usize,
-            Err(_) => bytes.len(),
+            Ok(footer) if footer.is_in_line(source.len()) => footer.metaindex.offset as usize,
+            _ => bytes.len(),
         };
         let found = scan::blocks(bytes.get(..end).unwrap_or(&bytes), self.request.control)?;
         let mut out: Vec<Damaged> = Vec::new();
@@ -359,6 +362,10 @@ impl Work<'_> {
                     });
                 }
             }
+        }
+        for gap in &mut out {
+            gap.after = gap.after.take().or_else(|| known.map(|k| k.smallest.clone()));
+            gap.up_to = gap.up_to.take().or_else(|| known.map(|k| k.largest.clone()));
         }
         Ok(out)
     }
