@@ -339,6 +339,14 @@ impl Work<'_> {
         for folder in &mut folders {
             folder.touched |= timed.contains(&folder.path);
         }
+        for made in needs.made.iter().filter(|m| m.dir) {
+            if folders.iter().all(|f| f.path != made.path)
+                && let Ok(attributes) = hands.root.dir(&made.path).and_then(|dir| Attributes::of_dir(&dir))
+            {
+                folders.push(Folder { path: made.path.clone(), attributes, touched: true });
+            }
+        }
+        folders.sort_by(|a, b| a.path.cmp(&b.path));
         let run = &self.of.begin.run;
         let (action, why, condition) = match self.planned {
             Some((job, _)) => (job.number, format!("the copy of run {run}"), job.action.condition.clone()),

@@ -112,6 +112,17 @@ impl Needs {
                 }
             }
         }
+        // Empty folders that an undo had made no longer needed.
+        for step in &old.steps {
+            let crate::vault::Step::Remove { items } = step else { continue };
+            for item in items.iter().filter(|i| i.dir && !old.is_temp(&i.path) && !known.contains(&i.path)) {
+                if old.folder(&item.path).is_some()
+                    && hands.look(&Base::Root, &item.path).map_err(look)?.is_none()
+                {
+                    out.empty.insert(item.path.clone());
+                }
+            }
+        }
         // Sidecars leave before their database and come back before it: a log
         // never stands beside a database that it does not belong to.
         out.aside.extend(sidecars);
