@@ -476,7 +476,9 @@ fn what_android_counted_is_a_hint_where_nothing_better_is_in_reach() {
 /// What a report says was not looked at, as text.
 fn not_checked(report: &serde_json::Value) -> String {
     let all = report["summary"]["not_checked"].as_array().unwrap().iter();
-    all.map(|n| format!("{}: {}; {}\n", n["what"], n["why"], n["how_to_see"])).collect()
+    let lines: Vec<String> =
+        all.map(|n| format!("{}: {}; {}\n", n["what"], n["why"], n["how_to_see"])).collect();
+    lines.concat()
 }
 
 /// An app that was moved to adopted storage has nothing in the usual place. As

@@ -106,7 +106,9 @@ fn twenty_phones_without_root_are_not_called_healthy() {
     let adb = AdbServer::start();
     let devices: Vec<TestDevice> =
         (0..20).map(|n| TestDevice::with_tiktok(Model::new(&format!("U{n:02}"), 33))).collect();
-    devices.iter().for_each(|device| adb.connect(&device.address(), "device"));
+    for device in &devices {
+        adb.connect(&device.address(), "device");
+    }
     let run = adb.run();
     let out = tempfile::tempdir().unwrap();
     for columns in [80, 60] {
@@ -158,7 +160,7 @@ fn on_terminal(command: &std::process::Command, columns: u32) -> String {
     let size = columns.to_string();
     let started = tmux(&["new-session", "-d", "-x", &size, "-y", "24", &format!("sh {}", script.display())]);
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-    let end = Instant::now() + Duration::from_secs(300);
+    let end = Instant::now() + Duration::from_mins(5);
     while !done.exists() {
         assert!(Instant::now() < end, "the command did not end");
         std::thread::sleep(Duration::from_millis(50));

@@ -84,6 +84,7 @@ fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Contro
         now_ns: jiff::Timestamp::now().as_nanosecond(),
         trust_ages: true,
     };
+    let listed = super::end_state::list_again(place, control);
     for of in run.iter().flat_map(|r| &r.units).filter(|u| u.stage == Stage::Committed) {
         let unit = &of.unit;
         let path = crate::fsys::shown(&unit.root.join(unit.path.as_path()));
@@ -102,8 +103,8 @@ fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Contro
             if let Some(why) = place.lost() {
                 return Err(why);
             }
+            listed.clone()?;
             let dir = place.disk().open(&unit.root).map_err(|e| e.to_string())?;
-            dir.forget();
             let known = Recorded {
                 id: unit.store.clone(),
                 kind: unit.kind,
