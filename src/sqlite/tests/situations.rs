@@ -1,5 +1,6 @@
 //! Situations that went wrong once: each is made, salvaged, and looked at as
 //! the user would.
+#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 
