@@ -206,7 +206,7 @@ fn expected(document: &Value) -> Exit {
         exit = exit.worst(Exit::Incomplete);
     }
     let losses = &document["summary"]["losses"];
-    if losses["lost"].as_u64().unwrap_or(0) + losses["doubtful"].as_u64().unwrap_or(0) > 0 {
+    if ["lost", "doubtful", "incomplete"].iter().any(|what| losses[what].as_u64().unwrap_or(0) > 0) {
         exit = exit.worst(Exit::Left);
     }
     if list(&document["plan"]["skipped"]).iter().any(|s| s["by_choice"] == false) {
