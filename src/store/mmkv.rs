@@ -545,6 +545,7 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
         Standing::Sound { .. } | Standing::OldSize { .. } | Standing::Lost => {}
     }
     Ok(Rebuilt {
+        incomplete: false,
         method: method.to_owned(),
         recovered,
         doubtful,
