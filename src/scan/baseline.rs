@@ -392,7 +392,7 @@ impl Baseline {
         for (store, fingerprint) in stores {
             // What could not be read, or moved under the scan, is looked at again;
             // what it was when it was healthy stays known.
-            let passing = [super::UNREADABLE, super::UNKNOWN, super::BUSY, hash::CHANGING];
+            let passing = [super::UNREADABLE, super::BUSY, hash::CHANGING];
             if passing.iter().any(|code| store.has(code)) {
                 tx.execute(
                     "UPDATE store SET fingerprint=zeroblob(32), scanned_ns=?3 WHERE target=?1 AND store=?2",

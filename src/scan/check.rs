@@ -92,7 +92,10 @@ fn check_one(dir: &Dir, store: &Store, depth: Depth, control: &Control) -> Resul
         }
         Err(StoreError::Cancelled(e)) => return Err(e),
         Err(e @ StoreError::Busy { .. }) => nothing(store, BUSY, Severity::Info, e.to_string()),
-        Err(e @ StoreError::Read { .. }) => nothing(store, UNREADABLE, Severity::Error, e.to_string()),
+        // What cannot be judged for its content is remembered with that content; a full disk is not.
+        Err(e @ (StoreError::Read { .. } | StoreError::Write { .. })) => {
+            nothing(store, UNREADABLE, Severity::Error, e.to_string())
+        }
         Err(StoreError::Foreign { foreign, .. }) => {
             let message = format!(
                 "the profile says that this is a {}; it is {}, which shopmend does not check; {}",
