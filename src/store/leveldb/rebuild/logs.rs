@@ -127,7 +127,7 @@ impl Work<'_> {
                 log: missing,
                 records: 1,
                 at_least: true,
-                sequences: state.version.last_sequence.map(|s| (s + 1, u64::MAX >> 8)),
+                sequences: state.version.last_sequence.map(|s| (s.saturating_add(1), u64::MAX >> 8)),
                 ..LostWrites::default()
             });
         }
@@ -214,7 +214,7 @@ impl Work<'_> {
         }
         let newest = state.version.last_sequence.unwrap_or_default().max(self.losses.last_sequence);
         if newest > 0 {
-            overlay.limit(if state.trusted { newest } else { newest + UNKNOWN_WRITES });
+            overlay.limit(if state.trusted { newest } else { newest.saturating_add(UNKNOWN_WRITES) });
         }
         for table in tables {
             self.request.control.safe_point()?;
@@ -302,7 +302,7 @@ impl Copying<'_> {
                 self.sound(write, batch);
                 *self.keyed |= keys.of_database_0;
                 self.last_key = keys.last.or_else(|| self.last_key.take());
-                self.end = Some(batch.last_sequence() + 1);
+                self.end = Some(batch.last_sequence().saturating_add(1).min(u64::MAX >> 8));
                 return;
             }
         }
@@ -376,7 +376,7 @@ impl Copying<'_> {
                 };
                 batch::stated(write).filter(fits).map(|(sequence, _)| sequence)
             }
-            _ => None,
+            Part::Hole(_) => None,
         });
         // No operation is shorter than two bytes: else the log was put together.
         let end = next.map(|n| n.0).filter(|end| {
