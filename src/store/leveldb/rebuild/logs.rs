@@ -122,7 +122,9 @@ impl Work<'_> {
                 return Err(self.write_error(&new.name, e));
             }
         }
-        if let Some(missing) = state.version.log_number.filter(|n| *n > 0 && !folder.logs.contains_key(n)) {
+        // An old MANIFEST names a log that has become a table since.
+        let named = state.version.log_number.filter(|n| state.trusted && *n > 0);
+        if let Some(missing) = named.filter(|n| !folder.logs.contains_key(n)) {
             self.losses.writes.push(LostWrites {
                 log: missing,
                 records: 1,
