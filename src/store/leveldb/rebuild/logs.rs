@@ -122,12 +122,14 @@ impl Work<'_> {
                 return Err(self.write_error(&new.name, e));
             }
         }
-        if let Some(missing) = state.version.log_number.filter(|n| *n > 0 && !folder.logs.contains_key(n)) {
+        // An old MANIFEST names a log that has become a table since.
+        let named = state.version.log_number.filter(|n| state.trusted && *n > 0);
+        if let Some(missing) = named.filter(|n| !folder.logs.contains_key(n)) {
             self.losses.writes.push(LostWrites {
                 log: missing,
                 records: 1,
                 at_least: true,
-                sequences: state.version.last_sequence.map(|s| (s + 1, u64::MAX >> 8)),
+                sequences: state.version.last_sequence.map(|s| (s.saturating_add(1), u64::MAX >> 8)),
                 ..LostWrites::default()
             });
         }
@@ -214,7 +216,7 @@ impl Work<'_> {
         }
         let newest = state.version.last_sequence.unwrap_or_default().max(self.losses.last_sequence);
         if newest > 0 {
-            overlay.limit(if state.trusted { newest } else { newest + UNKNOWN_WRITES });
+            overlay.limit(if state.trusted { newest } else { newest.saturating_add(UNKNOWN_WRITES) });
         }
         for table in tables {
             self.request.control.safe_point()?;
@@ -302,7 +304,7 @@ impl Copying<'_> {
                 self.sound(write, batch);
                 *self.keyed |= keys.of_database_0;
                 self.last_key = keys.last.or_else(|| self.last_key.take());
-                self.end = Some(batch.last_sequence() + 1);
+                self.end = Some(batch.last_sequence().saturating_add(1).min(u64::MAX >> 8));
                 return;
             }
         }

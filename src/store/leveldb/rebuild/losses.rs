@@ -11,6 +11,8 @@ use crate::store::leveldb::order::Order;
 pub(super) const MAX_RANGES: usize = 10_000;
 /// Ranges that are listed one by one.
 const MAX_LISTED: usize = 1000;
+/// Records that are guessed to be gone with one range: its length may be a lie.
+const MAX_GUESS: f64 = 1e9;
 /// Ranges that the notes name.
 const MAX_NAMED: usize = 8;
 
@@ -49,7 +51,8 @@ impl LostKeys {
 
     /// How many records are gone, by what is known of the table's others.
     fn records(&self, density: f64) -> u64 {
-        let all = (self.bytes as f64 * self.density.unwrap_or(density)).round() as u64;
+        let all = self.bytes as f64 * self.density.unwrap_or(density);
+        let all = all.round().min(MAX_GUESS) as u64;
         all.saturating_sub(self.salvaged).max(1).saturating_sub(self.elsewhere)
     }
 }

@@ -162,7 +162,7 @@ fn is_index(records: &[Record]) -> bool {
         })
         .collect();
     let follows = |pair: &[Option<Handle>]| match pair {
-        [Some(a), Some(b)] => a.offset.checked_add(a.size + table::TRAILER) == Some(b.offset),
+        [Some(a), Some(b)] => a.offset.saturating_add(a.size).saturating_add(table::TRAILER) == b.offset,
         _ => false,
     };
     match handles.as_slice() {
@@ -192,7 +192,7 @@ impl<'a> Entry<'a> {
 
     /// Whether its key could be whole behind a key of `before` bytes.
     fn fits(&self, before: usize) -> bool {
-        self.shared <= before && self.shared + self.unshared.len() >= TAG
+        self.shared <= before && self.shared.saturating_add(self.unshared.len()) >= TAG
     }
 }
 
