@@ -63,9 +63,9 @@ fn a_bench_of_twenty_with_three_faulty_ones() {
     let good = list.iter().filter(|d| d["exit"] == 3).count();
     assert_eq!(good, 17, "{said}\n{summary:#}");
     assert_ne!(said.code, Some(0));
-    for (n, device) in list.iter().enumerate().filter(|(n, _)| ![3, 7, 11].contains(n)) {
-        assert!(device["lost"].as_u64() > Some(0), "B{n:02}: rows were lost: {device:#}");
-        assert!(device["verdicts"]["damaged"].is_null(), "B{n:02}: as it is now: {device:#}");
+    for device in list.iter().filter(|d| d["exit"] == 3) {
+        assert!(device["lost"].as_u64() > Some(0), "rows were lost: {device:#}");
+        assert!(device["verdicts"]["damaged"].is_null(), "as it is now: {device:#}");
     }
     assert_eq!(fs::read_to_string(out.path().join("all/summary.csv")).unwrap().lines().count(), 21);
     for (n, device) in devices.iter().enumerate().filter(|(n, _)| ![3, 7, 11].contains(n)) {
