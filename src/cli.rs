@@ -259,7 +259,7 @@ pub(crate) struct Repair {
     /// called table_2, table_4 then, and the app finds none of its own
     #[arg(long)]
     pub(crate) accept_unnamed_tables: bool,
-    /// Clear cache entries unused for longer than this, such as 14d, 12h or 2w
+    /// Clear cache entries not used for longer than this, such as 14d, 12h or 2w
     #[arg(long, value_name = "AGE", value_parser = parse_age)]
     pub(crate) older_than: Option<Age>,
     /// Free the space of cleared caches for good; they cannot be undone then

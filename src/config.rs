@@ -108,7 +108,7 @@ mod tests {
         let config = Config::parse("keep = ['*.png']\nolder-than = '14d'").unwrap();
         assert_eq!(config.keep, ["*.png"]);
         assert!(config.older_than.is_some());
-        for bad in ["keeep = []", "keep = ['[']", "older-than = 'soon'", "keep = 3"] {
+        for bad in ["keeep = []", "keep = [' ']", "older-than = 'soon'", "keep = 3"] {
             assert!(Config::parse(bad).is_err(), "{bad}");
         }
     }

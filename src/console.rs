@@ -44,6 +44,7 @@ impl Console {
     ///
     /// # Errors
     /// When it cannot be written.
+    #[allow(clippy::unused_self)] // who prints has a terminal
     pub(crate) fn print(self, text: &str) -> Result<()> {
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| {

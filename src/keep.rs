@@ -60,7 +60,8 @@ impl Keep {
                         .case_insensitive(fold)
                         .build();
                     set.add(glob.map_err(|e| {
-                        Error::new(Kind::Usage, format!("the keep pattern {pattern:?} is no glob")).because(e)
+                        Error::new(Kind::Usage, format!("the keep pattern {pattern:?} is not a valid glob"))
+                            .because(e)
                     })?);
                 }
                 of.push(kept.len());

@@ -70,7 +70,8 @@ pub(crate) enum Scheduler {
     /// A property list for ~/Library/LaunchAgents (macOS)
     Launchd,
     /// XML for schtasks /Create (Windows)
-    TaskScheduler,
+    #[value(name = "task-scheduler")]
+    WindowsTask,
 }
 
 impl Scheduler {
@@ -78,7 +79,7 @@ impl Scheduler {
     #[must_use]
     pub(crate) fn of(platform: Platform) -> Self {
         match platform {
-            Platform::Windows => Self::TaskScheduler,
+            Platform::Windows => Self::WindowsTask,
             Platform::Macos => Self::Launchd,
             Platform::Linux | Platform::Android => Self::Systemd,
         }
@@ -94,7 +95,7 @@ impl Scheduler {
             Self::Launchd => {
                 "put the file into ~/Library/LaunchAgents, then: launchctl bootstrap gui/$(id -u) ~/Library/LaunchAgents/shopmend.plist"
             }
-            Self::TaskScheduler => "schtasks /Create /TN shopmend /XML shopmend.xml",
+            Self::WindowsTask => "schtasks /Create /TN shopmend /XML shopmend.xml",
         }
     }
 
@@ -105,7 +106,7 @@ impl Scheduler {
     pub(crate) fn encode(self, text: &str) -> Vec<u8> {
         match self {
             Self::Systemd | Self::Launchd => text.as_bytes().to_vec(),
-            Self::TaskScheduler => {
+            Self::WindowsTask => {
                 std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
             }
         }
@@ -128,7 +129,7 @@ pub(crate) fn files(job: &Job, scheduler: Scheduler) -> Result<Vec<(&'static str
             vec![("shopmend.service", service(job)), ("shopmend.timer", timer(job))]
         }
         Scheduler::Launchd => vec![("shopmend.plist", launchd(job)?)],
-        Scheduler::TaskScheduler => vec![("shopmend.xml", task(job))],
+        Scheduler::WindowsTask => vec![("shopmend.xml", task(job))],
     })
 }
 
@@ -139,7 +140,7 @@ fn service(job: &Job) -> String {
     let env: String = job
         .env
         .iter()
-        .map(|(name, value)| format!("Environment={}\n", systemd_variable(&format!("{name}={value}"))))
+        .map(|(name, value)| ["Environment=", &systemd_variable(&format!("{name}={value}")), "\n"].concat())
         .collect();
     format!(
         "[Unit]\nDescription={}\n\n[Service]\nType=oneshot\n{env}ExecStart={}\nSuccessExitStatus=1 2 3 11\nNice=19\nIOSchedulingClass=idle\n",
@@ -341,7 +342,7 @@ mod tests {
         ];
         for (every, calendar, trigger, key) in cases {
             assert!(told(every, Scheduler::Systemd).contains(calendar));
-            assert!(told(every, Scheduler::TaskScheduler).contains(trigger));
+            assert!(told(every, Scheduler::WindowsTask).contains(trigger));
             let list = plist::Value::from_reader_xml(told(every, Scheduler::Launchd).as_bytes()).unwrap();
             let when = list.as_dictionary().unwrap()["StartCalendarInterval"].as_dictionary().unwrap();
             assert_eq!(when["Hour"].as_signed_integer(), Some(3));
@@ -365,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_control_character_is_refused() {
-        for scheduler in [Scheduler::Systemd, Scheduler::Launchd, Scheduler::TaskScheduler] {
+        for scheduler in [Scheduler::Systemd, Scheduler::Launchd, Scheduler::WindowsTask] {
             for bad in ["a\nb", "\u{1}", "\u{7f}"] {
                 assert!(files(&job(&["/bin/x", bad], Every::Day), scheduler).is_err());
             }

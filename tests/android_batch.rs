@@ -12,6 +12,7 @@ use shopmend::exit::Exit;
 
 use crate::support::device::{AdbServer, Daemon, Mid, Model, Su, TestDevice};
 use crate::support::phone::{Precious, can, messages, messages_are_well, on, tidy};
+use crate::support::skip::{has, skipped};
 use crate::support::tree::Snapshot;
 
 #[test]
@@ -59,9 +60,13 @@ fn a_bench_of_twenty_with_three_faulty_ones() {
         serde_json::from_slice(&fs::read(out.path().join("all/summary.json")).unwrap()).unwrap();
     let list = summary["devices"].as_array().unwrap();
     assert_eq!(list.len(), 20, "{said}");
-    let good = list.iter().filter(|d| d["exit"] == 0).count();
+    let good = list.iter().filter(|d| d["exit"] == 3).count();
     assert_eq!(good, 17, "{said}\n{summary:#}");
     assert_ne!(said.code, Some(0));
+    for device in list.iter().filter(|d| d["exit"] == 3) {
+        assert!(device["lost"].as_u64() > Some(0), "rows were lost: {device:#}");
+        assert!(device["verdicts"]["damaged"].is_null(), "as it is now: {device:#}");
+    }
     assert_eq!(fs::read_to_string(out.path().join("all/summary.csv")).unwrap().lines().count(), 21);
     for (n, device) in devices.iter().enumerate().filter(|(n, _)| ![3, 7, 11].contains(n)) {
         assert!(out.path().join(format!("all/B{n:02}.json")).is_file());
@@ -84,6 +89,85 @@ fn a_bench_of_twenty_with_three_faulty_ones() {
     if let Some(path) = measured {
         fs::write(path, format!("{} {}", single.as_secs_f64(), took.as_secs_f64())).unwrap();
     }
+}
+
+/// Twenty phones of which nobody can see the databases: no line calls them
+/// healthy without saying what was not looked at, and on a terminal, however
+/// narrow, every phone's line is there at the end.
+#[test]
+fn twenty_phones_without_root_are_not_called_healthy() {
+    let test = "twenty_phones_without_root_are_not_called_healthy";
+    if !can(test) {
+        return;
+    }
+    if !has("tmux") {
+        return skipped(test, "tmux is missing, in which the terminal is looked at");
+    }
+    let adb = AdbServer::start();
+    let devices: Vec<TestDevice> =
+        (0..20).map(|n| TestDevice::with_tiktok(Model::new(&format!("U{n:02}"), 33))).collect();
+    for device in &devices {
+        adb.connect(&device.address(), "device");
+    }
+    let run = adb.run();
+    let out = tempfile::tempdir().unwrap();
+    for columns in [80, 60] {
+        let report = out.path().join(columns.to_string());
+        let command = run.command([
+            "batch",
+            "scan",
+            "--all-devices",
+            "--jobs",
+            "20",
+            "--report",
+            report.to_str().unwrap(),
+        ]);
+        let screen = on_terminal(&command, columns);
+        for n in 0..20 {
+            let lines: Vec<&str> = screen.lines().filter(|l| l.starts_with(&format!("U{n:02} "))).collect();
+            let [line] = lines.as_slice() else { panic!("U{n:02}: {lines:?} in\n{screen}") };
+            assert!(line.contains("not checked: databases, messages"), "{line}");
+        }
+        for device in summary(&report) {
+            assert_ne!(device["exit"], 0, "{device:#}");
+            assert!(!device["not_checked"].as_array().unwrap().is_empty(), "{device:#}");
+        }
+        let csv = fs::read_to_string(report.join("summary.csv")).unwrap();
+        let column = csv.lines().next().unwrap().split(',').position(|name| name == "not checked").unwrap();
+        assert!(csv.lines().skip(1).all(|l| l.split(',').nth(column) != Some("0")), "{csv}");
+    }
+}
+
+/// What a terminal of that many columns shows when a command has ended, its
+/// wrapped lines joined again.
+fn on_terminal(command: &std::process::Command, columns: u32) -> String {
+    let shell = tempfile::tempdir().unwrap();
+    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap().replace('\'', "'\\''"));
+    let env = command
+        .get_envs()
+        .filter_map(|(name, value)| Some(format!("{}={}", name.to_str().unwrap(), quoted(value?))));
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
+    let line = std::iter::once("env -i TERM=screen".to_owned()).chain(env).chain(words);
+    let script = shell.path().join("script");
+    let done = shell.path().join("done");
+    let text = format!("{}\necho > {}\nsleep 600\n", line.collect::<Vec<_>>().join(" "), done.display());
+    fs::write(&script, text).unwrap();
+    let tmux = |arguments: &[&str]| {
+        let mut tmux = std::process::Command::new("tmux");
+        tmux.arg("-S").arg(shell.path().join("socket")).args(["-f", "/dev/null"]).args(arguments);
+        tmux.output().unwrap()
+    };
+    let size = columns.to_string();
+    let started = tmux(&["new-session", "-d", "-x", &size, "-y", "24", &format!("sh {}", script.display())]);
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+    let end = Instant::now() + Duration::from_mins(5);
+    while !done.exists() {
+        assert!(Instant::now() < end, "the command did not end");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let screen = tmux(&["capture-pane", "-p", "-J", "-S", "-2000"]);
+    tmux(&["kill-server"]);
+    String::from_utf8_lossy(&screen.stdout).into_owned()
 }
 
 /// The devices of a batch's summary.

@@ -80,7 +80,7 @@ fn exit_3_when_something_damaged_may_not_be_repaired() {
 #[test]
 fn exit_10_while_another_run_holds_the_lock() {
     let shop = Shop::new().aged();
-    shop.run.call(["vault", "list"]).expect(Exit::Ok);
+    shop.run.call(shop.args(&["scan"])).expect(Exit::Findings);
     let lock = std::fs::OpenOptions::new()
         .create(true)
         .truncate(false)

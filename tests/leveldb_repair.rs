@@ -177,7 +177,9 @@ fn repacked(store: &Path, out: &Path, zstd: bool) {
             rewritten.extend_from_slice(key);
             rewritten.extend(handle);
         }
-        places.iter().for_each(|place| rewritten.extend(place.to_le_bytes()));
+        for place in &places {
+            rewritten.extend(place.to_le_bytes());
+        }
         rewritten.extend((places.len() as u32).to_le_bytes());
         let meta = put(&[0, 0, 0, 0, 1, 0, 0, 0], false);
         let index = put(&rewritten, false);

@@ -146,7 +146,7 @@ fn a_folder_and_a_file_that_cannot_be_read_are_named_with_what_helps() {
         ".config/google-chrome",
     ];
     for rel in closed {
-        std::fs::set_permissions(home.join(rel), std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(home.join(rel), std::os::unix::fs::PermissionsExt::from_mode(0o0)).unwrap();
     }
     let Some(report) = as_nobody(&run, &["scan", "--format", "json"]) else { return };
     let told = told(&report);

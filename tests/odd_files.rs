@@ -410,7 +410,7 @@ fn a_backup_of_preferences_is_judged_with_its_pair_whichever_is_named() {
 #[test]
 fn where_a_profile_names_a_database_anything_else_is_said() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut gzip, &[b'x'; 100_000]).unwrap();
+    std::io::Write::write_all(&mut gzip, &vec![b'x'; 100_000]).unwrap();
     let mut lmdb = vec![0; 8192];
     lmdb[16..21].copy_from_slice(&[0xde, 0xc0, 0xef, 0xbe, 1]);
     let html = b"<!DOCTYPE html><html><body>Forbidden</body></html>".to_vec();

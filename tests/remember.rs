@@ -9,7 +9,10 @@ use shopmend::exit::Exit;
 use crate::support::shop::Shop;
 
 /// What happens to `messages.db`.
-const SITUATIONS: [(&str, fn(&Path)); 6] = [
+/// A name, and what happens to the database.
+type Situation = (&'static str, fn(&Path));
+
+const SITUATIONS: [Situation; 6] = [
     ("no bytes", |db| std::fs::write(db, "").unwrap()),
     ("all zeros", |db| std::fs::write(db, vec![0; 40_960]).unwrap()),
     ("random", |db| std::fs::write(db, noise(40_960)).unwrap()),

@@ -512,9 +512,10 @@ fn the_commands_by_hand_bring_back_folders_too() {
         let shop = shop.aged();
         let before = shop.home.snapshot();
         let memory = tempfile::Builder::new().prefix("shopmend-").tempdir_in("/dev/shm").unwrap();
-        let run = match state_in_memory {
-            true => Run::new().home(shop.home.path()).state(memory.path().join("state")),
-            false => Run::new().home(shop.home.path()),
+        let run = if state_in_memory {
+            Run::new().home(shop.home.path()).state(memory.path().join("state"))
+        } else {
+            Run::new().home(shop.home.path())
         };
         run.call(shop.args(&["repair", "--yes", "--allow-root"])).expect(Exit::Ok);
         let runs = run.state_path().join("runs");

@@ -583,3 +583,35 @@ proptest::proptest! {
         check::bytes(&db, Some(&wal), Some(&wal), &Control::default()).unwrap();
     }
 }
+
+/// A check of the same bytes says the same at any number of threads, though it
+/// keeps only the first of very many findings.
+#[test]
+fn the_same_bytes_give_the_same_findings_at_any_number_of_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("many.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch(
+        "CREATE TABLE msg(id INTEGER PRIMARY KEY, conv TEXT, body TEXT); CREATE INDEX by_conv ON msg(conv);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
+         INSERT INTO msg SELECT i, 'c' || (i * 7919 % 3000), printf('%.*c', 50 + i * 31 % 350, 'x') FROM n;",
+    )
+    .unwrap();
+    drop(db);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let pages = bytes.len() / 4096;
+    for n in 0..120 {
+        let page = 3 + n * 7919 % (pages - 3);
+        bytes[page * 4096..(page + 1) * 4096].fill(b'U');
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let said = |threads: &str| {
+        let run = crate::support::run::Run::new().env("RAYON_NUM_THREADS", threads);
+        let text = path.to_str().unwrap();
+        run.call(["check", "--format", "json", text]).expect(shopmend::exit::Exit::Findings).stdout
+    };
+    let first = said("1");
+    for threads in ["2", "3", "8", "2"] {
+        assert_eq!(said(threads), first, "{threads} threads");
+    }
+}

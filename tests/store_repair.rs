@@ -73,7 +73,8 @@ fn preferences_end_in_each_state_of_the_backup_as_android_resolves_it() {
             assert_eq!(planned(&report, &prefs), ["restore-backup"], "{state}");
             assert_eq!(fs::read(&prefs).unwrap(), sound, "{state}");
             assert!(!backup(&prefs).exists(), "{state}: what Android leaves is the file alone");
-            run.call(["undo"]).expect(Exit::Ok);
+            // What comes back is what it was.
+            run.call(["undo"]).expect(if state == "gone" { Exit::Left } else { Exit::Ok });
         } else {
             assert_eq!(planned(&report, &prefs), Vec::<String>::new(), "{state}");
         }

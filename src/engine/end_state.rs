@@ -123,6 +123,7 @@ pub(super) fn look_again(
         *touched.entry(&action.store).or_default() |= !matches!(action.op, Op::Clear { .. });
     }
     control.progress().stage("Checking again", touched.len() as u64);
+    let listed = list_again(place, control);
     for scanned in &found.scan.targets {
         for (index, root) in scanned.target.roots.iter().enumerate() {
             let of_root: Vec<&Store> = scanned.stores.iter().filter(|s| s.root == index).collect();
@@ -130,13 +131,7 @@ pub(super) fn look_again(
                 continue;
             }
             let others: Vec<RelPath> = of_root.iter().map(|s| s.path.clone()).collect();
-            let dir = match root.open() {
-                Ok(dir) => {
-                    dir.forget();
-                    Ok(dir)
-                }
-                Err(e) => Err(e.to_string()),
-            };
+            let dir = listed.clone().and_then(|()| root.open().map_err(|e| e.to_string()));
             for was in of_root {
                 let Some(&must_exist) = touched.get(was.id.as_str()) else { continue };
                 let mut state = StoreState { touched: true, ..StoreState::of(scanned, was) };
@@ -184,6 +179,15 @@ pub(super) fn look_again(
         }
     }
     out
+}
+
+/// A device is listed once for all that is to be looked at again: asking for
+/// each store by itself would take a trip or more for every one.
+pub(super) fn list_again(place: &dyn Place, control: &Control) -> Result<(), String> {
+    if !place.disk().is_remote() || place.lost().is_some() {
+        return Ok(());
+    }
+    place.begin(control).map_err(|e| e.to_string())
 }
 
 fn look(

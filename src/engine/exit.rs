@@ -15,6 +15,9 @@ pub struct Losses {
     pub lost: u64,
     /// Brought back, and maybe wrong or incomplete.
     pub doubtful: u64,
+    /// Stores that lost something else than what is counted: a version, an
+    /// index, a part of the schema.
+    pub incomplete: u64,
 }
 
 impl Losses {
@@ -26,13 +29,14 @@ impl Losses {
         rebuilt.fold(Self::default(), |sum, r| Self {
             lost: sum.lost.saturating_add(r.lost),
             doubtful: sum.doubtful.saturating_add(r.doubtful),
+            incomplete: sum.incomplete + u64::from(r.incomplete),
         })
     }
 
     /// Whether there are any.
     #[must_use]
     pub fn any(self) -> bool {
-        self.lost > 0 || self.doubtful > 0
+        self.lost > 0 || self.doubtful > 0 || self.incomplete > 0
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{EndState, Losses, Outcome, StoreState};
 use crate::control::Control;
 use crate::error::Result;
-use crate::model::{Class, NotChecked, StoreKind, Verdict};
+use crate::model::{NotChecked, Verdict};
 use crate::place::{Affected, Place};
 use crate::repair::{self, Recovered, UndoOptions};
 use crate::scan::{Depth, Options, Recorded, recorded};
@@ -84,6 +84,7 @@ fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Contro
         now_ns: jiff::Timestamp::now().as_nanosecond(),
         trust_ages: true,
     };
+    let listed = super::end_state::list_again(place, control);
     for of in run.iter().flat_map(|r| &r.units).filter(|u| u.stage == Stage::Committed) {
         let unit = &of.unit;
         let path = crate::fsys::shown(&unit.root.join(unit.path.as_path()));
@@ -102,8 +103,8 @@ fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Contro
             if let Some(why) = place.lost() {
                 return Err(why);
             }
+            listed.clone()?;
             let dir = place.disk().open(&unit.root).map_err(|e| e.to_string())?;
-            dir.forget();
             let known = Recorded {
                 id: unit.store.clone(),
                 kind: unit.kind,
@@ -126,14 +127,15 @@ fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Contro
             Ok(None) => continue,
             Err(why) => {
                 store.verdict = Verdict::Unknown;
-                out.not_checked
-                    .push(NotChecked::new(path, format!("not looked at after it was put back: {why}")));
+                out.not_checked.push(NotChecked::new(
+                    path.clone(),
+                    format!("not looked at after it was put back: {why}"),
+                ));
             }
         }
-        // Files of a cache without a format of their own: there is nothing to judge.
-        if store.verdict == Verdict::Unknown && store.class == Class::Cache && store.kind == StoreKind::Files
-        {
-            store.verdict = Verdict::Healthy;
+        if store.verdict == Verdict::Unknown && out.not_checked.iter().all(|n| n.what != path) {
+            let why = store.findings.first().map_or("it could not be judged", |f| f.message.as_str());
+            out.not_checked.push(NotChecked::new(path, why));
         }
         out.stores.push(store);
     }

@@ -119,6 +119,12 @@ impl Disk {
         Self { remote: Some((name.to_owned(), remote)) }
     }
 
+    /// Whether it is that of another device.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
     /// Where a path of the device is written on this machine; the same path
     /// for this machine's own.
     #[must_use]

@@ -144,7 +144,9 @@ fn adopted(dir: &Path, scopes: &mut Vec<Scope>, look: &mut Look) {
             match scopes.iter_mut().find(|s| s.user == more.user) {
                 Some(scope) => {
                     for (name, folders) in more.bases {
-                        folders.into_iter().for_each(|folder| scope.base(name, folder));
+                        for folder in folders {
+                            scope.base(name, folder);
+                        }
                     }
                 }
                 None => scopes.push(more),

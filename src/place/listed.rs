@@ -3,7 +3,7 @@
 //! when it is in a base folder of the same person and every safety rule allows
 //! it, and is named as not looked at when it is not.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) fn add(
     roots: &mut Vec<Root>,
     notes: &mut Vec<Note>,
 ) {
-    let mut look = Listed { app, install, scope, live, notes, inside: BTreeMap::new() };
+    let mut look = Listed { app, install, scope, live, notes, inside: BTreeSet::new() };
     for listing in app.listings.iter().filter(|l| !l.options.is_empty()) {
         look.options(listing, programs, roots);
     }
@@ -55,7 +55,7 @@ struct Listed<'a> {
     live: bool,
     notes: &'a mut Vec<Note>,
     /// Folders in the roots, by their layout.
-    inside: BTreeMap<(&'a str, RelPath), ()>,
+    inside: BTreeSet<(&'a str, RelPath)>,
 }
 
 impl<'a> Listed<'a> {
@@ -148,7 +148,7 @@ impl<'a> Listed<'a> {
         let at = rel.components().fold(root.rules.top(), |at, name| at.folder(name));
         // What has rules already is looked at.
         if at.below() == Below::Nothing {
-            self.inside.insert((&listing.layout, rel), ());
+            self.inside.insert((&listing.layout, rel));
         }
     }
 
@@ -269,7 +269,7 @@ impl<'a> Listed<'a> {
 
     /// Gives the listed folders in the roots their rules.
     fn fill(&self, roots: &mut [Root]) {
-        let more: Vec<(&str, &RelPath)> = self.inside.keys().map(|(layout, rel)| (*layout, rel)).collect();
+        let more: Vec<(&str, &RelPath)> = self.inside.iter().map(|(layout, rel)| (*layout, rel)).collect();
         if more.is_empty() {
             return;
         }

@@ -60,10 +60,10 @@ pub fn locate(profiles: &Profiles, place: &dyn Place, filter: &Filter) -> Result
             for install in &app.installs {
                 let roots = roots(app, install, scope, &mut out.notes);
                 if roots.is_empty() {
-                    missing.push(install)
+                    missing.push(install);
                 } else {
-                    found.push((install, roots))
-                };
+                    found.push((install, roots));
+                }
             }
             if found.is_empty() && !programs.is_empty() {
                 found.extend(missing.first().map(|install| (*install, Vec::new())));

@@ -289,7 +289,7 @@ pub(crate) fn guard_listed(found: &Found, scope: &Scope) -> Result<(), String> {
                 .is_ok_and(|rest| rest.components().count() >= least(scope.platform, name))
         })
     };
-    if !scope.bases.keys().any(|name| is_below(&name)) {
+    if !scope.bases.keys().any(is_below) {
         return Err("it is too close to the top of this person's folders to be an app's own".to_owned());
     }
     guard_path(&path, false, scope)

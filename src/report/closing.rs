@@ -80,7 +80,7 @@ fn how(action: &Action) -> &'static str {
         Op::Clear { .. } => "move the files aside, where undo finds them",
         Op::RestoreBackup { .. } => "put the app's own backup, if it is sound, in the place of the file",
         Op::PutBack { .. } => {
-            "make the copy anew from the vault; what is there now goes aside, where undo finds it"
+            "restore the copy from the vault; what is there now is moved aside, where undo finds it"
         }
         Op::Rebuild { how: Remedy::RebuildIndexes, .. } => {
             "rebuild the indexes in a copy; if that is not enough, rewrite or salvage it: rows may be lost"
@@ -94,6 +94,27 @@ fn how(action: &Action) -> &'static str {
         }
         Op::Rebuild { .. } => "build a new store from what can be read: some of it may be lost",
     }
+}
+
+/// What was wrong before the work, store by store: the terminal showed it with
+/// the plan, a report that stands alone begins with it.
+#[must_use]
+pub fn before(document: &Document, style: Style) -> String {
+    let mut out = String::new();
+    let wrong = document.before.iter().flat_map(|state| &state.stores);
+    for (n, store) in wrong.filter(|s| s.verdict != Verdict::Healthy).enumerate() {
+        if n == 0 {
+            let _ = writeln!(out, "{}", style.bold("What was found"));
+        }
+        let _ = writeln!(out, "  {}{}  {}", style.verdict(store.verdict), store.kind, printable(&store.path));
+        for line in findings(&store.findings, style.verbose) {
+            wrap(&mut out, "             ", &line);
+        }
+    }
+    if !out.is_empty() {
+        let _ = writeln!(out, "{}", style.bold("What was done"));
+    }
+    out
 }
 
 /// Before, done, after; what is left and who can do what about it.
@@ -131,7 +152,7 @@ fn left(out: &mut String, document: &Document, style: Style) {
         // What an undo brings back was told when it was repaired.
         if document.command != Phase::Undo || style.verbose {
             for line in findings(&store.findings, style.verbose) {
-                wrap(out, "            ", &line);
+                wrap(out, "             ", &line);
             }
         }
     }

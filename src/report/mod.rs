@@ -8,7 +8,7 @@ mod json;
 mod log;
 mod text;
 
-pub use closing::{closing, preview};
+pub use closing::{before, closing, preview};
 pub use document::{Document, Phase, StateDoc, StoreDoc, Summary, TargetDoc};
 pub use html::html;
 pub use json::json;

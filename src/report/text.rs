@@ -42,7 +42,7 @@ impl Style {
     /// A verdict in its colour, padded to a column.
     #[must_use]
     pub fn verdict(self, verdict: Verdict) -> String {
-        let word = format!("{:<10}", verdict.as_str());
+        let word = format!("{:<11}", verdict.as_str());
         let color = match verdict {
             Verdict::Healthy => AnsiColor::Green,
             Verdict::Stale => AnsiColor::Yellow,
@@ -60,7 +60,7 @@ const FINDINGS_SHOWN: usize = 3;
 #[must_use]
 pub fn text(document: &Document, style: Style) -> String {
     if !matches!(document.command, Phase::Scan | Phase::Preview) {
-        return super::closing(document, style);
+        return format!("{}{}", super::before(document, style), super::closing(document, style));
     }
     let mut out = String::new();
     for target in &document.targets {
@@ -138,7 +138,7 @@ fn one_store(out: &mut String, store: &StoreDoc, style: Style) {
     let head = format!("{:<15} {:>10}  ", kind, size(store.bytes));
     let path = printable(&store.short);
     // On a line of its own where it would not fit.
-    let fits = 2 + 8 + 1 + 10 + head.len() + path.chars().count() <= 80;
+    let fits = 2 + 8 + 1 + 11 + head.len() + path.chars().count() <= 80;
     let path = if fits { path } else { format!("\n           {path}") };
     let line = format!("{}{head}{path}", style.verdict(store.verdict));
     let _ = writeln!(out, "  {} {line}", style.dim(&store.id));

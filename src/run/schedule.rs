@@ -54,7 +54,7 @@ pub(super) fn print(session: &Session, wanted: &cli::SchedulePrint) -> Result<Ex
 /// scheduler starts its jobs without those of the session.
 fn environment(scheduler: Scheduler) -> Result<Vec<(String, String)>> {
     let mut out = Vec::new();
-    if scheduler == Scheduler::TaskScheduler {
+    if scheduler == Scheduler::WindowsTask {
         return Ok(out);
     }
     for name in ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"] {

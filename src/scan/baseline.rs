@@ -91,6 +91,9 @@ pub struct Remembered {
     pub fingerprint: [u8; 32],
     pub level: Level,
     pub check: Check,
+    /// Whether that scan found it sound: what it held then it holds while
+    /// nothing of it changes.
+    pub sound: bool,
 }
 
 /// A file as the last healthy scan saw it.
@@ -308,13 +311,20 @@ impl Baseline {
     #[must_use]
     pub fn recall(&self, target: &str, store: &str) -> Option<Remembered> {
         // The facts of the last healthy scan are those of the last scan when that was it.
-        let sql = "SELECT fingerprint, level, result, iif(healthy_ns = scanned_ns, facts, NULL)
+        let sql = "SELECT fingerprint, level, result, iif(healthy_ns = scanned_ns, facts, NULL),
+                          coalesce(healthy_ns = scanned_ns, 0)
                    FROM store WHERE target=?1 AND store=?2";
         let mut statement = self.conn.prepare_cached(sql).ok()?;
-        let (fingerprint, level, result, facts) = statement
+        let (fingerprint, level, result, facts, sound) = statement
             .query_row(params![target, store], |r| {
                 let facts: Option<String> = r.get(3)?;
-                Ok((r.get::<_, [u8; 32]>(0)?, r.get::<_, i64>(1)?, r.get::<_, String>(2)?, facts))
+                Ok((
+                    r.get::<_, [u8; 32]>(0)?,
+                    r.get::<_, i64>(1)?,
+                    r.get::<_, String>(2)?,
+                    facts,
+                    r.get::<_, bool>(4)?,
+                ))
             })
             .optional()
             .ok()??;
@@ -323,7 +333,7 @@ impl Baseline {
         if let Some(facts) = facts.and_then(|f| serde_json::from_str(&f).ok()) {
             check.facts = facts;
         }
-        Some(Remembered { fingerprint, level, check })
+        Some(Remembered { fingerprint, level, check, sound })
     }
 
     /// The files of a store at its last healthy scan.
@@ -382,7 +392,7 @@ impl Baseline {
         for (store, fingerprint) in stores {
             // What could not be read, or moved under the scan, is looked at again;
             // what it was when it was healthy stays known.
-            let passing = [super::UNREADABLE, super::UNKNOWN, super::BUSY, hash::CHANGING];
+            let passing = [super::UNREADABLE, super::BUSY, hash::CHANGING];
             if passing.iter().any(|code| store.has(code)) {
                 tx.execute(
                     "UPDATE store SET fingerprint=zeroblob(32), scanned_ns=?3 WHERE target=?1 AND store=?2",

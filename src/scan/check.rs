@@ -92,7 +92,10 @@ fn check_one(dir: &Dir, store: &Store, depth: Depth, control: &Control) -> Resul
         }
         Err(StoreError::Cancelled(e)) => return Err(e),
         Err(e @ StoreError::Busy { .. }) => nothing(store, BUSY, Severity::Info, e.to_string()),
-        Err(e @ StoreError::Read { .. }) => nothing(store, UNREADABLE, Severity::Error, e.to_string()),
+        // What cannot be judged for its content is remembered with that content; a full disk is not.
+        Err(e @ (StoreError::Read { .. } | StoreError::Write { .. })) => {
+            nothing(store, UNREADABLE, Severity::Error, e.to_string())
+        }
         Err(StoreError::Foreign { foreign, .. }) => {
             let message = format!(
                 "the profile says that this is a {}; it is {}, which shopmend does not check; {}",
@@ -155,7 +158,9 @@ fn expect_database(subject: Subject<'_>, store: &Store, check: &mut Check) {
 fn mixed_files(dir: &Dir, store: &Store, level: Level, control: &Control) -> Result<Check, Cancelled> {
     let mut out = Mixed::new(store);
     let mut folders: Vec<&RelPath> = Vec::new();
-    for folder in &store.folders {
+    // On another device only what was fetched is looked at, and no neighbour of it.
+    let far = dir.is_remote();
+    for folder in store.folders.iter().filter(|_| !far) {
         control.safe_point()?;
         if folders.iter().any(|f| folder.path.starts_with(f)) {
             continue;
@@ -183,10 +188,17 @@ fn mixed_files(dir: &Dir, store: &Store, level: Level, control: &Control) -> Res
                 .and_then(|t| RelPath::from_text(t).ok())
                 .is_some_and(|b| paths.contains(&b))
         });
-        if sidecar || (file.size == 0 && !matches!(store::identify(subject), Ok(Some(_)))) {
+        let identity = if !far {
+            store::identify(subject)
+        } else if dir.is_here(&file.path) {
+            store::recognise_alone(subject).map(|k| k.map(|kind| Identity::Store { kind, by: By::Content }))
+        } else {
+            Ok(None)
+        };
+        if sidecar || (file.size == 0 && !matches!(identity, Ok(Some(_)))) {
             continue;
         }
-        let checked = match store::identify(subject) {
+        let checked = match identity {
             Ok(Some(Identity::Store { kind, by })) => {
                 // Many formats begin with a bracket and a quote.
                 let sure = kind != StoreKind::Media

@@ -178,7 +178,7 @@ pub(super) fn missing(
             match meta.size {
                 0 => (EMPTIED, "it is empty (0 bytes)".to_owned()),
                 size if zeros(dir, &last.path, size) => (EMPTIED, "it is nothing but zeros".to_owned()),
-                _ => (REPLACED, "what is in its place is no database".to_owned()),
+                _ => (REPLACED, "what is in its place is not a database".to_owned()),
             }
         }
         Ok(_) | Err(_) => return None,

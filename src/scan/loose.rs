@@ -138,16 +138,19 @@ pub fn check_paths(
     out.stores.extend(checked?);
     out.stores.sort_by(|a, b| a.path.cmp(&b.path));
     // What lies in archives brought its own.
-    let inner = |s: &&Loose| !out.not_checked.iter().any(|n| n.what == shown(&s.path));
-    let unjudged: Vec<&Loose> = out.stores.iter().filter(inner).collect();
-    let mut entries = Vec::new();
-    for store in unjudged.into_iter().filter(|s| matches!(s.verdict, Verdict::Unknown | Verdict::Unreadable))
-    {
-        let why = store.error.clone().unwrap_or_else(|| "its content could not be judged".to_owned());
-        let mut entry = NotChecked::new(shown(&store.path), why);
-        entry.how_to_see.clone_from(&store.next);
-        entries.push(entry);
-    }
+    let told: BTreeSet<&str> = out.not_checked.iter().map(|n| n.what.as_str()).collect();
+    let entries: Vec<NotChecked> = out
+        .stores
+        .iter()
+        .filter(|s| matches!(s.verdict, Verdict::Unknown | Verdict::Unreadable))
+        .filter(|s| !told.contains(shown(&s.path).as_str()))
+        .map(|store| {
+            let why = store.error.as_deref().unwrap_or("its content could not be judged");
+            let mut entry = NotChecked::new(shown(&store.path), why);
+            entry.how_to_see.clone_from(&store.next);
+            entry
+        })
+        .collect();
     out.not_checked.extend(entries);
     out.not_checked.sort();
     out.not_checked.dedup();

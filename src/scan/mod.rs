@@ -533,6 +533,8 @@ impl Scanner<'_> {
         let fingerprints: Vec<[u8; 32]> = stores.iter().map(baseline::fingerprint).collect();
         let known = self.baseline.as_ref().map(|b| b.last_healthy(&target.id, &root.id)).unwrap_or_default();
         let mut accepted: Vec<String> = Vec::new();
+        // Nothing of them changed since they were sound: they lost nothing.
+        let mut as_when_sound: HashSet<String> = HashSet::new();
         for (store, print) in stores.iter_mut().zip(&fingerprints) {
             let Some(baseline) = &self.baseline else { break };
             let Some(known) = baseline.recall(&target.id, &store.id) else { continue };
@@ -547,6 +549,9 @@ impl Scanner<'_> {
             if known.fingerprint == *print && known.level >= level && !self.options.rehash {
                 check::adopt(store, known.check);
                 store.unchanged = true;
+                if known.sound {
+                    as_when_sound.insert(store.id.clone());
+                }
                 self.effort.unchanged_stores += 1;
                 continue;
             }
@@ -570,7 +575,8 @@ impl Scanner<'_> {
             known.iter().map(|k| (k.store.as_str(), k)).collect();
         for store in &mut stores {
             let last = by_id.get(store.id.as_str()).copied();
-            if let Some(loss) = last.and_then(|last| compare::compare(dir, store, last)) {
+            let compared = last.filter(|_| !as_when_sound.contains(&store.id));
+            if let Some(loss) = compared.and_then(|last| compare::compare(dir, store, last)) {
                 if self.accepts(&target.id, &store.id, &mut accepted, notes) {
                     store.unchanged = false;
                 } else {

@@ -1,4 +1,4 @@
-//! Judges which entries of a cache may go: unused for long, left over, older
+//! Judges which entries of a cache can be cleared: not used recently, left over, older
 //! than the app itself, failing their own check, or above the size budget.
 
 use std::cell::Cell;
@@ -44,7 +44,7 @@ impl Why {
         match self {
             Self::Damaged => "damaged",
             Self::Leftover => "left over",
-            Self::Age => "unused for long",
+            Self::Age => "not used recently",
             Self::BeforeUpdate => "older than the app's last update",
             Self::Budget => "over the size budget",
         }

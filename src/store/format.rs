@@ -123,6 +123,22 @@ pub(super) fn recognise_glimpse(subject: Subject<'_>, glimpse: &Glimpse) -> io::
     Ok(None)
 }
 
+/// Says what kind of file `subject` is by nothing but its own first bytes: for a
+/// file on another device, where each look at a neighbour takes a trip.
+///
+/// # Errors
+/// The system's error when it cannot be looked at.
+pub fn recognise_alone(subject: Subject<'_>) -> io::Result<Option<StoreKind>> {
+    let glimpse = Glimpse::of(subject)?;
+    let alone = FORMATS.into_iter().filter(|f| f.shape() == Shape::File && f.kind().sidecars().is_empty());
+    for format in alone.filter(|_| glimpse.is_file()) {
+        if format.recognise(subject, &glimpse)? {
+            return Ok(Some(format.kind()));
+        }
+    }
+    Ok(None)
+}
+
 /// Checks the store at `subject` as `kind`. Damage is believed only of what is
 /// no other format: a RocksDB database is no damaged LevelDB.
 ///

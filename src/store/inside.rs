@@ -343,7 +343,10 @@ mod tests {
     use super::*;
     use crate::fsys::{Dir, RelPath};
 
-    fn unpacked(name: &str, bytes: &[u8]) -> (Result<Unpacked, UnpackError>, Vec<(String, Vec<u8>)>) {
+    /// Names and contents of what was unpacked.
+    type Files = Vec<(String, Vec<u8>)>;
+
+    fn unpacked(name: &str, bytes: &[u8]) -> (Result<Unpacked, UnpackError>, Files) {
         let bench = Bench::new(name);
         bench.write(name, bytes);
         let dir = Dir::open(bench.path()).unwrap();

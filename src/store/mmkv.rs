@@ -479,16 +479,15 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
         Stop::Read(e) => reading(copy, e),
         Stop::Cancelled(c) => c.into(),
     };
-    let judged = match Meta::read(&crc_file) {
-        Some(meta) => judge(&mut data, length, meta, request.control).map_err(stopped)?,
-        None => {
-            crc_file = new_checksum_file();
-            let walked = offered(&mut data, length, &[]).map_err(|e| reading(copy, e))?;
-            let meta = Meta::read(&crc_file).ok_or_else(|| cannot("no checksum file could be made"))?;
-            let claimed = State { size: walked.map_or(0, |w| w.size), crc: 0 };
-            let standing = walked.map_or(Standing::Lost, Standing::Walked);
-            Judged { meta, claimed, found: None, agreed: false, standing }
-        }
+    let judged = if let Some(meta) = Meta::read(&crc_file) {
+        judge(&mut data, length, meta, request.control).map_err(stopped)?
+    } else {
+        crc_file = new_checksum_file();
+        let walked = offered(&mut data, length, &[]).map_err(|e| reading(copy, e))?;
+        let meta = Meta::read(&crc_file).ok_or_else(|| cannot("no checksum file could be made"))?;
+        let claimed = State { size: walked.map_or(0, |w| w.size), crc: 0 };
+        let standing = walked.map_or(Standing::Lost, Standing::Walked);
+        Judged { meta, claimed, found: None, agreed: false, standing }
     };
     let meta = judged.meta;
     let state = match judged.standing {
@@ -546,6 +545,7 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
         Standing::Sound { .. } | Standing::OldSize { .. } | Standing::Lost => {}
     }
     Ok(Rebuilt {
+        incomplete: false,
         method: method.to_owned(),
         recovered,
         doubtful,

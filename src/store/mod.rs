@@ -47,7 +47,7 @@ use std::path::Path;
 pub use entries::{CacheEntries, CacheEntry, Clearable};
 pub use foreign::{Family, Foreign, may_hold_store};
 use format::{Format, Shape};
-pub use format::{check, entries, rebuild, recognise};
+pub use format::{check, entries, rebuild, recognise, recognise_alone};
 pub use glimpse::Glimpse;
 pub use identify::{By, Identity, Part, filled_with, identify, part_of};
 pub use lookup2::lookup2;
@@ -271,6 +271,10 @@ pub struct Rebuilt {
     pub doubtful: u64,
     /// Units known to be gone.
     pub lost: u64,
+    /// Whether something else is lost or uncertain than the units counted: a
+    /// version in the header, an index, a part of the schema; the notes say what.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub incomplete: bool,
     /// Details for the JSON report, by kind (per table for a database).
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub details: serde_json::Value,

@@ -472,6 +472,7 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
         notes.push(format!("{gaps} damaged places: the entries there are gone"));
     }
     Ok(Rebuilt {
+        incomplete: false,
         method: "preferences entry by entry".to_owned(),
         recovered: entries.len() as u64,
         doubtful: 0,

@@ -92,6 +92,7 @@ pub fn rebuild(request: &RebuildRequest<'_>) -> Result<Rebuilt, StoreError> {
     })
     .map_err(|e| repair_error(e, request))?;
     Ok(Rebuilt {
+        incomplete: repaired.report.as_ref().is_some_and(|r| r.outcome() == Outcome::Incomplete),
         method: repaired.method.to_owned(),
         recovered: repaired.recovered,
         doubtful: repaired.doubtful,

@@ -404,7 +404,8 @@ fn on_device(state: &StateDir, state_of: &UnitState, serial: &str, root: &Path, 
 
 /// Owner, mode and time, and the label that the system's policy gives.
 fn on_phone(a: &Attributes, to: &str) -> String {
-    let when = jiff::Timestamp::from_nanosecond(a.mtime_ns).map(|t| t.as_second()).unwrap_or_default();
+    let when =
+        jiff::Timestamp::from_nanosecond(a.mtime_ns).map(jiff::Timestamp::as_second).unwrap_or_default();
     format!(
         "chown {}:{} {to}; chmod {:04o} {to}; touch -d @{when} {to}; restorecon {to}",
         a.uid, a.gid, a.mode

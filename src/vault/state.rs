@@ -336,7 +336,7 @@ impl StateDir {
     /// `Usage` when there is no such run.
     pub fn run_dir(&self, run: &RunId) -> Result<Dir> {
         self.dir.dir(&Self::run_path(run)).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => Error::new(Kind::Usage, format!("there is no run {run}"))
+            io::ErrorKind::NotFound => Error::new(Kind::Usage, format!("run {run} does not exist"))
                 .hint("`shopmend vault list` shows the runs"),
             _ => Error::io("cannot open the run", &self.path().join(Self::run_path(run).as_path()), e),
         })

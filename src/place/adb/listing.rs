@@ -144,7 +144,7 @@ pub(crate) fn is_listing(text: &[u8]) -> bool {
 }
 
 fn lie(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the device's listing is not to be believed: {what}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the device's listing is inconsistent: {what}"))
 }
 
 /// Whether a path is absolute, of plain names only, not too long or deep, and

@@ -324,7 +324,29 @@ impl Work<'_> {
     /// The unit that puts this one back; not written down yet.
     fn unit(&self, number: u32, hands: &Hands, needs: &Needs, temps: Temps) -> Result<Unit, Halt> {
         let there: Vec<&RelPath> = needs.places(&hands.root).collect();
-        let folders = folders_of(&hands.root, there).map_err(failed("cannot look at the folders"))?;
+        let mut folders = folders_of(&hands.root, there).map_err(failed("cannot look at the folders"))?;
+        // Those that get the times of before as well: their present ones are
+        // to come back should this be undone in turn.
+        let timed: BTreeSet<&RelPath> = self
+            .old
+            .unit
+            .folders
+            .iter()
+            .filter(|f| f.touched)
+            .chain(&needs.merged)
+            .map(|f| &f.path)
+            .collect();
+        for folder in &mut folders {
+            folder.touched |= timed.contains(&folder.path);
+        }
+        for made in needs.made.iter().filter(|m| m.dir) {
+            if folders.iter().all(|f| f.path != made.path)
+                && let Ok(attributes) = hands.root.dir(&made.path).and_then(|dir| Attributes::of_dir(&dir))
+            {
+                folders.push(Folder { path: made.path.clone(), attributes, touched: true });
+            }
+        }
+        folders.sort_by(|a, b| a.path.cmp(&b.path));
         let run = &self.of.begin.run;
         let (action, why, condition) = match self.planned {
             Some((job, _)) => (job.number, format!("the copy of run {run}"), job.action.condition.clone()),

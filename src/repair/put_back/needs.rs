@@ -12,7 +12,7 @@ use crate::control::Control;
 use crate::fsys::{Attributes, Dir, Ident, Kind, Meta, RelPath, hash_file, tree};
 use crate::model::{SQLITE_SIDECARS, StoreKind};
 use crate::plan::Item;
-use crate::vault::{Base, Before, Copied, Folder, Objects, RunId, UnitState, is_as_set_aside};
+use crate::vault::{Base, Before, Copied, Folder, Objects, RunId, UnitOp, UnitState, is_as_set_aside};
 
 /// What has to be done at each place.
 #[derive(Default)]
@@ -55,6 +55,7 @@ impl Needs {
         let mut out = Self::default();
         let before = old.before();
         let left = old.after();
+        let merges = old.unit.op == UnitOp::Clear;
         let known: BTreeSet<&RelPath> = before.iter().map(Before::path).collect();
         let folders: BTreeSet<RelPath> =
             known.iter().flat_map(|p| p.above()).filter(|f| !f.is_root()).collect();
@@ -79,7 +80,7 @@ impl Needs {
                 }
                 Before::Absent { dir: false, .. } => {}
                 Before::Held { item, base, inside } => {
-                    if !out.find_held(hands, item, base, inside, now.as_ref()).map_err(look)? {
+                    if !out.find_held(hands, item, base, inside, now.as_ref(), merges).map_err(look)? {
                         continue;
                     }
                     let (files, bytes) = one.amount();
@@ -108,6 +109,17 @@ impl Needs {
                     out.newer.push(sidecar.clone());
                     sidecars.push(Item::new(sidecar.clone(), &meta));
                     out.paths.insert(sidecar);
+                }
+            }
+        }
+        // Empty folders that an undo had made no longer needed.
+        for step in &old.steps {
+            let crate::vault::Step::Remove { items } = step else { continue };
+            for item in items.iter().filter(|i| i.dir && !old.is_temp(&i.path) && !known.contains(&i.path)) {
+                if old.folder(&item.path).is_some()
+                    && hands.look(&Base::Root, &item.path).map_err(look)?.is_none()
+                {
+                    out.empty.insert(item.path.clone());
                 }
             }
         }
@@ -142,6 +154,7 @@ impl Needs {
         base: &Base,
         inside: &[Item],
         now: Option<&Meta>,
+        merges: bool,
     ) -> io::Result<bool> {
         let path = &item.path;
         let held = hands.look(base, path)?;
@@ -173,10 +186,11 @@ impl Needs {
         let sound =
             |(path, meta): &&(RelPath, Meta)| wanted.get(path).is_some_and(|i| is_as_set_aside(i, meta));
         let whole = files().count() == inside.len() && files().all(|f| sound(&f));
+        // Clearing left an empty folder: what is in it was made since. What
+        // other work left there is one thing, and goes as one.
         let free = match now {
-            None => true,
-            Some(meta) if meta.kind == Kind::Dir => hands.root.dir(path)?.list()?.is_empty(),
-            Some(_) => true,
+            Some(meta) if merges && meta.kind == Kind::Dir => hands.root.dir(path)?.list()?.is_empty(),
+            _ => true,
         };
         if whole
             && free
@@ -184,6 +198,15 @@ impl Needs {
         {
             self.take(base, Item::new(path.clone(), &meta));
             return Ok(true);
+        }
+        if !merges {
+            let reason = if held.is_none() {
+                "it is not in the quarantine any more"
+            } else {
+                "what is in the quarantine was changed"
+            };
+            self.skip(path, reason);
+            return Ok(false);
         }
         // Something of it is in place already, or the app has filled the
         // folder anew: file by file, and what is new stays.

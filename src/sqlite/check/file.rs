@@ -390,7 +390,7 @@ fn not_a_database(main: &dyn ReadAt, head: &[u8], len: u64) -> io::Result<Option
     }
     let begins = to_hex(head.get(..16).unwrap_or(head));
     Ok(Some(
-        damage("sqlite.not-a-database", Remedy::Rebuild, "the file does not begin as a database does")
+        damage("sqlite.not-a-database", Remedy::Rebuild, "the SQLite header is missing")
             .expected_found("\"SQLite format 3\"", begins),
     ))
 }

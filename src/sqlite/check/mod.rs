@@ -98,7 +98,7 @@ fn examine(main: &dyn ReadAt, overlay: Overlay<'_>, control: &Control) -> Result
     view.page(1, &mut magic)?;
     if &magic != MAGIC {
         report
-            .damage("sqlite.header", Remedy::Rebuild, "the file does not begin as a database does")
+            .damage("sqlite.header", Remedy::Rebuild, "the SQLite header is missing")
             .page(1)
             .at(0)
             .expected("\"SQLite format 3\"", "other bytes");

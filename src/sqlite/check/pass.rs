@@ -174,7 +174,7 @@ impl Totals {
             Mode::Sum | Mode::Parents(_) | Mode::Children(_) => {}
             Mode::Part(slots) => {
                 let Some(i) = slots.iter().position(|s| *s == seen.slot) else { return };
-                let part = part_of(seen.hash);
+                let part = part_of(&seen);
                 if let Some((sum, count)) = self.parts.get_mut(i).and_then(|p| p.get_mut(part)) {
                     let add = seen.side == Side::Index;
                     *sum = if add { sum.wrapping_add(seen.hash.1) } else { sum.wrapping_sub(seen.hash.1) };
@@ -184,7 +184,7 @@ impl Totals {
             Mode::Keep(slots) => {
                 let wanted = slots
                     .iter()
-                    .any(|(s, bad)| *s == seen.slot && bad.get(part_of(seen.hash)).copied().unwrap_or(false));
+                    .any(|(s, bad)| *s == seen.slot && bad.get(part_of(&seen)).copied().unwrap_or(false));
                 if wanted && self.seen.len() < MAX_SEEN {
                     self.seen.push(seen);
                 }
@@ -193,9 +193,13 @@ impl Totals {
     }
 }
 
+/// The part that an entry is sorted into: by its row, so that the same parts
+/// are looked at in every run, and not by its hash, whose keys are new in each.
 #[inline]
-fn part_of(hash: (u64, u64)) -> usize {
-    (hash.0 as usize) % BUCKETS
+fn part_of(seen: &Seen) -> usize {
+    let spread =
+        seen.rowid.map_or(seen.hash.0, |row| row.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    (spread >> 32) as usize % BUCKETS
 }
 
 /// Reads every page once.

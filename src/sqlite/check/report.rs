@@ -8,10 +8,19 @@ use crate::finding::{Finding, Remedy, Severity};
 /// How many findings of one code are given in full.
 const MAX_OF_A_KIND: usize = 16;
 
+/// How many of one code are kept while the check runs.
+const KEPT: usize = MAX_OF_A_KIND * 64;
+
 #[derive(Default)]
 struct Inner {
-    findings: Vec<Finding>,
+    findings: BTreeMap<String, Vec<Finding>>,
     counts: BTreeMap<String, usize>,
+}
+
+/// Worst and lowest page first; nothing of it depends on which thread was first.
+fn order(a: &Finding, b: &Finding) -> std::cmp::Ordering {
+    let place = |f: &Finding| (std::cmp::Reverse(f.severity), f.evidence.page, f.evidence.offset);
+    place(a).cmp(&place(b)).then_with(|| (&a.code, &a.message).cmp(&(&b.code, &b.message)))
 }
 
 /// Findings in the making.
@@ -21,12 +30,13 @@ pub(super) struct Report(Mutex<Inner>);
 impl Report {
     pub(super) fn add(&self, finding: Finding) {
         let mut inner = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let count = inner.counts.entry(finding.code.clone()).or_insert(0);
-        *count += 1;
-        // More than are shown are kept, so that which are shown does not
-        // depend on which thread was first, unless there are very many.
-        if *count <= MAX_OF_A_KIND * 64 {
-            inner.findings.push(finding);
+        *inner.counts.entry(finding.code.clone()).or_insert(0) += 1;
+        let same = inner.findings.entry(finding.code.clone()).or_default();
+        same.push(finding);
+        // The first in order are kept, whichever thread found them.
+        if same.len() >= 2 * KEPT {
+            same.sort_by(order);
+            same.truncate(KEPT);
         }
     }
 
@@ -38,19 +48,16 @@ impl Report {
     /// Whether nothing worse than information was found so far.
     pub(super) fn is_clean(&self) -> bool {
         let inner = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        inner.findings.iter().all(|f| f.severity == Severity::Info)
+        inner.findings.values().flatten().all(|f| f.severity == Severity::Info)
     }
 
     /// The findings, worst and lowest page first; of each kind the first few,
     /// and a line that says how many more there are.
     pub(super) fn finish(self) -> Vec<Finding> {
-        let Inner { mut findings, counts } =
+        let Inner { findings, counts } =
             self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let place = |f: &Finding| (f.evidence.page, f.evidence.offset);
-        findings.sort_by(|a, b| {
-            let key = |f: &Finding| (std::cmp::Reverse(f.severity), place(f));
-            key(a).cmp(&key(b)).then_with(|| (&a.code, &a.message).cmp(&(&b.code, &b.message)))
-        });
+        let mut findings: Vec<Finding> = findings.into_values().flatten().collect();
+        findings.sort_by(order);
         let mut shown: BTreeMap<String, usize> = BTreeMap::new();
         let mut out: Vec<Finding> = Vec::new();
         for finding in findings {

@@ -99,7 +99,13 @@ impl<'a> View<'a> {
         view.header = header;
         view.page_size = size;
         view.usable = usable;
-        let in_file = u32::try_from(main_len.div_ceil(u64::from(size))).unwrap_or(u32::MAX);
+        let mut in_file = u32::try_from(main_len.div_ceil(u64::from(size))).unwrap_or(u32::MAX);
+        // A rollback cuts the file to the length it had before the transaction. The
+        // journal of an older generation, whose pages may be the same to the byte,
+        // takes away what was added since.
+        if let Some(before) = overlay.journal.map(|j| j.pages).filter(|n| *n > 0) {
+            in_file = in_file.min(before);
+        }
         let last_patch = view.patches.last().map_or(0, |p| p.page);
         view.present = in_file.max(last_patch);
         let sized = overlay.wal.or(overlay.journal).map(|l| l.pages).filter(|n| *n > 0);

@@ -354,7 +354,7 @@ impl Salvager {
         self.report.schema_incomplete = schema.incomplete;
         self.report.notes.append(&mut schema.notes);
         let mut trees = schema.trees();
-        let mut walker = Walker::default();
+        let mut walker = Walker::new(trees.iter().map(|t| t.root));
         for (i, tree) in trees.iter_mut().enumerate() {
             walker.walk(&self.pages, &mut scan, tree, SCHEMA_TREE + 1 + i as u32);
             tree::throw_out_strangers(&mut scan, tree);

@@ -59,9 +59,18 @@ impl Salvager {
                     guess.get_or_insert_with(|| o.name.clone());
                 }
             }
-            if !kind.is_table() && entries * 10 >= cells.len() * 9 || is_copy(at, &reader, &cells) {
+            if !kind.is_table() && entries * 10 >= cells.len() * 9 {
                 continue;
             }
+            // The other records of a copy or an older state of pages that a table has are
+            // in the table, or were deleted from it.
+            let cells = match copied(&self.pages, at, &mut reader, &cells) {
+                Some(tree) => {
+                    let is_gone = |c: &Cell| kind.is_table() && leaf_with(at, tree, c.rowid).is_none();
+                    cells.into_iter().filter(is_gone).collect()
+                }
+                None => cells,
+            };
             let place = self.pages.place(page).map_or(0, |(_, offset)| offset);
             for cell in cells {
                 let Some(how) = reader.record(&self.pages, &at.scan, &at.chains, &cell) else { continue };
@@ -82,25 +91,52 @@ impl Salvager {
     }
 }
 
-/// Whether a page without a tree is a copy or the remains of pages that a
-/// table has: all its keys fall between those of a sound leaf.
-fn is_copy(at: &Structure, reader: &PageReader, cells: &[Cell]) -> bool {
+/// The leaf of a tree that has keys on both sides of this one.
+fn leaf_with(at: &Structure, tree: &Tree, key: i64) -> Option<u32> {
+    let spans = |l: &&Leaf| {
+        let i = at.scan.info(l.page);
+        i.cells > 0 && i.first <= key && i.last >= key
+    };
+    tree.leaves.iter().find(spans).map(|l| l.page)
+}
+
+/// Records that are compared to tell whether a page is a copy.
+const COMPARED: usize = 16;
+
+/// The tree of which a page without a tree is a copy or an older state: all its
+/// keys fall between those of leaves, and at least half of its records are
+/// there to the byte. Two tables with the same columns have the same keys, so
+/// that keys and types alone would make rows of one the remains of the other.
+fn copied<'a>(pages: &Pages, at: &'a Structure, reader: &mut PageReader, cells: &[Cell]) -> Option<&'a Tree> {
     let keys = || cells.iter().map(|c| c.rowid);
-    let (Some(first), Some(last)) = (keys().min(), keys().max()) else { return true };
+    let (first, last) = (keys().min()?, keys().max()?);
     let mut slots = Vec::new();
-    at.trees.iter().filter(|t| t.shape.kind == TreeKind::Rowid).any(|tree| {
-        let within = |key: i64| {
-            let known = |l: &&Leaf| {
-                let i = at.scan.info(l.page);
-                i.cells > 0 && i.first <= key && i.last >= key
-            };
-            tree.leaves.iter().any(|l| known(&l))
+    let mut other = PageReader::default();
+    at.trees.iter().filter(|t| t.shape.kind == TreeKind::Rowid).find(|tree| {
+        let within = |key: i64| leaf_with(at, tree, key).is_some();
+        let alike = |c: &Cell, slots: &mut Vec<Slot>| {
+            record::decode(c.local_bytes(&reader.buf), c.payload, slots).is_err() || tree.shape.usual(slots)
         };
-        within(first)
-            && within(last)
-            && cells.iter().all(|c| {
-                record::decode(c.local_bytes(&reader.buf), c.payload, &mut slots).is_err()
-                    || tree.shape.usual(&slots)
-            })
+        if !within(first) || !within(last) || !cells.iter().all(|c| alike(c, &mut slots)) {
+            return false;
+        }
+        let (mut asked, mut same) = (0, 0);
+        for cell in cells.iter().step_by((cells.len() / COMPARED).max(1)) {
+            let Some(page) = leaf_with(at, tree, cell.rowid) else { continue };
+            pages.read(page, &mut other.buf);
+            let (buf, there, slots) = (&other.buf, &mut other.cells, &mut other.slots);
+            if cells::strict(buf, Pages::head_at(page), pages.usable(), there, slots).is_none() {
+                continue;
+            }
+            asked += 1;
+            let equal = |o: &&Cell| {
+                o.rowid == cell.rowid
+                    && o.payload == cell.payload
+                    && o.local_bytes(buf) == cell.local_bytes(&reader.buf)
+            };
+            same += usize::from(there.iter().any(|o| equal(&o)));
+        }
+        // Nothing to compare with: what is left of the table does not tell.
+        asked == 0 || same * 2 >= asked
     })
 }

@@ -114,6 +114,8 @@ struct Step {
 /// Scratch for walking trees.
 #[derive(Default)]
 pub struct Walker {
+    /// Pages that the schema names as roots.
+    roots: HashSet<u32>,
     buf: Vec<u8>,
     /// A page below the one that is read.
     below: Vec<u8>,
@@ -122,6 +124,30 @@ pub struct Walker {
 }
 
 impl Walker {
+    /// For trees of which these are the roots.
+    #[must_use]
+    pub fn new(roots: impl Iterator<Item = u32>) -> Self {
+        Self { roots: roots.filter(|r| *r > 1).collect(), ..Self::default() }
+    }
+
+    /// Whether a child is the root of a tree in the schema: then the link is
+    /// wrong. A single leaf with the right keys may be either.
+    fn is_root(&self, scan: &Scan, tree: &Tree, step: &Step) -> bool {
+        if step.depth == 0 || step.page == tree.root || !self.roots.contains(&step.page) {
+            return false;
+        }
+        let info = scan.info(step.page);
+        match info.kind {
+            PageKind::Sound(t) if t == tree.shape.kind.leaf() => {
+                tree.shape.kind == TreeKind::Rowid
+                    && info.cells > 0
+                    && !(step.range.holds(info.first) && step.range.holds(info.last))
+            }
+            PageKind::Sound(_) => true,
+            _ => false,
+        }
+    }
+
     /// Follows `tree` (number `number`, from 1) from its root and claims its pages.
     pub fn walk(&mut self, pages: &Pages, scan: &mut Scan, tree: &mut Tree, number: u32) {
         let root = tree.root;
@@ -147,7 +173,7 @@ impl Walker {
                 continue;
             }
             let info = scan.info(step.page);
-            if info.owner != NOBODY || step.depth > MAX_DEPTH {
+            if info.owner != NOBODY || step.depth > MAX_DEPTH || self.is_root(scan, tree, &step) {
                 tree.holes.push(hole);
                 continue;
             }

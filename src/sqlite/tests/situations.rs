@@ -1,5 +1,6 @@
 //! Situations that went wrong once: each is made, salvaged, and looked at as
 //! the user would.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
 
@@ -273,6 +274,103 @@ fn a_journal_of_an_older_generation_is_left_out() {
         "{:?}",
         report.notes
     );
+}
+
+#[test]
+fn a_journal_from_before_the_database_grew_is_left_out_though_its_pages_are_the_same() {
+    let bench = Bench::new();
+    let grow = "INSERT INTO notes SELECT max(id)+1, printf('%.*c', 70, 'g')||max(id) FROM notes;";
+    bench.made(&format!(
+        "PRAGMA page_size=1024; CREATE TABLE notes(id INTEGER PRIMARY KEY, body TEXT);
+         {SERIES} INSERT INTO notes SELECT i, 'note '||i||printf('%.*c', 60, 'x') FROM n;"
+    ));
+    let path = bench.path("made.db");
+    std::fs::copy(&path, bench.path("older.db")).unwrap();
+    let older = Connection::open(bench.path("older.db")).unwrap();
+    older
+        .execute_batch("PRAGMA cache_size=3; BEGIN; UPDATE notes SET body = upper(body) WHERE id < 400;")
+        .unwrap();
+    let db = Connection::open(&path).unwrap();
+    for _ in 0..300 {
+        db.execute_batch(grow).unwrap();
+    }
+    drop(db);
+    std::fs::copy(&path, bench.path("app.db")).unwrap();
+    std::fs::copy(bench.path("older.db-journal"), bench.path("app.db-journal")).unwrap();
+    let found = findings(&bench.path("app.db"));
+    assert_eq!(found, [("sqlite.stale-journal".to_owned(), Remedy::Rebuild)]);
+    let (report, db) = bench.salvaged_file("app.db", &SalvageOptions::default());
+    assert_eq!(count(&db, "SELECT count(*) FROM notes"), 800, "{:?}", report.notes);
+}
+
+#[test]
+fn two_tables_whose_roots_lead_into_each_other_keep_their_rows() {
+    let bench = Bench::new();
+    let table = |name: &str, base: i64| {
+        format!(
+            "CREATE TABLE {name}(k INT PRIMARY KEY, a TEXT, n INT);
+             {SERIES} INSERT INTO {name} SELECT i+{base}, 'name '||i||printf('%.*c', 30, 'x'), i*7 FROM n;"
+        )
+    };
+    let mut bytes =
+        bench.made(&format!("PRAGMA page_size=1024; {}{}", table("east", 10_000), table("west", 70_000)));
+    let healthy = Connection::open(bench.path("made.db")).unwrap();
+    let root = |name: &str| {
+        count(&healthy, &format!("SELECT rootpage FROM sqlite_schema WHERE name='{name}'")) as usize
+    };
+    for (one, other) in [("east", "west"), ("west", "east")] {
+        let page = (root(one) - 1) * 1024;
+        let cell = usize::from(u16::from_be_bytes([bytes[page + 12], bytes[page + 13]]));
+        bytes[page + cell..page + cell + 4].copy_from_slice(&(root(other) as u32).to_be_bytes());
+    }
+    let (_, db) = bench.salvaged(&bytes, &SalvageOptions::default());
+    db.execute("ATTACH ?1 AS healthy", [bench.path("made.db").to_str().unwrap()]).unwrap();
+    for name in ["east", "west"] {
+        let same =
+            format!("SELECT count(*) FROM (SELECT * FROM {name} INTERSECT SELECT * FROM healthy.{name})");
+        assert_eq!(count(&db, &same), 500, "{name}");
+    }
+}
+
+#[test]
+fn rows_of_a_leaf_that_kept_its_old_content_are_in_their_table_or_aside() {
+    let bench = Bench::new();
+    let table = |name: &str| {
+        format!(
+            "CREATE TABLE {name}(id INTEGER PRIMARY KEY, a TEXT);
+             {SERIES} INSERT INTO {name} SELECT i, '{name} row '||i||' '||printf('%.*c', 30 + i*7%13, 'x') FROM n;"
+        )
+    };
+    let old = bench.made(&format!("PRAGMA page_size=4096; {}{}", table("t"), table("u")));
+    let path = bench.path("made.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("UPDATE t SET a = a || ' version 2' WHERE id % 7 = 0").unwrap();
+    let root = count(&db, "SELECT rootpage FROM sqlite_schema WHERE name='t'") as usize;
+    drop(db);
+    let new = std::fs::read(&path).unwrap();
+    let texts = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        let rows =
+            text.split("t row ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse::<u32>().ok());
+        rows.collect::<std::collections::BTreeSet<u32>>()
+    };
+    let mut tried = 0;
+    for page in 1..old.len() / 4096 {
+        let there = page * 4096..(page + 1) * 4096;
+        if page + 1 == root || old[there.start] != 13 || old[there.clone()] == new[there.clone()] {
+            continue;
+        }
+        tried += 1;
+        let mut damaged = new.clone();
+        damaged[there.clone()].copy_from_slice(&old[there.clone()]);
+        let (report, db) = bench.salvaged(&damaged, &SalvageOptions::default());
+        drop(db);
+        assert_eq!(report.outcome(), Outcome::Incomplete);
+        let out = std::fs::read(bench.path("new.db")).unwrap();
+        let lost = texts(&damaged[there]).difference(&texts(&out)).count();
+        assert_eq!(lost, 0, "page {}", page + 1);
+    }
+    assert!(tried > 2, "{tried}");
 }
 
 #[test]

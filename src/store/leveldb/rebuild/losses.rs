@@ -209,6 +209,7 @@ impl Losses {
             })
         });
         Rebuilt {
+            incomplete: false,
             method: "leveldb rebuild".to_owned(),
             recovered: self.records_kept,
             doubtful: doubtful + self.unsure_tables,
