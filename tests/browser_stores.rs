@@ -140,14 +140,17 @@ fn mend(home: &FilledHome, damaged: &[PathBuf]) -> Vec<Value> {
     let preview =
         run.call(["repair", "--deep", "--dry-run", "--format", "json"]).expect(Exit::Findings).json();
     before.assert_same(&Snapshot::of(home.path()));
-    let repair = run.call(["repair", "--deep", "--yes", "--format", "json"]).expect(Exit::Ok).json();
+    // Doubtful and lost records are left; some of a profile cannot be judged.
+    let ends = [Exit::Ok, Exit::Incomplete, Exit::Left];
+    let repair = run.call(["repair", "--deep", "--yes", "--format", "json"]).expect_one_of(&ends).json();
     assert_eq!(preview["plan"]["hash"], repair["plan"]["hash"]);
     let after = home.copy();
-    let scan = run.call(["scan", "--deep", "--format", "json"]).expect(Exit::Ok).json();
+    let scan = run.call(["scan", "--deep", "--format", "json"]).expect_one_of(&ends[..2]).json();
     for store in all_stores(&scan) {
         assert_eq!(store["verdict"], "healthy", "{store:#}");
     }
-    run.call(["undo"]).expect(Exit::Ok);
+    // The damage is back.
+    run.call(["undo"]).expect_one_of(&ends);
     before.assert_same(&Snapshot::of(home.path()));
     // The browser goes on with what was repaired.
     fs::remove_dir_all(home.path()).unwrap();

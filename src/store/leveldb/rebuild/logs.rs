@@ -354,7 +354,7 @@ impl Copying<'_> {
     /// many bytes hold elsewhere in the log.
     fn guess(&mut self) {
         for (lost, bytes, found) in self.guesses.drain(..) {
-            let by_length = bytes.saturating_mul(self.sound.0) / self.sound.1.max(1);
+            let by_length = bytes.saturating_mul(self.sound.0).div_ceil(self.sound.1.max(1));
             if let Some(lost) = self.losses.writes.get_mut(lost) {
                 lost.records = lost.records.max(by_length.saturating_sub(found));
             }

@@ -158,10 +158,12 @@ pub(in crate::store::leveldb) fn salvage(write: &Write, place: Place) -> Salvage
     let reached = front.last().map_or(body, |op| op.range.end);
     let mut back = Vec::new();
     let mut count = count;
-    if reached < data.len() && write.tail {
+    if write.tail && (reached < data.len() || count.is_some_and(|c| c > front.len() as u64)) {
         back = backward(data, body, &mut front, count);
-    } else if reached == data.len() && write.tail && place.count.is_none() && !header_proven {
-        // From end to end they fit, so they are all, whatever the count says.
+    }
+    let ends = front.last().is_some_and(|op| op.range.end == data.len());
+    if ends && write.tail && place.count.is_none() && !header_proven {
+        // From end to end they fit and no others do, whatever the count says.
         count = Some(front.len() as u64);
     }
     drop_unlike(data, write, &mut front, &mut back);
@@ -252,7 +254,11 @@ fn backward(data: &[u8], body: usize, front: &mut Vec<Operation>, count: Option<
         let at = best.get(start).map_or(len, |at| *at as usize);
         (at, u64::from(chain.get(at).copied().unwrap_or_default()))
     };
-    let mut choice = (0, series(0).0, series(0).1);
+    // A wrong length may lead exactly to the beginning of a later one: then
+    // more operations fit the write than these.
+    let ends = front.last().is_some_and(|op| op.range.end == data.len());
+    let mut choice =
+        if ends { (front.len(), len, front.len() as u64) } else { (0, series(0).0, series(0).1) };
     for (kept, op) in front.iter().enumerate() {
         let kept = kept + 1;
         let (at, more) = series(op.range.end - body);
