@@ -78,8 +78,9 @@ fn a_program_that_writes_is_not_held_up() {
             std::thread::sleep(Duration::from_millis(2));
         }
         let status = child.wait().unwrap();
-        let sound = status.code() == Some(i32::from(Exit::Ok.code()));
-        assert!(sound, "mode {mode}: {status:?}");
+        // One that never stands still is not judged, and that is said.
+        let ends = [Exit::Ok, Exit::Incomplete].map(|exit| Some(i32::from(exit.code())));
+        assert!(ends.contains(&status.code()), "mode {mode}: {status:?}");
         assert_eq!(db.query_row("PRAGMA integrity_check", [], |r| r.get::<_, String>(0)).unwrap(), "ok");
         let names: Vec<_> = Snapshot::of(tree.path()).paths().map(Path::to_path_buf).collect();
         let ours = |p: &Path| p.to_string_lossy().is_empty() || p.to_string_lossy().starts_with("a.db");

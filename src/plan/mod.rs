@@ -125,8 +125,10 @@ pub struct Action {
     pub path: RelPath,
     /// Why, for a person: `412 files older than 30 days`.
     pub why: String,
-    /// What the scan said of the store; the journal keeps it with the copy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// What the scan said of the store; the journal keeps it with the copy. It
+    /// names the time of the scan, and the same plan made twice is the same
+    /// plan: so it is no part of what is hashed and shown.
+    #[serde(skip)]
     pub condition: Option<Condition>,
     /// Bytes that are free on the disk when the files are cleared, or that the
     /// present files take up: blocks, not lengths.

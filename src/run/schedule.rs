@@ -43,7 +43,8 @@ pub(super) fn print(session: &Session, wanted: &cli::SchedulePrint) -> Result<Ex
     };
     for (name, text) in &files {
         let path = folder.join(name);
-        crate::output::write(&path, crate::output::What::New, &scheduler.encode(text), &[])?;
+        crate::output::write(&path, crate::output::What::New, &scheduler.encode(text), &[])
+            .map_err(|e| e.hint("name a new or empty folder with --to DIR"))?;
         session.console.print(&format!("Written: {}\n", crate::fsys::shown(&path)))?;
     }
     session.console.print(&format!("To install: {}\n", scheduler.install()))?;

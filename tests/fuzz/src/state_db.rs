@@ -17,7 +17,8 @@ fn sound() -> Vec<u8> {
     let db = rusqlite::Connection::open(&path).unwrap();
     for store in ["a", "b"] {
         db.execute(
-            "INSERT INTO store VALUES('t', ?1, zeroblob(32), 0, '{}', '1', '{\"page_size\":4096}', '1')",
+            "INSERT INTO store(target, store, fingerprint, level, result, scanned_ns, facts, healthy_ns)
+             VALUES('t', ?1, zeroblob(32), 0, '{}', '1', '{\"rows\":{}}', '1')",
             [store],
         )
         .unwrap();
