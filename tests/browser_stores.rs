@@ -147,7 +147,9 @@ fn mend(home: &FilledHome, damaged: &[PathBuf]) -> Vec<Value> {
     let after = home.copy();
     let scan = run.call(["scan", "--deep", "--format", "json"]).expect_one_of(&ends[..2]).json();
     for store in all_stores(&scan) {
-        assert_eq!(store["verdict"], "healthy", "{store:#}");
+        // Files of an unknown format cannot be judged.
+        let unknown = store["kind"] != "leveldb" && store["verdict"] == "unknown";
+        assert!(unknown || store["verdict"] == "healthy", "{store:#}");
     }
     // The damage is back.
     run.call(["undo"]).expect_one_of(&ends);
@@ -306,18 +308,25 @@ fn chromium_reads_every_record_outside_a_damaged_block() {
     let number = |result: &Value, name: &str| result[name].as_u64().unwrap();
     for (whole, result) in whole.iter().zip(&results) {
         let kept = number(&result["details"], "records_kept") + number(result, "doubtful");
-        assert!(kept < *whole && kept + 300 > *whole, "{kept} of {whole} {result:#}");
-        assert!(number(result, "lost") > 0, "{result:#}");
+        assert!(kept <= *whole && kept + 300 > *whole, "{kept} of {whole} {result:#}");
+        assert!(number(result, "lost") + number(result, "doubtful") > 0, "{result:#}");
     }
-    let lost_range = &results[0]["details"]["lost"][0];
     let after = found(&home);
-    let (from, to) = (lost_range["keys_after"].as_str().unwrap(), lost_range["keys_up_to"].as_str().unwrap());
+    // The damage may lie in two blocks.
+    let ranges: Vec<(&str, &str)> = results[0]["details"]["lost"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|lost| (lost["keys_after"].as_str().unwrap(), lost["keys_up_to"].as_str().unwrap()))
+        .collect();
     for site in SITES {
         // The keys as they stand in the store: origin, 0, 1 (Latin-1), name.
         let key = |i: u32| format!("_https://{site}\\x00\\x01setting.{i}");
-        let hit = (0..150).filter(|i| key(*i).as_str() > from && key(*i).as_str() <= to).count() as u64;
+        let gone =
+            |i: &u32| ranges.iter().any(|(from, to)| (*from < key(*i).as_str()) && key(*i).as_str() <= *to);
+        let hit = (0..150).filter(gone).count() as u64;
         let keys = after[site]["localStorage"]["keys"].as_u64().unwrap();
-        assert!((150 - hit..=150).contains(&keys), "{site}: {keys} {lost_range:#}");
+        assert!((150 - hit..=150).contains(&keys), "{site}: {keys} {:#}", results[0]);
         let records = after[site]["indexedDB"]["records"].as_u64().unwrap();
         let gone = whole[1] - number(&results[1]["details"], "records_kept");
         let expected = if site == SITES[0] { 1500 - gone } else { 1500 };
