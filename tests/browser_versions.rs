@@ -85,7 +85,13 @@ fn all_are_sound(build: &Build, home: &FilledHome) -> BTreeMap<String, u64> {
     let mut kinds = BTreeMap::new();
     let checked = check["stores"].as_array().unwrap();
     for store in checked.iter().chain(stores(&scan)) {
-        assert_eq!(store["verdict"], "healthy", "{}: {store:#}", build.name());
+        // Of what pages and the browser keep in no format, such as blobs, nothing can be said.
+        let formless = store["kind"] == "files" && store["class"] != "cache";
+        let verdict = if formless { "unknown" } else { "healthy" };
+        assert_eq!(store["verdict"], verdict, "{}: {store:#}", build.name());
+        if formless {
+            continue;
+        }
         let path = Path::new(store["path"].as_str().unwrap());
         // Of a loose store only its path is said.
         let bytes = store["bytes"].as_u64().unwrap_or_else(|| bytes_in(path));
@@ -220,7 +226,13 @@ fn repaired(build: &Build, home: &FilledHome) {
     repair.expect_one_of(&[Exit::Ok, Exit::Left]);
     let scan = run.call(["scan", "--deep", "--format", "json"]).json();
     for store in stores(&scan) {
-        assert_eq!(store["verdict"], "healthy", "{}: {store:#}", build.name());
+        // Of what pages and the browser keep in no format, such as blobs, nothing can be said.
+        let formless = store["kind"] == "files" && store["class"] != "cache";
+        let verdict = if formless { "unknown" } else { "healthy" };
+        assert_eq!(store["verdict"], verdict, "{}: {store:#}", build.name());
+        if formless {
+            continue;
+        }
     }
 }
 

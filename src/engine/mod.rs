@@ -221,6 +221,7 @@ impl<'a> Engine<'a> {
         scan.not_checked.extend(located.not_checked);
         scan.not_checked.extend(report.not_checked.iter().cloned());
         scan.not_checked.extend(scan.content_left_unread());
+        scan.not_checked.extend(scan.content_without_format());
         let scopes = place.scopes();
         let about = About {
             label: place.name(),

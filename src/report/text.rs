@@ -8,7 +8,7 @@ use super::document::shown_path;
 use super::{Document, Phase, StoreDoc, TargetDoc, count, size};
 use crate::fsys::printable;
 use crate::lines::wrap;
-use crate::model::{Finding, Remedy, Severity, Verdict};
+use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
 use crate::scan::LISTED;
 
 /// How much to print, and whether in colour.
@@ -98,11 +98,13 @@ pub(super) fn not_checked(out: &mut String, document: &Document, style: Style) {
     }
 }
 
-/// Whether a store is shown without `-v`: a cache of which only the list was
-/// looked at is named with the others of its kind under `Not checked`.
+/// Whether a store is shown without `-v`: what could not be judged for
+/// want of content or of a format is named with the others under `Not checked`.
 fn is_shown(store: &StoreDoc) -> bool {
-    let only_listed = store.verdict == Verdict::Unknown && store.findings.iter().any(|f| f.code == LISTED);
-    store.verdict != Verdict::Healthy && !only_listed
+    let unknown = store.verdict == Verdict::Unknown;
+    let only_listed = unknown && store.findings.iter().any(|f| f.code == LISTED);
+    let formless = unknown && store.kind == StoreKind::Files && store.class != Class::Cache;
+    store.verdict != Verdict::Healthy && !only_listed && !formless
 }
 
 fn one_target(out: &mut String, target: &TargetDoc, style: Style) {

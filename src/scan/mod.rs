@@ -223,6 +223,13 @@ impl Store {
         self.findings.iter().map(|f| f.remedy).max().unwrap_or(Remedy::None)
     }
 
+    /// Whether it is files of state or user data, read, of which nothing can be
+    /// said: they have no format of their own.
+    #[must_use]
+    pub fn is_formless(&self) -> bool {
+        self.verdict == Verdict::Unknown && self.kind == StoreKind::Files && self.class != Class::Cache
+    }
+
     /// Whether a finding with this code was made.
     #[must_use]
     pub fn has(&self, code: &str) -> bool {
@@ -299,6 +306,25 @@ impl Scan {
     /// Everything that was not looked at: of the place, and of each target.
     pub fn coverage(&self) -> impl Iterator<Item = &NotChecked> {
         self.not_checked.iter().chain(self.targets.iter().flat_map(|t| &t.not_checked))
+    }
+
+    /// Files of state and user data that were read and are in no format that
+    /// could be checked.
+    pub(crate) fn content_without_format(&self) -> Option<NotChecked> {
+        let (mut stores, mut bytes) = (0u64, 0u64);
+        for (_, store) in self.stores().filter(|(_, s)| s.is_formless()) {
+            stores += 1;
+            bytes += store.bytes();
+        }
+        let word = if stores == 1 { "store" } else { "stores" };
+        let size = bytesize::ByteSize::b(bytes).display().iec();
+        (stores > 0).then(|| {
+            NotChecked::new(
+                format!("the content of {stores} {word} of state and user data ({size})"),
+                "the files were read, and have no format that could be checked",
+            )
+            .see_by("`shopmend scan -v` names them")
+        })
     }
 
     /// Caches of another device whose files were listed and not read.
