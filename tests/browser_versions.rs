@@ -16,7 +16,7 @@ use shopmend::exit::Exit;
 
 use crate::browser_stores::{change, change_range, find, has_suffix, indexed_db, local_storage};
 use crate::browsers::{age, damage_an_index, root_pages};
-use crate::support::browsers::{Browser, Build, End, FilledHome};
+use crate::support::browsers::{Browser, Build, End, FilledHome, verdict_when_sound};
 use crate::support::run::Run;
 use crate::support::tree::Snapshot;
 
@@ -85,11 +85,9 @@ fn all_are_sound(build: &Build, home: &FilledHome) -> BTreeMap<String, u64> {
     let mut kinds = BTreeMap::new();
     let checked = check["stores"].as_array().unwrap();
     for store in checked.iter().chain(stores(&scan)) {
-        // Of what pages and the browser keep in no format, such as blobs, nothing can be said.
-        let formless = store["kind"] == "files" && store["class"] != "cache";
-        let verdict = if formless { "unknown" } else { "healthy" };
+        let verdict = verdict_when_sound(store);
         assert_eq!(store["verdict"], verdict, "{}: {store:#}", build.name());
-        if formless {
+        if verdict == "unknown" {
             continue;
         }
         let path = Path::new(store["path"].as_str().unwrap());

@@ -373,6 +373,7 @@ fn cve_2025_53503_root_is_not_led_through_another_users_folder() {
     after.assert_same(&shop.home.snapshot());
     shop.run.call(["undo", "--allow-root"]).expect(Exit::Left);
     before.assert_same(&shop.home.snapshot());
+    // The damaged database is as the backup holds it.
     shop.run.call(["vault", "restore", &backup, "--allow-root"]).expect(Exit::Left);
     let again = shop.home.snapshot();
     assert!(again.paths().all(|p| again.get(p).unwrap().uid == 12345));

@@ -6,9 +6,9 @@ use crate::control::Control;
 use crate::error::Result;
 use crate::model::{NotChecked, Verdict};
 use crate::place::{Affected, Place};
-use crate::repair::{self, Recovered, UndoOptions};
+use crate::repair::{self, Done, Recovered, UndoOptions};
 use crate::scan::{Depth, Options, Recorded, recorded};
-use crate::vault::{LockedState, Run, RunId, Stage};
+use crate::vault::{LockedState, Run, RunId, RunKind, Stage, UnitState};
 
 /// Finishes or takes back every run that was cut off; called at each start.
 ///
@@ -54,7 +54,7 @@ fn ended(place: &dyn Place, state: &LockedState, done: repair::Outcome, control:
     Outcome {
         before: None,
         proposal: None,
-        after: touched(place, state, &done.run, control),
+        after: touched(place, state, &done, control),
         losses: Losses::default(),
         done: Some(done),
         again: Vec::new(),
@@ -64,9 +64,9 @@ fn ended(place: &dyn Place, state: &LockedState, done: repair::Outcome, control:
 
 /// How the stores of a run are now: each is checked as the kind that the
 /// record names.
-fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Control) -> EndState {
+fn touched(place: &dyn Place, state: &LockedState, done: &repair::Outcome, control: &Control) -> EndState {
     let mut out = EndState::default();
-    let run = match Run::read(state, run) {
+    let run = match Run::read(state, &done.run) {
         Ok(run) => run,
         Err(e) => {
             out.not_checked.push(NotChecked::new(
@@ -85,7 +85,21 @@ fn touched(place: &dyn Place, state: &LockedState, run: &RunId, control: &Contro
         trust_ages: true,
     };
     let listed = super::end_state::list_again(place, control);
-    for of in run.iter().flat_map(|r| &r.units).filter(|u| u.stage == Stage::Committed) {
+    let touched = run.iter().flat_map(|r| &r.units).filter(|u| u.stage == Stage::Committed);
+    let mut units: Vec<&UnitState> = touched.collect();
+    // What was in place already was left as it is, and is told of as well.
+    let source = run.as_ref().and_then(|run| match &run.begin.kind {
+        RunKind::Undo { of } | RunKind::Restore { of } => Run::read(state, of).ok().flatten(),
+        RunKind::Repair | RunKind::Backup => None,
+    });
+    let told =
+        |unit: &&UnitState| done.actions.iter().any(|a| a.done == Done::Done && a.store == unit.unit.store);
+    for unit in source.iter().flat_map(|r| &r.units).filter(told) {
+        if units.iter().all(|u| u.unit.store != unit.unit.store) {
+            units.push(unit);
+        }
+    }
+    for of in units {
         let unit = &of.unit;
         let path = crate::fsys::shown(&unit.root.join(unit.path.as_path()));
         let mut store = StoreState {

@@ -132,6 +132,10 @@ fn one(pid: u32) -> Option<Process> {
     let what = ProcessRefreshKind::nothing().with_exe(UpdateKind::Always).without_tasks();
     system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, what);
     let found = system.process(pid)?;
+    // One that ended and that its parent did not ask after yet uses nothing.
+    if matches!(found.status(), sysinfo::ProcessStatus::Zombie | sysinfo::ProcessStatus::Dead) {
+        return None;
+    }
     Some(Process {
         pid: pid.as_u32(),
         name: found.name().to_string_lossy().into_owned(),
