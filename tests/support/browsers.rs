@@ -302,5 +302,6 @@ impl Drop for Open {
 /// The verdict of a store that is as the browser left it: what pages and the
 /// browser keep in no format, such as blobs, cannot be judged.
 pub fn verdict_when_sound(store: &serde_json::Value) -> &'static str {
-    if store["kind"] == "files" && store["class"] != "cache" { "unknown" } else { "healthy" }
+    let formless = store["kind"] == "files" && store["class"] != "cache" && store["bytes"] != 0;
+    if formless { "unknown" } else { "healthy" }
 }
