@@ -302,6 +302,8 @@ impl Drop for Open {
 /// The verdict of a store that is as the browser left it: what pages and the
 /// browser keep in no format, such as blobs, cannot be judged.
 pub fn verdict_when_sound(store: &serde_json::Value) -> &'static str {
-    let formless = store["kind"] == "files" && store["class"] != "cache" && store["bytes"] != 0;
-    if formless { "unknown" } else { "healthy" }
+    let findings = store["findings"].as_array();
+    let unknown = findings.into_iter().flatten().any(|f| f["code"] == "store.unknown");
+    let files = store["kind"] == "files" && store["class"] != "cache";
+    if files && unknown { "unknown" } else { "healthy" }
 }
