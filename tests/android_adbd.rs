@@ -113,15 +113,16 @@ fn the_whole_way_on_googles_own_daemon() {
         assert_eq!(verdict(&scan, &format!("databases/{USER}_im.db")), messages);
         assert_eq!(verdict(&scan, "cache/picture/fresco_cache"), "stale");
         before.assert_same(&Snapshot::of(&device.data()));
-        call(&["repair", "--yes"]).expect(if tier == "root" { Exit::Ok } else { Exit::Left });
+        // Rows of the messages are lost; without root they are out of reach.
+        call(&["repair", "--yes"]).expect(if tier == "root" { Exit::Left } else { Exit::Incomplete });
         precious.assert_untouched();
         tidy(&device);
         if tier == "root" {
             messages_are_well(&device, &old);
         }
-        call(&["scan"]).expect(Exit::Ok);
+        call(&["scan"]).expect(Exit::Incomplete);
         if tier == "root" {
-            call(&["undo"]).expect(Exit::Ok);
+            call(&["undo"]).expect(Exit::Left);
             before.assert_same(&Snapshot::of(&device.data()));
         } else {
             // No layer gives what the shell makes to the app here: that is
