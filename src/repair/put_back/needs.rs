@@ -427,12 +427,14 @@ fn is_copy(root: &Dir, meta: &Meta, copy: &Copied) -> bool {
     if meta.kind != Kind::File || meta.size != copy.size || meta.mtime_ns != like.mtime_ns {
         return false;
     }
-    if meta.ident() == copy.ident {
-        return true;
+    let same_file = meta.ident() == copy.ident;
+    if root.is_remote() {
+        return same_file;
     }
     let same = (meta.mode, meta.uid, meta.gid) == (like.mode, like.uid, like.gid);
-    // An undo that was cut short has made it anew.
-    same && !root.is_remote() && {
+    // An undo that was cut short has created it again. Of the very same file, size and time
+    // do not prove that nothing was written into it.
+    (same_file || same) && {
         let found = root.open_file(&copy.path).and_then(|mut file| hash_file(&mut file, u64::MAX));
         found.is_ok_and(|found| copy.object.as_deref() == Some(found.blake3.to_hex().as_str()))
     }
