@@ -96,8 +96,6 @@ impl EndState {
 /// What a second look at touched stores found.
 #[derive(Debug, Default)]
 pub(super) struct LookedAgain {
-    /// As a scan sees them.
-    pub(super) stores: Vec<Store>,
     pub(super) states: BTreeMap<String, StoreState>,
     /// Stores of which nothing is there any more, as it should be.
     pub(super) gone: BTreeSet<String>,
@@ -149,7 +147,6 @@ pub(super) fn look_again(
                         state.findings.clone_from(&store.findings);
                         state.kind = store.kind;
                         out.states.insert(was.id.clone(), state);
-                        out.stores.push(store);
                     }
                     Ok(None) if must_exist => {
                         state.verdict = Verdict::Damaged;

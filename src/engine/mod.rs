@@ -151,8 +151,6 @@ pub struct Outcome {
     pub after: EndState,
     /// What the work could not bring back.
     pub losses: Losses,
-    /// Stores that were looked at again, as a scan sees them.
-    pub again: Vec<crate::scan::Store>,
     /// Why the place is no longer there, when it was lost meanwhile.
     pub lost: Option<String>,
 }
@@ -287,7 +285,6 @@ impl<'a> Engine<'a> {
                 proposal: Some(proposal),
                 done: None,
                 losses: Losses::default(),
-                again: Vec::new(),
                 lost: self.place.lost(),
             });
         }
@@ -321,7 +318,6 @@ impl<'a> Engine<'a> {
             before: Some(before),
             losses: Losses::of(&done),
             done: Some(done),
-            again: looked.stores,
             proposal: Some(proposal),
             lost: self.place.lost(),
         })
@@ -379,7 +375,6 @@ impl<'a> Engine<'a> {
             proposal: None,
             done,
             losses: Losses::default(),
-            again: Vec::new(),
             lost: self.place.lost(),
         })
     }

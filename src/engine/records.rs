@@ -57,7 +57,6 @@ fn ended(place: &dyn Place, state: &LockedState, done: repair::Outcome, control:
         after: touched(place, state, &done, control),
         losses: Losses::default(),
         done: Some(done),
-        again: Vec::new(),
         lost: place.lost(),
     }
 }

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use super::look::Look;
 use super::scope::{BaseFolder, Scope};
 use super::{Affected, Note, Place, PlaceReport, Target, android, in_use};
-use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::fsys::{Disk, real_path, shown};
+use crate::fsys::{real_path, shown};
 use crate::model::Platform;
 use crate::process::Running;
 
@@ -104,26 +103,6 @@ impl Place for ImagePlace {
         format!(" --image {}{}", crate::lines::shell_word(&dir), platform.unwrap_or_default())
     }
 
-    fn disk(&self) -> Disk {
-        Disk::here()
-    }
-
-    fn records(&self, all: &Path) -> PathBuf {
-        all.to_path_buf()
-    }
-
-    fn begin(&self, _control: &Control) -> Result<()> {
-        Ok(())
-    }
-
-    fn load(&self, _targets: &[Target], _caches: bool, _control: &Control) -> Result<()> {
-        Ok(())
-    }
-
-    fn end(&self) -> Result<()> {
-        Ok(())
-    }
-
     fn processes(&self, targets: &[Target]) -> Result<Vec<Vec<Running>>> {
         Ok(vec![Vec::new(); targets.len()])
     }
@@ -140,10 +119,6 @@ impl Place for ImagePlace {
 
     fn report(&self) -> PlaceReport {
         PlaceReport { image: Some(self.dir.clone()), ..PlaceReport::default() }
-    }
-
-    fn lost(&self) -> Option<String> {
-        None
     }
 
     fn scopes(&self) -> &[Scope] {

@@ -7,9 +7,7 @@ use super::look::Look;
 use super::scope::{Scope, from_env};
 use super::session::{Session, elsewhere};
 use super::{Affected, Note, Place, PlaceReport, Target, android, in_use};
-use crate::control::Control;
 use crate::error::{Error, Kind, Result};
-use crate::fsys::Disk;
 use crate::model::Platform;
 use crate::process::{Processes, Running};
 
@@ -111,26 +109,6 @@ impl Place for LocalPlace {
         String::new()
     }
 
-    fn disk(&self) -> Disk {
-        Disk::here()
-    }
-
-    fn records(&self, all: &Path) -> PathBuf {
-        all.to_path_buf()
-    }
-
-    fn begin(&self, _control: &Control) -> Result<()> {
-        Ok(())
-    }
-
-    fn load(&self, _targets: &[Target], _caches: bool, _control: &Control) -> Result<()> {
-        Ok(())
-    }
-
-    fn end(&self) -> Result<()> {
-        Ok(())
-    }
-
     fn processes(&self, targets: &[Target]) -> Result<Vec<Vec<Running>>> {
         let processes = Processes::look()?;
         let of = |target: &Target| {
@@ -153,10 +131,6 @@ impl Place for LocalPlace {
 
     fn report(&self) -> PlaceReport {
         PlaceReport::default()
-    }
-
-    fn lost(&self) -> Option<String> {
-        None
     }
 
     fn scopes(&self) -> &[Scope] {

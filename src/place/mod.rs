@@ -48,6 +48,8 @@ use crate::profile::{App, Profiles, RuleSet};
 ///
 /// One implementation for each kind of place: this machine, an image, an
 /// Android device. Whoever works on a place works through this trait alone.
+///
+/// What is provided is right for a place on this machine's own disks.
 pub trait Place: Send + Sync + std::fmt::Debug {
     /// The place for the user: `this machine`, or the image's path.
     fn name(&self) -> String;
@@ -67,17 +69,23 @@ pub trait Place: Send + Sync + std::fmt::Debug {
     fn notes(&self) -> &[Note];
 
     /// What its paths are opened on.
-    fn disk(&self) -> Disk;
+    fn disk(&self) -> Disk {
+        Disk::here()
+    }
 
     /// The folder, in the folder for all records, that keeps those of this
     /// place: backups, journals and the baseline.
-    fn records(&self, all: &Path) -> PathBuf;
+    fn records(&self, all: &Path) -> PathBuf {
+        all.to_path_buf()
+    }
 
     /// Begins a look at it: what was known of its files is looked up again.
     ///
     /// # Errors
     /// Kind `Device` when a device does not answer.
-    fn begin(&self, control: &Control) -> Result<()>;
+    fn begin(&self, _control: &Control) -> Result<()> {
+        Ok(())
+    }
 
     /// Brings near what the checks of these targets will read, for a place
     /// where that is quicker than asking for each file: all but caches, or
@@ -85,13 +93,17 @@ pub trait Place: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// As [`Place::begin`].
-    fn load(&self, targets: &[Target], caches: bool, control: &Control) -> Result<()>;
+    fn load(&self, _targets: &[Target], _caches: bool, _control: &Control) -> Result<()> {
+        Ok(())
+    }
 
     /// Ends a look at it.
     ///
     /// # Errors
     /// Kind `Device` when a device was lost meanwhile.
-    fn end(&self) -> Result<()>;
+    fn end(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// The processes that use the files of each target, in the order of the
     /// targets.
@@ -119,7 +131,9 @@ pub trait Place: Send + Sync + std::fmt::Debug {
     fn report(&self) -> PlaceReport;
 
     /// Why the place is no longer there, when it was lost meanwhile.
-    fn lost(&self) -> Option<String>;
+    fn lost(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A store that is about to be touched, for the question whether it is in use.
