@@ -92,7 +92,14 @@ pub(super) fn holders(
         if pid == own {
             continue;
         }
-        let holds = match look.process(pid) {
+        // A program that a thread of this one is just starting still has this
+        // one's descriptors: what is gone at a second look was never its own.
+        let seen = match look.process(pid) {
+            Seen::Holds(_) if look.is_starting(pid, own) => continue,
+            Seen::Holds(_) => look.process(pid),
+            other => other,
+        };
+        let holds = match seen {
             Seen::Holds(file) => Some(file),
             Seen::Nothing => continue,
             Seen::Hidden => {
@@ -190,19 +197,37 @@ impl Look<'_> {
         })
     }
 
+    /// Whether a process is a child of `own` between fork(2) and execve(2):
+    /// it still runs this program's file.
+    fn is_starting(&self, pid: u32, own: u32) -> bool {
+        self.runs_this_file(pid) && parent_of(pid) == Some(own)
+    }
+
+    fn runs_this_file(&self, pid: u32) -> bool {
+        let exe = fs::metadata(format!("/proc/{pid}/exe")).ok().map(|m| (m.dev(), m.ino()));
+        exe.is_some() && exe == self.program
+    }
+
     /// Whether a process runs this very program, or one of that name: a scan
     /// reads and holds nothing back.
     fn is_this_program(&self, pid: u32) -> bool {
-        let exe = format!("/proc/{pid}/exe");
-        let same = fs::metadata(&exe).ok().map(|m| (m.dev(), m.ino()));
-        if same.is_some() && same == self.program {
+        if self.runs_this_file(pid) {
             return true;
         }
-        fs::read_link(exe).is_ok_and(|path| {
+        fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|path| {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             name.strip_suffix(" (deleted)").unwrap_or(&name) == env!("CARGO_PKG_NAME")
         })
     }
+}
+
+/// The process that started another: the second field after its name, which
+/// stands in parentheses and may hold any character.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let name_ends = stat.iter().rposition(|b| *b == b')')?;
+    let after = std::str::from_utf8(&stat[name_ends + 1..]).ok()?;
+    after.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Whether a descriptor was opened for reading alone: `flags` in octal, of
@@ -317,6 +342,8 @@ fn is_the_containers_own(on: Option<&Mount>, top: Option<&Mount>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt as _;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -352,6 +379,38 @@ mod tests {
         assert!(!is_the_containers_own(Some(&mount(2, "ext4", b"/home")), Some(&top)));
         let plain = mount(1, "ext4", b"/");
         assert!(!is_the_containers_own(Some(&plain), Some(&plain)), "unshare --pid alone");
+    }
+
+    #[test]
+    fn a_program_that_is_just_being_started_here_holds_nothing_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        fs::write(&path, "a").unwrap();
+        let meta = fs::metadata(&path).unwrap();
+        let idents = HashMap::from([((meta.dev(), meta.ino()), path.clone())]);
+        let user = rustix::process::geteuid().as_raw();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                        // With a user it is fork(2) and not vfork(2): that takes longer.
+                        std::process::Command::new("true").uid(user).status().unwrap();
+                    }
+                });
+            }
+            for _ in 0..200 {
+                let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                drop(file);
+                let found = holders(&[], &idents, &[], None).unwrap();
+                if !found.is_empty() {
+                    over.store(true, std::sync::atomic::Ordering::Relaxed);
+                    panic!("{found:?}");
+                }
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 
     proptest! {
