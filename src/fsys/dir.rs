@@ -270,6 +270,18 @@ impl Dir {
     }
 }
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Dir {
+    /// Each name in this directory with its kind and inode, as the listing
+    /// itself tells them.
+    ///
+    /// # Errors
+    /// As [`Dir::list`].
+    pub(super) fn each_inode(&self, each: impl FnMut(&std::ffi::OsStr, Option<Kind>, u64)) -> io::Result<()> {
+        sys::each_inode(self.fd()?, each)
+    }
+}
+
 impl Meta {
     /// What an open file says of itself.
     ///

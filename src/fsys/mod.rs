@@ -38,6 +38,8 @@ pub use owner::effective_user;
 pub use rel::{BadPath, RelPath, by_names, path_from_text, path_text, path_to_text};
 pub use remote::{Disk, Doomed, Listed, NewFile, REMOTE, Remote, is_remote, split as split_remote};
 pub use room::{Room, RoomCount};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) use tree::has_inode;
 pub use tree::{remove_tree, tree};
 pub use walk::{MAX_DEPTH, Step, Unreadable, Walk, Walked};
 pub use write::{Ident, Space, forget_cached, is_link_refusal, sync_file};

@@ -2,6 +2,8 @@
 //! alone, so that nobody can slip in a link between two looks, and whole or
 //! not at all.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -60,6 +62,40 @@ pub fn tree(dir: &Dir, at: &RelPath, limit: usize) -> io::Result<Vec<(RelPath, M
     }
     out.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(out)
+}
+
+/// Whether `at` or anything below it has one of these inodes, by what the
+/// folders themselves have: much cheaper than [`tree`]. Only for file systems
+/// whose folders have the files' own inodes.
+///
+/// # Errors
+/// The system's error, and `Unsupported` where a listing tells no kinds.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn has_inode(dir: &Dir, at: &RelPath, inodes: &HashSet<u64>) -> io::Result<bool> {
+    let top = dir.dir(at)?;
+    let mut found = inodes.contains(&top.meta()?.ino);
+    let mut todo = vec![(top, 0)];
+    while let Some((folder, depth)) = todo.pop().filter(|_| !found) {
+        if depth > MAX_DEPTH {
+            return Err(io::Error::other("the folders are nested too deeply"));
+        }
+        let (mut inner, mut unknown) = (Vec::new(), false);
+        folder.each_inode(|name, kind, inode| {
+            found |= inodes.contains(&inode);
+            match kind {
+                Some(Kind::Dir) => inner.push(name.to_owned()),
+                Some(_) => {}
+                None => unknown = true,
+            }
+        })?;
+        if unknown {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        for name in inner {
+            todo.push((folder.dir(&RelPath::new(name).map_err(io::Error::other)?)?, depth + 1));
+        }
+    }
+    Ok(found)
 }
 
 /// Deletes a folder of this program's own with everything in it, through open

@@ -131,9 +131,15 @@ pub(super) fn list(_dir: &Handle) -> io::Result<Option<Vec<Entry>>> {
 
 /// The names in a folder, with their kind where the listing itself tells it.
 pub(super) fn each_name(dir: &Handle, mut each: impl FnMut(&OsStr, Option<Kind>)) -> io::Result<()> {
+    each_inode(dir, |name, kind, _| each(name, kind))
+}
+
+/// As [`each_name`], with the inode that the folder has for each. On layered
+/// file systems and in FUSE that need not be the file's own.
+pub(super) fn each_inode(dir: &Handle, mut each: impl FnMut(&OsStr, Option<Kind>, u64)) -> io::Result<()> {
     // A handle of its own, so that several listings do not share one position.
     let fd = rustix::fs::openat(dir, ".", DIR_FLAGS, Mode::empty())?;
-    let mut take = |name: &[u8], kind: FileType| {
+    let mut take = |name: &[u8], kind: FileType, inode: u64| {
         let name = OsStr::from_bytes(name);
         if name == "." || name == ".." {
             return;
@@ -145,7 +151,7 @@ pub(super) fn each_name(dir: &Handle, mut each: impl FnMut(&OsStr, Option<Kind>)
             FileType::Unknown => None,
             _ => Some(Kind::Other),
         };
-        each(name, kind);
+        each(name, kind, inode);
     };
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -153,13 +159,13 @@ pub(super) fn each_name(dir: &Handle, mut each: impl FnMut(&OsStr, Option<Kind>)
         let mut items = rustix::fs::RawDir::new(fd, buffer.spare_capacity_mut());
         while let Some(item) = items.next() {
             let item = item?;
-            take(item.file_name().to_bytes(), item.file_type());
+            take(item.file_name().to_bytes(), item.file_type(), item.ino());
         }
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     for item in rustix::fs::Dir::new(fd)? {
         let item = item?;
-        take(item.file_name().to_bytes(), item.file_type());
+        take(item.file_name().to_bytes(), item.file_type(), item.ino());
     }
     Ok(())
 }

@@ -81,7 +81,7 @@ pub(crate) fn marked(markers: &[PathBuf], names: Option<&HashSet<String>>) -> Ve
 /// When the system does not show its processes or a store cannot be looked
 /// at: then nothing may be concluded.
 pub fn ask(question: &Question) -> Result<InUse> {
-    let found = Wanted::find(question)?;
+    let found = if may_be_in_use(question)? { Wanted::find(question)? } else { Wanted::default() };
     let mut by: Vec<Running> = Vec::new();
     let mut unsure: Option<(PathBuf, String)> = None;
     seen(question, &found, &mut by)?;
@@ -207,6 +207,34 @@ fn is_locked_by_custom(path: &RelPath) -> bool {
     let name = path.file_name().map(std::ffi::OsStr::as_encoded_bytes).unwrap_or_default();
     [&b"LOCK"[..], b"lockfile", b".parentlock", b"parent.lock"].contains(&name)
         || [&b"-shm"[..], b".db", b".sqlite", b".sqlite3"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether it needs to be known which files the question is about.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn may_be_in_use(question: &Question) -> Result<bool> {
+    let roots: BTreeSet<&Path> = question.stores.iter().map(|(root, _)| *root).collect();
+    if question.moved.is_some() {
+        return Ok(true);
+    }
+    Ok(match proc::may_be_held(&roots.into_iter().collect::<Vec<_>>())? {
+        proc::MayHold::Any => true,
+        proc::MayHold::These(inodes) => {
+            let has = |root: &Path, path: &RelPath| -> std::io::Result<bool> {
+                let dir = Dir::open(root)?;
+                // A file is soon looked at, with those beside it.
+                let is_dir = path.is_root() || dir.stat(path)?.kind == Kind::Dir;
+                Ok(!is_dir || crate::fsys::has_inode(&dir, path, &inodes)?)
+            };
+            let has = |(root, path): &(&Path, &RelPath)| has(root, path).unwrap_or(true);
+            !inodes.is_empty() && question.stores.iter().any(has)
+        }
+    })
+}
+
+/// Whether it needs to be known which files the question is about.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn may_be_in_use(_question: &Question) -> Result<bool> {
+    Ok(true)
 }
 
 /// The processes that are seen to have something of it.

@@ -49,19 +49,29 @@ const SHARED: [&str; 24] = [
 const ELSEWHERE: [&str; 6] =
     ["fuse.bindfs", "fuse.mergerfs", "fuse.unionfs", "fuse.unionfs-fuse", "fuse.mhddfs", "ecryptfs"];
 
+/// File systems whose folders have the files' own inodes. Layered ones and
+/// FUSE may have others there than stat(2) gives.
+const LISTS_INODES: [&str; 7] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"];
+
 /// A file system as files name it, and as `maps` and `locks` do: Btrfs has a
 /// number for each subvolume in the one place and one for all in the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Device {
     of_files: u64,
     of_mount: u64,
+    /// The mount through which a folder of it was looked at.
+    mount: Option<u64>,
+    /// Whether its folders have the files' own inodes.
+    lists_inodes: bool,
 }
 
 impl Device {
     pub(super) fn of(folder: &Path) -> Option<Self> {
         let of_files = fs::symlink_metadata(folder).ok()?.dev();
-        let of_mount = mount_of(folder).map_or(of_files, |m| m.device);
-        Some(Self { of_files, of_mount })
+        let mount = mount_of(folder);
+        let of_mount = mount.as_ref().map_or(of_files, |m| m.device);
+        let lists_inodes = mount.as_ref().is_some_and(|m| LISTS_INODES.contains(&m.kind.as_str()));
+        Some(Self { of_files, of_mount, mount: mount.map(|m| m.id), lists_inodes })
     }
 }
 
@@ -114,6 +124,135 @@ pub(super) fn holders(
         out.push(Running { pid, name, holds });
     }
     Ok(out)
+}
+
+/// Who may have files below some folders in use.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum MayHold {
+    /// Every file of it has to be asked about.
+    Any,
+    /// Only files with one of these inodes; none when there are none.
+    These(HashSet<u64>),
+}
+
+/// Which files below `roots` somebody may have in use. When one is open below
+/// them, any; else those on the same devices whose path does not tell where
+/// they lie. So nobody needs a whole list of those folders, which takes longer
+/// than asking for everything that is open.
+///
+/// # Errors
+/// When there is no `/proc`.
+pub(super) fn may_be_held(roots: &[&Path]) -> Result<MayHold> {
+    let devices: Option<Vec<_>> = roots.iter().map(|root| Device::of(root)).collect();
+    // The kernel names files by their true paths.
+    let folders: Option<Vec<_>> = roots.iter().map(|root| fs::canonicalize(root).ok()).collect();
+    let (Some(devices), Some(folders)) = (devices, folders) else { return Ok(MayHold::Any) };
+    if !all_processes_are_listed() || !devices.iter().all(|d| d.lists_inodes) {
+        return Ok(MayHold::Any);
+    }
+    let mut about = About { devices, folders, below: false, inodes: HashSet::new(), known: HashMap::new() };
+    about.locks_of_hidden_processes();
+    let own = fs::read_link("/proc/self").ok();
+    let own = own.as_deref().and_then(pid_of).ok_or_else(unseen)?;
+    let namespace = fs::read_link("/proc/self/ns/mnt").ok();
+    for entry in fs::read_dir("/proc").map_err(|_| unseen())?.flatten() {
+        let Some(pid) = pid_of(Path::new(&entry.file_name())) else { continue };
+        if pid == own {
+            continue;
+        }
+        let same_namespace =
+            namespace.is_some() && fs::read_link(format!("/proc/{pid}/ns/mnt")).ok() == namespace;
+        about.look_at_open(pid, same_namespace);
+        about.look_at_mapped(pid, same_namespace);
+        if about.below {
+            return Ok(MayHold::Any);
+        }
+    }
+    Ok(MayHold::These(about.inodes))
+}
+
+/// What [`may_be_held`] asks about, and what it found.
+struct About {
+    devices: Vec<Device>,
+    folders: Vec<PathBuf>,
+    /// Whether something below the folders is in use.
+    below: bool,
+    /// Files that may be below them.
+    inodes: HashSet<u64>,
+    /// Whether a file lies where its path says, for those that were asked
+    /// about already: every process maps the same libraries.
+    known: HashMap<(u64, u64), bool>,
+}
+
+impl About {
+    fn look_at_open(&mut self, pid: u32, same_namespace: bool) {
+        let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return };
+        for entry in entries.flatten() {
+            let link = entry.path();
+            let wanted = StatxFlags::TYPE | StatxFlags::NLINK | StatxFlags::INO;
+            let Ok(found) = statx(CWD, &link, AtFlags::STATX_DONT_SYNC, wanted) else { continue };
+            let dev = makedev(found.stx_dev_major, found.stx_dev_minor);
+            let Some(device) = self.devices.iter().find(|d| d.of_files == dev) else { continue };
+            // A file without a name is in no folder any more.
+            if found.stx_nlink == 0 {
+                continue;
+            }
+            let mount = || field_of(pid, entry.file_name().as_bytes(), "mnt_id:")?.parse().ok();
+            let is_dir = u32::from(found.stx_mode) & 0o170_000 == 0o040_000;
+            let one_name = is_dir || found.stx_nlink == 1;
+            let told = same_namespace && one_name && device.mount.is_some() && mount() == device.mount;
+            match fs::read_link(&link) {
+                Ok(path) if told => self.below |= self.is_below(&path),
+                _ => drop(self.inodes.insert(found.stx_ino)),
+            }
+        }
+    }
+
+    fn look_at_mapped(&mut self, pid: u32, same_namespace: bool) {
+        let Ok(maps) = fs::read(format!("/proc/{pid}/maps")) else { return };
+        for map in maps.split(|b| *b == b'\n').filter_map(mapping) {
+            let of = |d: &&Device| map.device == d.of_mount || map.device == d.of_files;
+            let Some(device) = self.devices.iter().find(of) else { continue };
+            let told = same_namespace
+                && *self.known.entry((map.device, map.inode)).or_insert_with(|| map.lies_on(device));
+            if told {
+                self.below |= self.is_below(map.path());
+            } else {
+                self.inodes.insert(map.inode);
+            }
+        }
+    }
+
+    /// Files that are locked by processes whose files cannot be seen. Those of
+    /// the others are found among their files.
+    fn locks_of_hidden_processes(&mut self) {
+        let Ok(locks) = fs::read_to_string("/proc/locks") else {
+            self.below = true;
+            return;
+        };
+        for (pid, device, inode) in locks.lines().filter_map(lock) {
+            let seen = u32::try_from(pid).is_ok_and(|pid| fs::read_dir(format!("/proc/{pid}/fd")).is_ok());
+            if !seen && self.devices.iter().any(|d| d.of_mount == device || d.of_files == device) {
+                self.inodes.insert(inode);
+            }
+        }
+    }
+
+    fn is_below(&self, path: &Path) -> bool {
+        self.folders.iter().any(|folder| path.starts_with(folder))
+    }
+}
+
+/// `NUMBER: [->] KIND ADVISORY|MANDATORY READ|WRITE PID MAJOR:MINOR:INODE START END`,
+/// the device in hexadecimal (proc(5)): the process, negative for a lock of an
+/// open file description, the device and the inode.
+fn lock(line: &str) -> Option<(i64, u64, u64)> {
+    let mut fields = line.split_whitespace().skip(1).filter(|f| *f != "->").skip(3);
+    let pid = fields.next()?.parse().ok()?;
+    let mut file = fields.next()?.split(':');
+    let mut hex = || u32::from_str_radix(file.next()?, 16).ok();
+    let device = makedev(hex()?, hex()?);
+    Some((pid, device, file.next()?.parse().ok()?))
 }
 
 fn unseen() -> Error {
@@ -233,22 +372,48 @@ fn parent_of(pid: u32) -> Option<u32> {
 /// Whether a descriptor was opened for reading alone: `flags` in octal, of
 /// which the last two bits are the access mode.
 fn reads_only(pid: u32, fd: &[u8]) -> bool {
-    let Ok(fd) = std::str::from_utf8(fd) else { return false };
-    let Ok(info) = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")) else { return false };
-    let flags = info.lines().find_map(|l| l.strip_prefix("flags:"));
-    flags.and_then(|f| u64::from_str_radix(f.trim(), 8).ok()).is_some_and(|f| f % 4 == 0)
+    let flags = field_of(pid, fd, "flags:");
+    flags.and_then(|f| u64::from_str_radix(&f, 8).ok()).is_some_and(|f| f % 4 == 0)
+}
+
+/// A field of what the kernel tells of a descriptor.
+fn field_of(pid: u32, fd: &[u8], name: &str) -> Option<String> {
+    let fd = std::str::from_utf8(fd).ok()?;
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).ok()?;
+    info.lines().find_map(|l| l.strip_prefix(name)).map(|value| value.trim().to_owned())
 }
 
 /// One line of `/proc/PID/maps` that is about a file.
 #[derive(Debug, PartialEq, Eq)]
-struct Mapping {
+struct Mapping<'a> {
     writes: bool,
     device: u64,
     inode: u64,
+    path: &'a [u8],
+}
+
+impl Mapping<'_> {
+    fn path(&self) -> &Path {
+        Path::new(std::ffi::OsStr::from_bytes(self.path))
+    }
+
+    /// Whether the file lies under its path and under no other, on that mount.
+    fn lies_on(&self, device: &Device) -> bool {
+        let wanted = StatxFlags::NLINK | StatxFlags::INO | StatxFlags::MNT_ID;
+        let Ok(found) = statx(CWD, self.path(), AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC, wanted)
+        else {
+            return false;
+        };
+        let dev = makedev(found.stx_dev_major, found.stx_dev_minor);
+        (dev, found.stx_ino, found.stx_nlink) == (device.of_files, self.inode, 1)
+            && found.stx_mask & StatxFlags::MNT_ID.bits() != 0
+            && Some(found.stx_mnt_id) == device.mount
+    }
 }
 
 /// `ADDRESS PERMS OFFSET MAJOR:MINOR INODE PATH`, the device in hexadecimal.
-fn mapping(line: &[u8]) -> Option<Mapping> {
+fn mapping(line: &[u8]) -> Option<Mapping<'_>> {
+    let path = line.iter().position(|b| *b == b'/').map_or(&[][..], |at| &line[at..]);
     let mut fields = line.split(|b| *b == b' ').filter(|f| !f.is_empty());
     let _address = fields.next()?;
     let perms = fields.next()?;
@@ -259,7 +424,7 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
     let hex = |text| u32::from_str_radix(text, 16).ok();
     let device = makedev(hex(major)?, hex(minor)?);
     let writes = perms.get(1) == Some(&b'w') && perms.get(3) == Some(&b's');
-    (inode != 0).then_some(Mapping { writes, device, inode })
+    (inode != 0).then_some(Mapping { writes, device, inode, path })
 }
 
 /// A line of `/proc/self/mountinfo`.
@@ -319,10 +484,7 @@ pub(super) fn hidden(root: &Path) -> Option<String> {
             ));
         }
     }
-    let all_seen = fs::read_link("/proc/self/ns/pid")
-        .is_ok_and(|n| n.as_os_str().as_bytes() == FIRST_PID_NAMESPACE)
-        || fs::read("/proc/2/comm").is_ok_and(|name| name == b"kthreadd\n");
-    if all_seen {
+    if all_processes_are_listed() {
         return None;
     }
     let top = mount_of(Path::new("/"));
@@ -330,6 +492,12 @@ pub(super) fn hidden(root: &Path) -> Option<String> {
         return None;
     }
     Some("this is a container, and the programs outside of it cannot be seen".to_owned())
+}
+
+/// Whether `/proc` lists the processes of the whole system.
+fn all_processes_are_listed() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|n| n.as_os_str().as_bytes() == FIRST_PID_NAMESPACE)
+        || fs::read("/proc/2/comm").is_ok_and(|name| name == b"kthreadd\n")
 }
 
 /// Whether a mount belongs to a container alone: its own layered file system,
@@ -351,7 +519,8 @@ mod tests {
     fn lines_of_proc_are_read() {
         let line = b"7f2c4ad9e000-7f2c4ad9f000 rw-s 00000000 fe:01 1234567                    /home/a b/x.db (deleted)";
         let found = mapping(line).unwrap();
-        assert_eq!(found, Mapping { writes: true, device: makedev(0xfe, 1), inode: 1_234_567 });
+        let path = b"/home/a b/x.db (deleted)";
+        assert_eq!(found, Mapping { writes: true, device: makedev(0xfe, 1), inode: 1_234_567, path });
         assert!(!mapping(b"7f2c-7f2d r--p 00000000 fe:01 12 /usr/lib/x.so").unwrap().writes);
         assert_eq!(mapping(b"7ffe-7fff rw-p 00000000 00:00 0    [stack]"), None);
         let line =
@@ -361,6 +530,14 @@ mod tests {
         assert_eq!((found.root, found.point), (b"/mnt1".to_vec(), b"/mnt2".to_vec()));
         let here = mount_of(&std::env::current_dir().unwrap()).unwrap();
         assert!(mounts().contains(&here));
+    }
+
+    #[test]
+    fn a_line_of_the_locks_is_read() {
+        let line = "1: POSIX  ADVISORY  WRITE 25683 fe:01:10100849 1073741826 1073742335";
+        assert_eq!(lock(line), Some((25_683, makedev(0xfe, 1), 10_100_849)));
+        let line = "7: -> OFDLCK ADVISORY  READ -1 00:1c:12 0 EOF";
+        assert_eq!(lock(line), Some((-1, makedev(0, 0x1c), 12)));
     }
 
     #[test]
@@ -418,6 +595,7 @@ mod tests {
         fn any_line_is_taken(line in prop::collection::vec(prop_oneof![Just(b' '), Just(b':'), Just(b'-'), Just(b'1'), any::<u8>()], 0..80)) {
             mapping(&line);
             mount(&line);
+            lock(&String::from_utf8_lossy(&line));
         }
     }
 }
