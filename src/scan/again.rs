@@ -34,8 +34,8 @@ impl Recorded {
 }
 
 /// Looks again at a store of a scan: gathers its files, hashes and checks
-/// them, judges, and remembers the outcome as a scan would. Its other stores
-/// are `others`, by path: what lies in one of them is not this one's.
+/// them, judges, and remembers the outcome as a scan would, except of a cleared
+/// cache. Its other stores are `others`, by path: what lies in one of them is not this one's.
 ///
 /// # Errors
 /// Only [`Cancelled`].
@@ -54,7 +54,11 @@ pub(crate) fn again(
     let last = scanner.baseline.as_deref().and_then(|b| b.last_healthy_of(&target.id, &was.id));
     let out = scanner.look_again(dir, blank, others, last.as_ref(), target.updated_ns)?;
     let root = target.roots.get(was.root).map(|r| r.id.as_str());
-    if let (Some(store), Some(root), Some(baseline)) = (&out.store, root, scanner.baseline.as_deref_mut()) {
+    // A cache that was cleared is soon looked at by the next scan; to forget
+    // its files, one by one, would take a part of the time of clearing it.
+    let cleared = |store: &Store| store.class == Class::Cache && store.files.len() < was.files.len() / 2;
+    let worth = out.store.as_ref().filter(|store| !cleared(store));
+    if let (Some(store), Some(root), Some(baseline)) = (worth, root, scanner.baseline.as_deref_mut()) {
         let print = baseline::fingerprint(store);
         // A failure costs the next scan a new look, no more.
         let _ = baseline.remember(&target.id, root, std::iter::once((store, &print)), options);
