@@ -1,5 +1,5 @@
 //! What a repair says of itself is what a scan finds afterwards: exit code,
-//! text, JSON and HTML are made from the end state, from what was not looked
+//! text, JSON, HTML and the log are made from the end state, from what was not looked
 //! at and from what was lost. Everything goes through the engine.
 
 use std::collections::BTreeMap;
@@ -223,7 +223,53 @@ fn expected(document: &Value) -> Exit {
     exit
 }
 
-/// Text, JSON and HTML tell the same of an outcome.
+/// The lines that a report writes to the log: the message and the fields of each.
+fn logged(document: &Document) -> Vec<(String, Value)> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let writer = std::sync::Mutex::new(file.reopen().unwrap());
+    let subscriber = tracing_subscriber::fmt().json().with_writer(writer).finish();
+    tracing::subscriber::with_default(subscriber, || report::log(document));
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    let line = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        (line["fields"]["message"].as_str().unwrap().to_owned(), line["fields"].take())
+    };
+    text.lines().map(line).collect()
+}
+
+/// The log tells the same of an outcome as the JSON report.
+#[track_caller]
+fn log_agrees(document: &Document, json: &Value) {
+    let lines = logged(document);
+    let of = |message: &str| {
+        lines.iter().filter(|(m, _)| m == message).map(|(_, fields)| fields).collect::<Vec<_>>()
+    };
+    let [summary] = of("summary")[..] else { panic!("one summary: {lines:?}") };
+    assert_eq!(summary["exit"], json["summary"]["exit"]);
+    let pairs = |of: &[&Value], a: &str, b: &str| {
+        let text = |v: &Value| v.as_str().unwrap().to_owned();
+        of.iter().map(|v| (text(&v[a]), text(&v[b]))).collect::<Vec<_>>()
+    };
+    let list = |v: &Value| v.as_array().cloned().unwrap_or_default();
+    let not_checked = list(&json["summary"]["not_checked"]);
+    let not_checked = not_checked.iter().collect::<Vec<_>>();
+    assert_eq!(pairs(&of("not checked"), "what", "why"), pairs(&not_checked, "what", "why"));
+    let after = list(&json["after"]["stores"]);
+    let left = after.iter().filter(|s| s["verdict"] != "healthy").collect::<Vec<_>>();
+    assert_eq!(pairs(&of("left"), "store", "verdict"), pairs(&left, "id", "verdict"));
+    let losses = &json["summary"]["losses"];
+    for repair in of("repair") {
+        assert_eq!(repair["run"], json["done"]["run"]);
+        assert_eq!(repair["lost"], losses["lost"]);
+        assert_eq!(repair["doubtful"], losses["doubtful"]);
+    }
+    let actions = list(&json["done"]["actions"]);
+    let told = of("action").iter().map(|a| (a["store"].clone(), a["done"].clone())).collect::<Vec<_>>();
+    let done = |a: &Value| (a["store"].clone(), a["done"].as_str().unwrap().replace('-', " ").into());
+    assert_eq!(told, actions.iter().map(done).collect::<Vec<(Value, Value)>>());
+}
+
+/// Text, JSON, HTML and the log tell the same of an outcome.
 #[track_caller]
 fn formats_agree(document: &Document, outcome: &Outcome) -> Value {
     let json: Value = serde_json::from_str(&report::json(document).unwrap()).unwrap();
@@ -243,6 +289,7 @@ fn formats_agree(document: &Document, outcome: &Outcome) -> Value {
         assert!(text.contains(&words(&state.path)), "{} is not in {text}", state.path);
         assert!(html.contains(&words(&state.path)), "{} is not in {html}", state.path);
     }
+    log_agrees(document, &json);
     json
 }
 

@@ -1,5 +1,7 @@
 //! The report for the log: a line for each store that is not healthy, for each
-//! action and for the whole.
+//! action, for each store that is not healthy after them, and for the whole.
+
+use std::collections::BTreeMap;
 
 use super::Document;
 use crate::model::Verdict;
@@ -29,7 +31,7 @@ pub fn log(document: &Document) {
                 store = action.store,
                 path = action.path.to_text(),
                 op = action.op,
-                done = ?action.done,
+                done = action.done.as_str(),
                 files = action.files,
                 bytes = action.bytes,
                 reason = action.reason.as_deref().unwrap_or_default(),
@@ -45,12 +47,28 @@ pub fn log(document: &Document) {
             "repair"
         );
     }
-    let counts: Vec<String> = document.summary.by_verdict.iter().map(|(v, n)| format!("{n} {v}")).collect();
+    if let Some(after) = &document.after {
+        for store in after.stores.iter().filter(|s| s.verdict != Verdict::Healthy) {
+            tracing::info!(
+                app = store.app,
+                store = store.id,
+                path = store.path,
+                verdict = store.verdict.as_str(),
+                "left"
+            );
+        }
+        tracing::info!(stores = counts(&after.by_verdict), "after");
+    }
     tracing::info!(
         place = document.place,
-        stores = counts.join(", "),
+        stores = counts(&document.summary.by_verdict),
         not_checked = document.summary.not_checked.len(),
         exit = document.summary.exit,
         "summary"
     );
+}
+
+fn counts(by_verdict: &BTreeMap<Verdict, u64>) -> String {
+    let counts: Vec<String> = by_verdict.iter().map(|(v, n)| format!("{n} {v}")).collect();
+    counts.join(", ")
 }
