@@ -13,6 +13,7 @@ use shopmend::exit::Exit;
 use crate::support::device::{AdbServer, Daemon, Mid, Model, Su, TestDevice};
 use crate::support::phone::{Precious, can, messages, messages_are_well, on, tidy};
 use crate::support::skip::{has, skipped};
+use crate::support::terminal;
 use crate::support::tree::Snapshot;
 
 #[test]
@@ -122,7 +123,7 @@ fn twenty_phones_without_root_are_not_called_healthy() {
             "--report",
             report.to_str().unwrap(),
         ]);
-        let screen = on_terminal(&command, columns);
+        let screen = terminal::screen_after(&command, columns, &[]);
         for n in 0..20 {
             let lines: Vec<&str> = screen.lines().filter(|l| l.starts_with(&format!("U{n:02} "))).collect();
             let [line] = lines.as_slice() else { panic!("U{n:02}: {lines:?} in\n{screen}") };
@@ -136,38 +137,6 @@ fn twenty_phones_without_root_are_not_called_healthy() {
         let column = csv.lines().next().unwrap().split(',').position(|name| name == "not checked").unwrap();
         assert!(csv.lines().skip(1).all(|l| l.split(',').nth(column) != Some("0")), "{csv}");
     }
-}
-
-/// What a terminal of that many columns shows when a command has ended, its
-/// wrapped lines joined again.
-fn on_terminal(command: &std::process::Command, columns: u32) -> String {
-    let shell = tempfile::tempdir().unwrap();
-    let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap().replace('\'', "'\\''"));
-    let env = command
-        .get_envs()
-        .filter_map(|(name, value)| Some(format!("{}={}", name.to_str().unwrap(), quoted(value?))));
-    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
-    let line = std::iter::once("env -i TERM=screen".to_owned()).chain(env).chain(words);
-    let script = shell.path().join("script");
-    let done = shell.path().join("done");
-    let text = format!("{}\necho > {}\nsleep 600\n", line.collect::<Vec<_>>().join(" "), done.display());
-    fs::write(&script, text).unwrap();
-    let tmux = |arguments: &[&str]| {
-        let mut tmux = std::process::Command::new("tmux");
-        tmux.arg("-S").arg(shell.path().join("socket")).args(["-f", "/dev/null"]).args(arguments);
-        tmux.output().unwrap()
-    };
-    let size = columns.to_string();
-    let started = tmux(&["new-session", "-d", "-x", &size, "-y", "24", &format!("sh {}", script.display())]);
-    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
-    let end = Instant::now() + Duration::from_mins(5);
-    while !done.exists() {
-        assert!(Instant::now() < end, "the command did not end");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    let screen = tmux(&["capture-pane", "-p", "-J", "-S", "-2000"]);
-    tmux(&["kill-server"]);
-    String::from_utf8_lossy(&screen.stdout).into_owned()
 }
 
 /// The devices of a batch's summary.

@@ -396,6 +396,26 @@ fn leaving_an_action_out_makes_a_new_plan() {
 }
 
 #[test]
+fn a_plan_that_clears_what_no_rule_allows_is_refused_at_the_act() {
+    let (home, bench) = bench(Scene { cache: Cache::Stale, ..SOUND });
+    let mut engine = bench.engine();
+    let found = engine.scan(&options()).unwrap();
+    let mut proposal = engine.plan(&found, &Choice::default(), bench.state.path());
+    // As a plan would be that was made by mistake: the messages in a cache.
+    let messages = found.scan.stores().find(|(_, s)| s.path.to_string().ends_with("messages.db")).unwrap().1;
+    let items: Vec<_> = messages.files.iter().map(shopmend::plan::item).collect();
+    let [action] = &mut proposal.plan.actions[..] else { panic!("{:?}", proposal.plan) };
+    action.path = messages.path.clone();
+    action.op = shopmend::plan::Op::Clear { files: items, whole: Vec::new() };
+    let before = Snapshot::of(home.path());
+    let outcome = engine.execute(&found, proposal, &How::default(), &bench.state).unwrap();
+    before.assert_same(&Snapshot::of(home.path()));
+    let done = outcome.done.as_ref().unwrap();
+    assert!(done.actions.iter().all(|a| a.files == 0), "{:?}", done.actions);
+    assert_eq!(outcome.exit(), Exit::Left);
+}
+
+#[test]
 fn a_store_that_another_program_removes_after_its_repair_is_not_called_sound() {
     let (home, bench) = bench(Scene { messages: Messages::Index, ..SOUND });
     let mut engine = bench.engine();

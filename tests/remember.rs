@@ -7,6 +7,7 @@ use serde_json::Value;
 use shopmend::exit::Exit;
 
 use crate::support::shop::Shop;
+use crate::support::tree::Snapshot;
 
 /// What happens to `messages.db`.
 /// A name, and what happens to the database.
@@ -295,4 +296,36 @@ fn a_database_without_the_names_of_its_tables_is_not_put_in_place_unasked() {
     let name: String = db.query_row(sql, [], |r| r.get(0)).unwrap();
     let rows: i64 = db.query_row(&format!("SELECT count(*) FROM {name}"), [], |r| r.get(0)).unwrap();
     assert_eq!(rows, 500);
+}
+
+/// A damaged database of which the vault has a healthy copy: the plan offers
+/// both ways with what each holds, and the person at the terminal chooses.
+#[cfg(unix)]
+#[test]
+fn at_a_terminal_a_person_chooses_between_the_salvage_and_the_healthy_copy() {
+    let test = "at_a_terminal_a_person_chooses_between_the_salvage_and_the_healthy_copy";
+    if !crate::support::skip::has("tmux") {
+        return crate::support::skip::skipped(test, "tmux is missing, in which the question is answered");
+    }
+    let shop = shop();
+    let healthy = Snapshot::of(shop.home.path());
+    shop.run.call(shop.args(&["backup"])).expect(Exit::Ok);
+    let db = shop.at("messages.db");
+    let mut bytes = std::fs::read(&db).unwrap();
+    let leaf = (1..bytes.len() / 4096).filter(|p| bytes[p * 4096] == 13).nth(2).unwrap();
+    bytes[leaf * 4096..(leaf + 1) * 4096].fill(b'U');
+    std::fs::write(&db, bytes).unwrap();
+
+    let preview = shop.run.call(shop.args(&["repair", "--dry-run"])).expect(Exit::Findings);
+    let offered = preview.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(offered.contains("c1. store") && offered.contains("with 500 rows"), "{offered}");
+    let command = shop.run.command(shop.args(&["repair"]));
+    let answers = [("Do this?", "c9"), ("Do this?", "c1"), ("Do this?", "y")];
+    let screen = crate::support::terminal::screen_after(&command, 80, &answers);
+    assert!(screen.contains("put back (sqlite from run"), "{screen}");
+    assert!(screen.contains("everything known was looked at and is sound"), "{screen}");
+    // The folder's own time is that of the last change in it.
+    assert_eq!(healthy.contents(), Snapshot::of(shop.home.path()).contents());
+    let rows = rusqlite::Connection::open(&db).unwrap();
+    assert_eq!(rows.query_row("SELECT count(*) FROM msg", [], |r| r.get::<_, i64>(0)).unwrap(), 500);
 }

@@ -28,12 +28,12 @@ use crate::exit::Exit;
 use crate::lines::shell_word;
 use crate::model::{Class, Platform};
 use crate::place::{Affected, Filter, Place, PlaceReport, Request, locate};
-use crate::plan::{self, Choice, Guard, Plan, Skipped};
+use crate::plan::{self, Choice, Guard, Plan, SavedCopy, Skipped};
 use crate::profile::Profiles;
 use crate::repair;
 use crate::scan::{Baseline, Depth, Options, Scan, Volume};
 use crate::store::{self, RebuildRequest};
-use crate::vault::LockedState;
+use crate::vault::{LockedState, StateDir};
 
 /// A place and all that is needed to work on it safely.
 pub struct Engine<'a> {
@@ -67,6 +67,9 @@ pub struct Inspection {
     pub about: About,
     /// How it was looked at; a look at what a repair touched is the same.
     pub options: Options,
+    /// Of the stores that are damaged or lost, the newest copy in the vault
+    /// that was healthy; see [`Engine::look_into_vault`].
+    pub copies: Vec<SavedCopy>,
 }
 
 impl Inspection {
@@ -94,6 +97,9 @@ impl Inspection {
 pub struct Proposal {
     pub plan: Plan,
     pub skipped: Vec<Skipped>,
+    /// Healthy copies of the vault that a person may choose instead of what
+    /// the plan does with their stores, or of leaving them as they are.
+    pub copies: Vec<SavedCopy>,
 }
 
 impl Proposal {
@@ -114,7 +120,7 @@ impl Proposal {
                 kept.push(action.clone());
             }
         }
-        Self { plan: Plan { actions: kept, ..self.plan.clone() }, skipped }
+        Self { plan: Plan { actions: kept, ..self.plan.clone() }, skipped, copies: self.copies.clone() }
     }
 }
 
@@ -236,7 +242,18 @@ impl<'a> Engine<'a> {
         };
         // What is looked at again later is judged as it was here.
         let options = Options { trust_ages: options.trust_ages && !scan.clock_in_doubt, ..*options };
-        Ok(Inspection { scan, about, options })
+        Ok(Inspection { scan, about, options, copies: Vec::new() })
+    }
+
+    /// Asks the vault for healthy copies of the stores that are damaged or
+    /// lost, and says in their findings how to put them back.
+    ///
+    /// # Errors
+    /// `Io` when the vault cannot be read.
+    pub fn look_into_vault(&self, found: &mut Inspection, state: &StateDir) -> Result<()> {
+        let copies = repair::name_healthy_copies(&mut found.scan, state)?;
+        found.copies = copies.into_iter().map(SavedCopy::from).collect();
+        Ok(())
     }
 
     /// The options that another command needs to do the same work.
@@ -258,7 +275,10 @@ impl<'a> Engine<'a> {
         let guard = self.guard(found, records);
         let about = &found.about;
         let (plan, skipped) = plan::make(&found.scan, about.platform, about.live, choice, &guard);
-        Proposal { plan, skipped }
+        let put_back = |id: &str| choice.put_back.iter().any(|c| c.store == id);
+        let wanted = |id: &String| choice.stores.is_empty() || choice.stores.contains(id);
+        let copies = found.copies.iter().filter(|c| wanted(&c.store) && !put_back(&c.store));
+        Proposal { plan, skipped, copies: copies.cloned().collect() }
     }
 
     fn guard(&self, found: &Inspection, records: &Path) -> Guard {

@@ -45,7 +45,8 @@ pub use backup::{BackupOptions, BackupStore, backup};
 pub use outcome::{ActionOutcome, Done, Outcome, SkippedItem};
 pub use prune::{Pruned, Retention, prune};
 pub use recover::{Recovered, recover};
-pub use remedies::{HEALTHY_COPY, name_healthy_copies};
+pub use remedies::HEALTHY_COPY;
+pub(crate) use remedies::name_healthy_copies;
 pub use undo::{UndoOptions, restore, undo};
 
 use crate::control::Control;

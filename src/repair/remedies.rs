@@ -9,14 +9,15 @@ use crate::vault::{StateDir, StoreCopy, healthy_copies, reads_back};
 pub const HEALTHY_COPY: &str = "vault.healthy-copy";
 
 /// Adds to each damaged or lost store of a scan what the vault holds of it: the
-/// newest copy that was healthy and can be read back. Without such a store
-/// nothing is read.
+/// newest copy that was healthy and can be read back; gives those copies.
+/// Without such a store nothing is read.
 ///
 /// # Errors
 /// `Io` when the vault cannot be read.
-pub fn name_healthy_copies(scan: &mut Scan, state: &StateDir) -> Result<()> {
+pub(crate) fn name_healthy_copies(scan: &mut Scan, state: &StateDir) -> Result<Vec<StoreCopy>> {
+    let mut found = Vec::new();
     if !scan.stores().any(|(_, store)| wants_one(store)) {
-        return Ok(());
+        return Ok(found);
     }
     let copies = healthy_copies(state)?;
     for scanned in &mut scan.targets {
@@ -28,12 +29,13 @@ pub fn name_healthy_copies(scan: &mut Scan, state: &StateDir) -> Result<()> {
                 if reads_back(state, copy)? {
                     let at = store.findings.len().min(1);
                     store.findings.insert(at, finding(store, copy));
+                    found.push(StoreCopy { store: store.id.clone(), ..copy.clone() });
                     break;
                 }
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn wants_one(store: &Store) -> bool {

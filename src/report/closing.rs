@@ -9,8 +9,8 @@ use super::{Document, Phase, Style, count, size};
 use crate::engine::Proposal;
 use crate::fsys::{printable, shown};
 use crate::lines::wrap;
-use crate::model::{Remedy, Verdict};
-use crate::plan::{Action, Op};
+use crate::model::{Condition, Remedy, Verdict, day_and_time};
+use crate::plan::{Action, Op, SavedCopy};
 use crate::repair::{ActionOutcome, Done, Outcome};
 
 /// Where the text beside a word of an action begins.
@@ -37,6 +37,12 @@ pub fn preview(proposal: &Proposal, style: Style) -> String {
     for skip in &proposal.skipped {
         wrap(&mut out, "  - ", &format!("{}: {}", printable(&skip.path), printable(&skip.reason)));
     }
+    if !proposal.copies.is_empty() {
+        out.push_str("Instead, a healthy copy from the vault can be put back:\n");
+    }
+    for (i, copy) in proposal.copies.iter().enumerate() {
+        wrap(&mut out, &format!(" c{}. ", i + 1), &copy_words(copy));
+    }
     out
 }
 
@@ -61,6 +67,20 @@ fn one_action(out: &mut String, number: usize, action: &Action, style: Style) {
     wrap(out, "     ", &format!("why: {}", printable(&action.why)));
     wrap(out, "     ", &format!("how: {}", how(action)));
     wrap(out, "     ", &format!("rule {} of {}, store {}", action.rule, action.app, action.store));
+}
+
+/// A copy of the vault: of which store, when it was made, what it holds, and
+/// the command that puts it back.
+fn copy_words(copy: &SavedCopy) -> String {
+    let rows = copy.condition.as_ref().and_then(Condition::total_rows);
+    let holds = rows.map_or_else(|| count(copy.files, "file"), |n| count(n, "row"));
+    format!(
+        "store {}: the copy of {} with {holds}: shopmend repair --store {} --from-vault {}",
+        copy.store,
+        day_and_time(copy.copied_ns),
+        copy.store,
+        copy.run
+    )
 }
 
 /// What clearing frees on the disk, and the length of the files where that is

@@ -9,6 +9,7 @@ use super::{Document, Phase, StoreDoc, TargetDoc, count, size};
 use crate::fsys::printable;
 use crate::lines::wrap;
 use crate::model::{Class, Finding, Remedy, Severity, StoreKind, Verdict};
+use crate::repair::HEALTHY_COPY;
 use crate::scan::LISTED;
 
 /// How much to print, and whether in colour.
@@ -197,11 +198,20 @@ pub(super) fn check_lines(store: &StoreDoc) -> Vec<String> {
 /// remedy, that of the worst.
 #[must_use]
 pub fn findings(all: &[Finding], verbose: bool) -> Vec<String> {
-    let mut sorted: Vec<&Finding> = all.iter().filter(|f| f.code != LISTED || verbose).collect();
+    let is_remedy = |f: &&Finding| f.code == HEALTHY_COPY;
+    let told = |f: &&Finding| !is_remedy(f) && (f.code != LISTED || verbose);
+    let mut sorted: Vec<&Finding> = all.iter().filter(told).collect();
     sorted.sort_by_key(|f| std::cmp::Reverse((f.severity, f.remedy)));
-    let shown = if verbose { sorted.len() } else { FINDINGS_SHOWN };
-    let mut out: Vec<String> = sorted.iter().take(shown).flat_map(|f| finding_lines(f, verbose)).collect();
-    match sorted.len().saturating_sub(shown) {
+    let mut out = Vec::new();
+    let hidden = if verbose {
+        out.extend(sorted.iter().flat_map(|f| finding_lines(f, true)));
+        0
+    } else {
+        let (lines, hidden) = grouped(&sorted);
+        out.extend(lines);
+        hidden
+    };
+    match hidden {
         0 => {}
         1 => out.push("and 1 more finding (-v shows it)".to_owned()),
         more => out.push(format!("and {more} more findings (-v shows them)")),
@@ -209,7 +219,26 @@ pub fn findings(all: &[Finding], verbose: bool) -> Vec<String> {
     let severity = sorted.first().map(|f| f.severity);
     let remedy = sorted.iter().map(|f| f.remedy).max().unwrap_or(Remedy::None);
     out.extend(remedy_words(remedy, severity).map(|words| format!("-> {words}")));
+    out.extend(all.iter().filter(is_remedy).map(|f| format!("-> {}", printable(&f.message))));
     out
+}
+
+/// The first findings, those that say the same in one line with their number,
+/// and how many findings are in none of these lines.
+fn grouped(sorted: &[&Finding]) -> (Vec<String>, usize) {
+    let mut groups: Vec<(&str, usize)> = Vec::new();
+    for finding in sorted {
+        match groups.iter_mut().find(|(message, _)| *message == finding.message) {
+            Some((_, times)) => *times += 1,
+            None => groups.push((&finding.message, 1)),
+        }
+    }
+    let line = |(message, times): &(&str, usize)| match times {
+        1 => printable(message),
+        _ => format!("{} ({times} times)", printable(message)),
+    };
+    let hidden = groups.iter().skip(FINDINGS_SHOWN).map(|(_, times)| times).sum();
+    (groups.iter().take(FINDINGS_SHOWN).map(line).collect(), hidden)
 }
 
 /// What can be done about a store whose strongest remedy this is.

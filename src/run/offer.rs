@@ -20,7 +20,7 @@ pub(super) fn offer(session: &Session) -> Result<Exit> {
     let memory = Baseline::open(state.path())?;
     let mut engine = open::engine(session, &everywhere, place.as_ref(), Some(memory))?;
     let mut found = engine.scan(&open::options(session, cli::Depth::default(), None))?;
-    crate::repair::name_healthy_copies(&mut found.scan, &state)?;
+    engine.look_into_vault(&mut found, &state)?;
     session.quiet_bars();
     session.console.print(&report::text(&Document::of_scan(&found), session.console.style))?;
     if found.exit() != Exit::Findings {

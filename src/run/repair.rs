@@ -7,7 +7,6 @@ use crate::error::{Error, Kind, Result};
 use crate::exit::Exit;
 use crate::keep::Keep;
 use crate::plan::Choice;
-use crate::repair;
 use crate::report::{self, Document};
 use crate::scan::Baseline;
 use crate::vault::{LockedState, RunId};
@@ -28,7 +27,7 @@ pub(super) fn repair(session: &Session, wanted: &cli::Repair) -> Result<Exit> {
         },
     };
     let mut found = engine.scan(&open::options(session, wanted.depth, wanted.older_than))?;
-    repair::name_healthy_copies(&mut found.scan, &state)?;
+    engine.look_into_vault(&mut found, &state)?;
     session.quiet_bars();
     found.has_all(&wanted.stores)?;
     wishes::keeps_what_was_meant(session, &found, &choice.keep, wanted)?;
@@ -81,8 +80,11 @@ pub(super) fn carry_out(
         }
         return Ok((document.exit(), None));
     }
-    if !proposal.plan.actions.is_empty() && ways.ask {
-        let Some(agreed) = prompt::agreed(session, &proposal)? else {
+    // Without an action there is something to choose, and nobody has to.
+    let choose = !proposal.copies.is_empty() && console.interactive && talks;
+    if ways.ask && (choose || !proposal.plan.actions.is_empty()) {
+        let replan = |choice: &Choice| engine.plan(found, choice, state.path());
+        let Some(agreed) = prompt::agreed(session, proposal, choice, &replan)? else {
             console.say("Nothing was changed.")?;
             return Ok((Exit::Findings, None));
         };

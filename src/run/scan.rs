@@ -5,7 +5,6 @@ use crate::cli;
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::place::Place;
-use crate::repair;
 use crate::report::{self, Document};
 use crate::scan::{Baseline, Options};
 use crate::vault::StateDir;
@@ -32,7 +31,7 @@ pub(super) fn scan(
         found.scan.notes.push(format!("store {store}: there was nothing to accept"));
     }
     let records = session.state().and_then(|all| StateDir::open(&place.records(all.path())));
-    if let Err(e) = records.and_then(|records| repair::name_healthy_copies(&mut found.scan, &records)) {
+    if let Err(e) = records.and_then(|records| engine.look_into_vault(&mut found, &records)) {
         found.scan.notes.push(format!("the vault could not be asked for copies: {e}"));
     }
     let document = Document::of_scan(&found);

@@ -47,14 +47,7 @@ pub(super) fn saved_copies(state: &LockedState, run: &str, stores: &[String]) ->
             Error::new(Kind::Usage, format!("run {id} holds no copy of the store {store}"))
                 .hint("`shopmend vault list` shows what each run holds")
         })?;
-        Ok(SavedCopy {
-            store: copy.store,
-            run: copy.run.to_string(),
-            unit: copy.unit,
-            copied_ns: copy.copied_ns,
-            condition: copy.condition,
-            files: copy.files,
-        })
+        Ok(SavedCopy::from(copy))
     };
     stores.iter().map(one).collect()
 }

@@ -9,6 +9,7 @@ use super::{Before, Run, RunId, StateDir, UnitState};
 use crate::error::Result;
 use crate::fsys::RelPath;
 use crate::model::{Condition, Verdict};
+use crate::plan::SavedCopy;
 
 /// A copy of a store in the vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,19 @@ pub struct StoreCopy {
     pub condition: Option<Condition>,
     pub files: u64,
     pub bytes: u64,
+}
+
+impl From<StoreCopy> for SavedCopy {
+    fn from(copy: StoreCopy) -> Self {
+        Self {
+            store: copy.store,
+            run: copy.run.to_string(),
+            unit: copy.unit,
+            copied_ns: copy.copied_ns,
+            condition: copy.condition,
+            files: copy.files,
+        }
+    }
 }
 
 impl StoreCopy {

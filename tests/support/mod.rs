@@ -13,4 +13,6 @@ pub mod shop;
 pub mod skip;
 #[cfg(unix)]
 pub mod sqlite_gen;
+#[cfg(unix)]
+pub mod terminal;
 pub mod tree;
