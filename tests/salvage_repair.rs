@@ -108,3 +108,57 @@ fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     }
     out
 }
+
+/// The app's own order of text, as Android's `LOCALIZED` is one.
+fn in_the_app(path: &Path) -> Connection {
+    let db = Connection::open(path).unwrap();
+    let reversed = |a: &str, b: &str| a.chars().rev().cmp(b.chars().rev());
+    db.create_collation("LOCALIZED", reversed).unwrap();
+    db
+}
+
+/// A table with an index in that order, another whose index entries are off.
+fn with_an_index_of_the_apps_own(index: &str) -> (Shop, std::path::PathBuf) {
+    let shop = Shop::new();
+    let path = shop.at("messages.db");
+    let db = in_the_app(&path);
+    let sql = format!("CREATE TABLE people(id INTEGER PRIMARY KEY, name TEXT COLLATE LOCALIZED); {index}");
+    db.execute_batch(&sql).unwrap();
+    for i in 0..300 {
+        db.execute("INSERT INTO people(name) VALUES(?1)", [format!("name {i}")]).unwrap();
+    }
+    db.close().unwrap();
+    shop.break_index();
+    (shop, path)
+}
+
+/// Only the app can sort by its own order: the repair is held back, and a
+/// salvage leaves the index out where that is possible.
+#[test]
+fn what_is_in_the_apps_own_order_is_not_put_in_place() {
+    for index in [
+        "CREATE INDEX by_name ON people(name);",
+        "CREATE UNIQUE INDEX by_name ON people(name);",
+        "CREATE TABLE tags(tag TEXT COLLATE LOCALIZED PRIMARY KEY) WITHOUT ROWID;",
+        "CREATE TABLE tags(tag TEXT COLLATE LOCALIZED UNIQUE);",
+    ] {
+        let (shop, path) = with_an_index_of_the_apps_own(index);
+        let before = Snapshot::of(shop.home.path());
+        let said = shop.run.call(shop.args(&["repair", "--only", "rebuild", "--yes"]));
+        let said = said.expect_one_of(&[Exit::Left, Exit::RolledBack]).stdout;
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("which only the app has") && words.contains("shopmend salvage"), "{said}");
+        before.assert_same(&Snapshot::of(shop.home.path()));
+
+        let new = shop.run.state_path().with_extension("db");
+        let arguments = [Path::new("salvage"), &path, Path::new("-o"), &new];
+        let said = shop.run.call(arguments).expect(Exit::Left).stdout;
+        assert!(said.contains("only the app has collation LOCALIZED"), "{said}");
+        let db = in_the_app(&new);
+        for i in 0..300 {
+            let name = format!("name {i}");
+            let sql = "SELECT count(*) FROM people NOT INDEXED WHERE name = ?1";
+            assert_eq!(db.query_row(sql, [&name], |r| r.get::<_, i64>(0)).unwrap(), 1, "{name}");
+        }
+    }
+}

@@ -97,6 +97,20 @@ pub struct TableCount {
     pub origin: Option<SchemaOrigin>,
 }
 
+/// An index, or the key of a table, in an order that only the app knows.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct AppOrder {
+    /// The table.
+    pub table: String,
+    /// The index; `None` for the table's own key or UNIQUE constraint.
+    pub index: Option<String>,
+    /// What only the app has: `collation NAME` or `function NAME`.
+    pub key: String,
+    /// Whether the index was left out. Else it is in the order of a stand-in,
+    /// and the app may not find what is in it.
+    pub left_out: bool,
+}
+
 /// What was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
@@ -112,9 +126,10 @@ pub struct Written {
     /// Schema objects that could not be made, with the reason.
     pub dropped: Vec<(String, String)>,
     /// Collations and functions of the app that stand-ins served, as
-    /// `collation NAME` and `function NAME`: the indexes that use them must be
-    /// rebuilt by the app (`REINDEX`).
+    /// `collation NAME` and `function NAME`.
     pub stand_ins: Vec<String>,
+    /// Indexes and keys in an order that only the app knows.
+    pub ordered_by_app: Vec<AppOrder>,
     /// Full-text tables whose tokenizer only the app has: SQLite cannot check them.
     pub unchecked: Vec<String>,
     /// Sentences for a person.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::connect::{self, Access};
-use super::rebuild::seal;
+use super::rebuild::{AppOrder, seal};
 use super::recover::{self, SalvageError, SalvageOptions, beside, salvage};
 use super::report::{Outcome, SalvageReport};
 use super::salvage::{Input, Options, Salvager};
@@ -76,9 +76,17 @@ pub enum RepairError {
     /// Not a row can be brought back.
     #[error("nothing could be salvaged")]
     Nothing,
+    /// The rows came back, but an index or a key is in an order that only the
+    /// app knows: it would not find them there.
+    #[error("{} of table {} is ordered by {}, which only the app has", of(.0), .0.table, .0.key)]
+    OrderOfTheApp(AppOrder),
     /// Salvage, or one of the ways before it, failed.
     #[error(transparent)]
     Salvage(#[from] SalvageError),
+}
+
+fn of(order: &AppOrder) -> String {
+    order.index.as_ref().map_or_else(|| "the key".to_owned(), |index| format!("index {index}"))
 }
 
 /// Repairs the database at `request.copy` into `request.out`.
@@ -240,8 +248,12 @@ fn last_way(request: &RepairRequest<'_>, tried: Vec<String>) -> Result<Repaired,
     if report.outcome() == Outcome::Nothing {
         return Err(RepairError::Nothing);
     }
+    if let Some(order) = report.ordered_by_app.first() {
+        return Err(RepairError::OrderOfTheApp(order.clone()));
+    }
     let (recovered, doubtful, lost) = report.totals();
-    let mut notes: Vec<String> = report.notes.clone();
+    let dropped = report.dropped.iter().map(|d| format!("{} was not made: {}", d.name, d.reason));
+    let mut notes: Vec<String> = report.notes.iter().cloned().chain(dropped).collect();
     notes.extend(tried.into_iter().map(|t| format!("not sufficient: {t}")));
     Ok(Repaired { method: "salvage", recovered, doubtful, lost, report: Some(report), notes })
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::rebuild::AppOrder;
 use super::rebuild::{TableCount, Written};
 use super::salvage::{self as read, PageCount, ReadReport};
 use super::salvaged::SchemaOrigin;
@@ -105,6 +106,9 @@ pub struct SalvageReport {
     pub dropped: Vec<Dropped>,
     /// Collations and functions of the app that stand-ins served.
     pub stand_ins: Vec<String>,
+    /// Indexes and keys in an order that only the app knows.
+    #[serde(default)]
+    pub ordered_by_app: Vec<AppOrder>,
     /// Whether the new database is sound: `ok`, or what is wrong with it.
     pub integrity: String,
     /// Which checks say so.
@@ -151,6 +155,7 @@ impl SalvageReport {
             damaged,
             dropped: written.dropped.into_iter().map(|(name, reason)| Dropped { name, reason }).collect(),
             stand_ins: written.stand_ins,
+            ordered_by_app: written.ordered_by_app,
             notes: read.notes.iter().cloned().chain(written.notes).collect(),
             ..Self::default()
         }
@@ -191,6 +196,7 @@ impl SalvageReport {
             || self.doubtful_log
             || self.versions_lost
             || self.cut_log
+            || !self.ordered_by_app.is_empty()
             || self.tables.iter().any(|t| t.untold_pages > 0)
             || self.integrity_failed()
         {
@@ -277,14 +283,14 @@ impl SalvageReport {
         for d in &self.dropped {
             wrapped(&mut out, &format!("{} was not made: {}", printable(&d.name), printable(&d.reason)));
         }
-        if !self.stand_ins.is_empty() {
-            wrapped(
-                &mut out,
-                &format!(
-                    "only the app has {}: indexes that use it need REINDEX in the app",
-                    printable(&self.stand_ins.join(", "))
-                ),
+        for order in self.ordered_by_app.iter().filter(|o| !o.left_out) {
+            let sentence = format!(
+                "{}: only the app has {}, by which {} is ordered: the app finds its rows after REINDEX and VACUUM",
+                printable(&order.table),
+                printable(&order.key),
+                order.index.as_deref().map_or_else(|| "its key".to_owned(), printable)
             );
+            wrapped(&mut out, &sentence);
         }
         for note in &self.notes {
             wrapped(&mut out, &printable(note));

@@ -163,6 +163,9 @@ fn repair_error(error: RepairError, request: &RebuildRequest<'_>) -> StoreError 
         RepairError::Salvage(SalvageError::Sqlite(e)) => cannot(e.to_string()),
         RepairError::Salvage(e @ SalvageError::TimeLimit) => cannot(e.to_string()),
         RepairError::Nothing => cannot("nothing could be salvaged".into()),
+        e @ RepairError::OrderOfTheApp(_) => cannot(format!(
+            "{e}; `shopmend salvage` makes a new database of its rows beside it, without touching it"
+        )),
     }
 }
 

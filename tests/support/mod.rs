@@ -14,5 +14,5 @@ pub mod skip;
 #[cfg(unix)]
 pub mod sqlite_gen;
 #[cfg(unix)]
-pub mod terminal;
+pub(crate) mod terminal;
 pub mod tree;

@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// What a terminal of that many columns shows when a command has ended, its
 /// wrapped lines joined again. To each question, named by a part of its text,
 /// an answer is typed.
-pub fn screen_after(command: &Command, columns: u32, answers: &[(&str, &str)]) -> String {
+pub(crate) fn screen_after(command: &Command, columns: u32, answers: &[(&str, &str)]) -> String {
     let shell = tempfile::tempdir().unwrap();
     let quoted = |text: &std::ffi::OsStr| format!("'{}'", text.to_str().unwrap().replace('\'', "'\\''"));
     let env = command

@@ -79,6 +79,9 @@ pub(super) struct Model {
     kinds: RefCell<Option<HashMap<String, (bool, bool)>>>,
 }
 
+/// The collations that every SQLite has.
+const BUILT_IN_COLLATIONS: [&str; 3] = ["BINARY", "NOCASE", "RTRIM"];
+
 /// How often a statement is tried again with one more stand-in.
 const MAX_STAND_INS: usize = 64;
 
@@ -108,7 +111,7 @@ impl Model {
     pub(super) fn collations(&self) -> rusqlite::Result<Vec<String>> {
         let mut names = self.db.prepare("SELECT name FROM pragma_collation_list")?;
         let names = names.query_map([], |r| r.get::<_, String>(0))?;
-        names.filter(|n| !matches!(n.as_deref(), Ok("BINARY" | "NOCASE" | "RTRIM"))).collect()
+        names.filter(|n| !n.as_deref().is_ok_and(|n| BUILT_IN_COLLATIONS.contains(&n))).collect()
     }
 
     /// Tries a CREATE statement.
@@ -143,6 +146,56 @@ impl Model {
             last = Some(reason);
         }
         Err("too many unknown functions".into())
+    }
+
+    /// What of an index's order only the app has: a collation, or a function.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub(super) fn only_the_app_orders(&self, index: &str, sql: &str) -> rusqlite::Result<Option<String>> {
+        if let Some(collation) = self.own_collation(index)? {
+            return Ok(Some(format!("collation {collation}")));
+        }
+        let sql = sql.to_ascii_lowercase();
+        let calls = |name: &&String| {
+            sql.match_indices(&name.to_ascii_lowercase()).any(|(at, found)| {
+                sql[at + found.len()..].trim_start_matches(['"', '`', ']']).trim_start().starts_with('(')
+            })
+        };
+        Ok(self.functions.iter().find(calls).map(|name| format!("function {name}")))
+    }
+
+    /// The collation of an index's key that only the app has.
+    fn own_collation(&self, index: &str) -> rusqlite::Result<Option<String>> {
+        let mut collations =
+            self.db.prepare("SELECT coll FROM pragma_index_xinfo(?1) WHERE key=1 AND coll IS NOT NULL")?;
+        let collations = collations.query_map([index], |r| r.get::<_, String>(0))?;
+        let known = |name: &str| BUILT_IN_COLLATIONS.iter().any(|b| name.eq_ignore_ascii_case(b));
+        collations.filter(|n| !n.as_ref().is_ok_and(|n| known(n))).next().transpose()
+    }
+
+    /// The collation that only the app has and that orders a table's key or
+    /// one of its UNIQUE constraints.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub(super) fn key_of_the_app(&self, table: &str) -> rusqlite::Result<Option<String>> {
+        let mut indexes = self.db.prepare("SELECT name FROM pragma_index_list(?1) WHERE origin<>'c'")?;
+        let indexes = indexes.query_map([table], |r| r.get::<_, String>(0))?;
+        for index in indexes {
+            if let Some(collation) = self.own_collation(&index?)? {
+                return Ok(Some(collation));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes an index back that [`Model::create`] made.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub(super) fn drop_index(&self, name: &str) -> rusqlite::Result<()> {
+        self.db.execute_batch(&format!("DROP INDEX {}", quoted(name)))
     }
 
     fn table_kinds(&self) -> rusqlite::Result<HashMap<String, (bool, bool)>> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::fill::Fill;
 use super::model::{self, Table};
-use super::{Object, Place, State, TableCount, is_virtual};
+use super::{AppOrder, Object, Place, State, TableCount, is_virtual};
 use crate::salvaged::{ObjectKind, SchemaObject, SinkError};
 
 impl State {
@@ -20,6 +20,17 @@ impl State {
         let collations = self.model.collations()?;
         for name in &collations {
             model::stand_in_collation(&self.db, name)?;
+        }
+        for object in schema.iter().zip(&refusals).filter(|(o, r)| o.kind == ObjectKind::Table && r.is_none())
+        {
+            if let Some(name) = self.model.key_of_the_app(&object.0.name)? {
+                self.written.ordered_by_app.push(AppOrder {
+                    table: object.0.name.clone(),
+                    index: None,
+                    key: format!("collation {name}"),
+                    left_out: false,
+                });
+            }
         }
         let collations = collations.into_iter().map(|n| format!("collation {n}"));
         self.written.stand_ins = functions.chain(collations).collect();
@@ -141,8 +152,29 @@ impl State {
         }) {
             return Some(format!("its statement makes no {}", wanted.to_ascii_lowercase()));
         }
-        let made = self.model.create(&trial_text(object, sql));
-        made.err()
+        if let Err(reason) = self.model.create(&trial_text(object, sql)) {
+            return Some(reason);
+        }
+        if object.kind != ObjectKind::Index {
+            return None;
+        }
+        // In another order the app would not find what is in it.
+        let only_the_app = self.model.only_the_app_orders(&object.name, sql).unwrap_or(None)?;
+        let unique = sql.split_whitespace().nth(1).is_some_and(|w| w.eq_ignore_ascii_case("UNIQUE"));
+        self.written.ordered_by_app.push(AppOrder {
+            table: object.table.clone(),
+            index: Some(object.name.clone()),
+            key: only_the_app.clone(),
+            left_out: !unique,
+        });
+        if unique {
+            // Without it statements of the app fail that name its columns.
+            return None;
+        }
+        Some(match self.model.drop_index(&object.name) {
+            Ok(()) => format!("only the app has {only_the_app}, by which it is ordered"),
+            Err(e) => e.to_string(),
+        })
     }
 
     /// What SQLite makes of a table's statement.

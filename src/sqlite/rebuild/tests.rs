@@ -182,6 +182,8 @@ fn assert_equal(a: &Path, b: &Path) {
     let (sa, oa, ra) = read(a);
     let (sb, ob, rb) = read(b);
     assert_eq!(sa, sb);
+    // An index in the app's own order is left out.
+    let (oa, ra): (Vec<_>, Vec<_>) = oa.into_iter().zip(ra).filter(|(o, _)| o.name != "i4").unzip();
     let shown = |o: &SchemaObject| (o.kind, o.name.clone(), o.table.clone(), o.sql.clone());
     assert_eq!(oa.iter().map(shown).collect::<Vec<_>>(), ob.iter().map(shown).collect::<Vec<_>>());
     for ((object, a), b) in oa.iter().zip(ra).zip(rb) {
@@ -281,7 +283,8 @@ fn everything_comes_out_equal_in_every_layout() {
         let written = rebuild(&from, &to, false);
         assert_eq!(integrity(&to), "ok");
         assert_equal(&from, &to);
-        assert_eq!(written.dropped, []);
+        let dropped: Vec<&str> = written.dropped.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(dropped, ["i4"], "the app's own order");
         assert_eq!((written.orphans, written.doubts), (0, 0));
         assert_eq!(written.lost_and_found, None);
         assert_eq!(written.stand_ins, ["function app_f", "collation unicase"]);
