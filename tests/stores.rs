@@ -45,10 +45,10 @@ fn stores(image: &Path) -> Vec<(StoreKind, std::path::PathBuf)> {
     out
 }
 
-/// The cache of a Chromium that came after this program is neither called
-/// damaged, nor sound, nor cleared.
+/// What a browser that came after this program keeps in newer formats is
+/// neither called damaged, nor sound, nor changed.
 #[test]
-fn a_cache_of_a_newer_browser_is_unknown_and_left_as_it_is() {
+fn what_a_newer_browser_keeps_is_unknown_and_left_as_it_is() {
     let run = Run::new();
     let home = run.home_path().to_owned();
     let put = |rel: &str, content: &[u8]| {
@@ -62,11 +62,19 @@ fn a_cache_of_a_newer_browser_is_unknown_and_left_as_it_is() {
     let mut index = vec![0; 368 + 4 * 65_536];
     index[..8].copy_from_slice(&[0xc3, 0xca, 0x03, 0xc1, 0, 0, 7, 0]);
     put(".config/chromium/Default/GPUCache/index", &index);
+    let history = home.join(".config/chromium/Default/History");
+    rusqlite::Connection::open(&history)
+        .unwrap()
+        .execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES(1)")
+        .unwrap();
+    let mut bytes = std::fs::read(&history).unwrap();
+    bytes[18..20].copy_from_slice(&[3, 3]);
+    std::fs::write(&history, bytes).unwrap();
     let before = Snapshot::of(&home);
     for depth in [&["scan", "--format", "json"][..], &["scan", "--deep", "--format", "json"]] {
         let report = run.call(depth).expect(Exit::Incomplete).json();
         let stores = report["targets"][0]["stores"].as_array().unwrap();
-        for name in ["Default/Cache/Cache_Data", "Default/GPUCache"] {
+        for name in ["Default/Cache/Cache_Data", "Default/GPUCache", "Default/History"] {
             let store = stores.iter().find(|s| s["path"].as_str().unwrap().ends_with(name)).unwrap();
             assert_eq!(store["verdict"], "unknown", "{store:#}");
         }

@@ -148,6 +148,10 @@ pub struct DbHeader {
     pub library_version: u32,
 }
 
+/// Numbers that the next versions of the file format may have: 1 and 2 took
+/// ten years, so no more than a few are to come. A larger number is damage.
+const NEXT_VERSIONS: std::ops::RangeInclusive<u8> = 3..=9;
+
 impl DbHeader {
     /// Reads the header, magic not looked at. `None` with fewer than 100 bytes.
     #[must_use]
@@ -178,6 +182,15 @@ impl DbHeader {
             version_valid_for: be32(b, 92)?,
             library_version: be32(b, 96)?,
         })
+    }
+
+    /// The number of a version of the file format that is not known yet. Each
+    /// so far set both numbers alike (<https://sqlite.org/fileformat2.html>,
+    /// 1.3.3); where they differ, or are far from the next ones, a byte is damaged.
+    #[must_use]
+    pub fn unknown_version(&self) -> Option<u8> {
+        (NEXT_VERSIONS.contains(&self.read_version) && self.write_version == self.read_version)
+            .then_some(self.read_version)
     }
 
     /// Whether the fields from byte 44 on are alive, judged by those that never

@@ -18,6 +18,7 @@ use crate::fsys::{Kind, Meta, RelPath, shown};
 use crate::model::{Evidence, Finding, Remedy, Severity, StoreKind};
 use crate::sqlite;
 use crate::sqlite::check::{CheckError, Files};
+use crate::sqlite::format::DbHeader;
 use crate::sqlite::recover::SalvageError;
 use crate::sqlite::repair::{RepairError, RepairRequest};
 use crate::sqlite::report::Outcome;
@@ -48,6 +49,12 @@ pub fn check(subject: Subject<'_>, level: Level, control: &Control) -> Result<Ch
         }
         let open = OpenFiles::open(subject)?;
         let before = open.stamp(subject)?;
+        if let Some(version) = before.unknown_version() {
+            let what = format!(
+                "its header names version {version} of the SQLite file format, which is not known; a newer program made it"
+            );
+            return Err(StoreError::UnknownForm { path: subject.shown(), what });
+        }
         let pending = sqlite::check::begin(open.files(), level, &watched);
         if open.stamp(subject)? != before {
             continue;
@@ -203,6 +210,13 @@ struct Stamp {
     /// Identity and header of the log: frames may be added to it meanwhile.
     wal: Option<(u64, u64, Vec<u8>)>,
     journal: Option<(u64, u64, u64, i128)>,
+}
+
+impl Stamp {
+    fn unknown_version(&self) -> Option<u8> {
+        let header = DbHeader::parse(&self.head).filter(|_| self.head.starts_with(sqlite::MAGIC));
+        header.and_then(|h| h.unknown_version())
+    }
 }
 
 impl OpenFiles {
