@@ -8,6 +8,7 @@ use crate::model::Platform;
 pub(crate) use crate::place::{OnDevice, Request as Where};
 use crate::plan::Only;
 use crate::schedule::{At, Scheduler};
+use crate::triage::Markets;
 
 /// Checks and repairs the local data of TikTok Shop (Seller Center), TikTok
 /// and the browsers they run in, without losing anything.
@@ -177,6 +178,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,
     },
+    /// Is it this device, and what is it? Looks for each of the nine usual causes and says what
+    /// no device can see; changes nothing and sends nothing over the network
+    Triage(Triage),
+    /// What can be done on a phone without root, each only when you say so
+    #[command(subcommand)]
+    Phone(Phone),
     /// List the Android devices that adb sees, and what is in reach on each
     Devices {
         /// Try for root on each
@@ -327,6 +334,61 @@ pub(crate) struct Batch {
     /// Folder for the reports and the summary; the same folder again goes on with what failed
     #[arg(long, value_name = "DIR")]
     pub(crate) report: PathBuf,
+}
+
+/// What `triage` takes.
+#[derive(Debug, Args)]
+pub(crate) struct Triage {
+    #[command(flatten)]
+    pub(crate) place: Where,
+    /// The country of the account's market, such as US or ID, to compare the device's with
+    #[arg(long, value_name = "XX", value_parser = parse_region)]
+    pub(crate) region: Option<String>,
+    /// Show the page on the phone on which the next step is done
+    #[arg(long, requires = "serial")]
+    pub(crate) open: bool,
+    /// Print one line for support: versions and codes, nothing private
+    #[arg(long, conflicts_with_all = ["format", "report"])]
+    pub(crate) summary: bool,
+    #[command(flatten)]
+    pub(crate) report: Report,
+}
+
+/// The commands for a phone.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Phone {
+    /// Have Android trim the caches of ALL apps and users; it cannot be aimed and not be undone
+    TrimCaches {
+        #[command(flatten)]
+        phone: OnPhone,
+    },
+    /// Stop an app; it gets no messages until it is opened again
+    ForceStop {
+        #[command(flatten)]
+        phone: OnPhone,
+        /// The app
+        #[arg(long, value_name = "ID")]
+        app: String,
+    },
+    /// Have Android compile an app's code again; helps only against broken code, takes minutes
+    ResetCompiled {
+        #[command(flatten)]
+        phone: OnPhone,
+        /// The app
+        #[arg(long, value_name = "ID")]
+        app: String,
+    },
+}
+
+/// Which phone, and whether to ask.
+#[derive(Debug, Args)]
+pub(crate) struct OnPhone {
+    /// The phone, by adb's or the hardware's serial number; the only one if left out
+    #[arg(long = "device", value_name = "SERIAL")]
+    pub(crate) serial: Option<String>,
+    /// Do it without asking
+    #[arg(short = 'y', long)]
+    pub(crate) yes: bool,
 }
 
 /// The vault's commands.
@@ -480,6 +542,15 @@ pub(crate) fn parse_age(text: &str) -> Result<Age, String> {
         return Err(format!("{text:?} would take everything: an age must be more than nothing"));
     }
     Ok(Age(i128::from(number) * seconds * 1_000_000_000))
+}
+
+/// Reads the code of a market.
+fn parse_region(text: &str) -> Result<String, String> {
+    let known = Markets::known();
+    known.of(text).map(|m| m.code.clone()).ok_or_else(|| {
+        let codes: Vec<&str> = known.codes().collect();
+        format!("{text:?} is no market of the shop that is known; known are {}", codes.join(", "))
+    })
 }
 
 /// Reads `2GB`, `500MiB`, `1000`.

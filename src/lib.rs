@@ -20,6 +20,7 @@
 //! | [`report`] | one result, several formats |
 //! | [`output`] | files that are written for the user |
 //! | [`schedule`] | unattended runs for the systems' schedulers |
+//! | [`triage`] | is it the device, and what is it: evidence in, answers out |
 //! | [`engine`] | scan, plan, execute and look again, with everything that makes it safe |
 //! | [`repair`] | execute a plan: back up, clear, rebuild, swap, undo |
 //! | [`vault`] | content-addressed, verified backups and the journals of runs |
@@ -64,6 +65,7 @@ pub mod sample;
 pub mod scan;
 pub(crate) mod schedule;
 pub mod store;
+pub mod triage;
 pub mod vault;
 
 /// The SQLite file format: a crate of its own, which knows nothing of the modules here.

@@ -134,6 +134,12 @@ pub trait Place: Send + Sync + std::fmt::Debug {
     fn lost(&self) -> Option<String> {
         None
     }
+
+    /// The Android device, when it is one that can be asked more than for its
+    /// files.
+    fn phone(&self) -> Option<&adb::DevicePlace> {
+        None
+    }
 }
 
 /// A store that is about to be touched, for the question whether it is in use.

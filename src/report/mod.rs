@@ -7,6 +7,7 @@ mod html;
 mod json;
 mod log;
 mod text;
+mod triage;
 
 pub use closing::{before, closing, preview};
 pub use document::{Document, Phase, StateDoc, StoreDoc, Summary, TargetDoc};
@@ -14,6 +15,7 @@ pub use html::html;
 pub use json::json;
 pub use log::log;
 pub use text::{Style, finding_lines, findings, text};
+pub use triage::TriageDocument;
 
 /// A size for people: `312.4 MiB`.
 #[must_use]

@@ -10,6 +10,7 @@ mod man;
 mod offer;
 mod open;
 mod output;
+mod phone;
 mod profiles;
 mod prompt;
 mod repair;
@@ -18,6 +19,7 @@ mod scan;
 mod schedule;
 mod session;
 mod start;
+mod triage;
 mod undo;
 mod vault;
 mod wishes;
@@ -93,6 +95,8 @@ fn dispatch(session: &Session, command: Option<Command>) -> Result<Exit> {
             undo::undo(session, run.as_deref(), store, &device, allow_root)
         }
         Some(Command::Backup(wanted)) => backup::backup(session, &wanted),
+        Some(Command::Triage(wanted)) => triage::triage(session, &wanted),
+        Some(Command::Phone(wanted)) => phone::phone(session, &wanted),
         Some(Command::Devices { root, format }) => devices::devices(session, &format, root),
         Some(Command::Batch(wanted)) => batch::batch(session, &wanted),
         Some(Command::Vault { device, root, what }) => {

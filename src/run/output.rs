@@ -6,7 +6,7 @@ use super::Session;
 use crate::cli;
 use crate::error::{Error, Kind, Result};
 use crate::output::{Place, SIGNATURE, What};
-use crate::report::{self, Document, Style};
+use crate::report::{self, Document, Style, TriageDocument};
 
 /// Writes the report where and how it was asked for; a text report that goes
 /// to a file is also shown on the terminal.
@@ -30,13 +30,8 @@ pub(super) fn may_write(document: &Document, wanted: &cli::Report) -> Result<()>
 }
 
 fn place(document: &Document, wanted: &cli::Report, path: &Path) -> Result<Place> {
-    let what = match wanted.format {
-        cli::Format::Text => What::Text,
-        cli::Format::Json => What::Json,
-        cli::Format::Html => What::Html,
-    };
     let data: Vec<&Path> = document.targets.iter().flat_map(|t| t.roots.values()).map(Path::new).collect();
-    Place::of(path, what, &data)
+    Place::of(path, what(wanted.format), &data)
 }
 
 /// Whether the terminal shows plan and outcome as they come; else only a
@@ -50,6 +45,30 @@ fn rendered(document: &Document, format: cli::Format, style: Style) -> Result<St
         cli::Format::Text => Ok(report::text(document, style)),
         cli::Format::Json => report::json(document).map_err(|e| failed(&e)),
         cli::Format::Html => report::html(document).map_err(|e| failed(&e)),
+    }
+}
+
+/// The same for a triage.
+pub(super) fn triage(session: &Session, document: &TriageDocument, wanted: &cli::Report) -> Result<()> {
+    let rendered = |style: Style| match wanted.format {
+        cli::Format::Text => Ok(document.text(style)),
+        cli::Format::Json => document.json().map_err(|e| failed(&e)),
+        cli::Format::Html => document.html().map_err(|e| failed(&e)),
+    };
+    let style = session.console.style;
+    let Some(path) = &wanted.report else { return session.console.print(&rendered(style)?) };
+    let made = rendered(Style { color: false, ..style })?;
+    let made = if wanted.format == cli::Format::Text { made + SIGNATURE } else { made };
+    Place::of(path, what(wanted.format), &[])?.write(made.as_bytes())?;
+    session.console.print(&document.text(style))?;
+    session.console.say(&format!("Report written to {}", crate::fsys::shown(path)))
+}
+
+fn what(format: cli::Format) -> What {
+    match format {
+        cli::Format::Text => What::Text,
+        cli::Format::Json => What::Json,
+        cli::Format::Html => What::Html,
     }
 }
 

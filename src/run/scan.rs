@@ -45,7 +45,7 @@ pub(super) fn scan(
 }
 
 /// What earlier scans remember, or a remark why the scan goes without.
-fn memory(session: &Session, place: &dyn Place) -> (Option<Baseline>, Option<String>) {
+pub(super) fn memory(session: &Session, place: &dyn Place) -> (Option<Baseline>, Option<String>) {
     match session.state().and_then(|all| Baseline::open(&place.records(all.path()))) {
         Ok(memory) => (Some(memory), None),
         Err(e) => (None, Some(format!("the scan works without a memory of earlier ones: {e}"))),

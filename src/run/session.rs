@@ -29,6 +29,12 @@ impl Session {
         self.bars.clear();
     }
 
+    /// Shows a stage without a number of steps.
+    pub(crate) fn bars_stage(&self, name: &str) {
+        use crate::control::Progress as _;
+        self.bars.stage(name, 0);
+    }
+
     /// The present, in nanoseconds since 1970.
     pub(crate) fn now_ns() -> i128 {
         jiff::Timestamp::now().as_nanosecond()

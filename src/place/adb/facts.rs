@@ -223,7 +223,7 @@ const ZEROS: &[char] = &[
 
 /// Digits of any script as `0` to `9`: a phone writes times in its language's
 /// own. Marks that only turn the direction of writing are left out.
-fn ascii_digits(text: &str) -> String {
+pub(crate) fn ascii_digits(text: &str) -> String {
     let digit = |c: char| {
         let of = ZEROS.iter().find_map(|zero| u32::from(c).checked_sub(u32::from(*zero)).filter(|n| *n < 10));
         of.and_then(|n| char::from_digit(n, 10)).unwrap_or(c)

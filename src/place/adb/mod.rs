@@ -5,6 +5,8 @@
 //! the bytes of names. Nothing that a device says is trusted: answers are
 //! bounded in size and time, names are data, hashes are hints.
 
+mod acts;
+mod ask;
 mod bytes;
 mod device;
 mod facts;
@@ -25,8 +27,12 @@ mod sizes;
 mod sync;
 mod tier;
 
+pub use acts::Acts;
+pub use ask::Question;
 pub use device::Device;
+pub(crate) use facts::ascii_digits;
 pub use facts::{AppFacts, Facts, app_facts, processes};
+pub(crate) use listing::time;
 pub use listing::{FORMAT, SIGNS, parse as parse_listing, parse_both as parse_listing_of_both};
 pub use parts::cut as cut_parts;
 pub use place::{DevicePlace, known_records, open, records_of};

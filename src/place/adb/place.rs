@@ -144,6 +144,12 @@ impl DevicePlace {
         crate::fsys::Remote::fetch(self.files.as_ref(), &unknown).map_err(|e| unseen(&self.device, &e))
     }
 
+    /// The device itself.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Its name among records: the hardware's serial number.
     #[must_use]
     pub fn serial(&self) -> &str {
@@ -369,6 +375,10 @@ impl Place for DevicePlace {
 
     fn lost(&self) -> Option<String> {
         self.files.lost()
+    }
+
+    fn phone(&self) -> Option<&Self> {
+        Some(self)
     }
 }
 

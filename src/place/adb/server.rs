@@ -114,6 +114,12 @@ impl Server {
         Ok(Self { address, patience })
     }
 
+    /// The same, for questions that nobody should wait for any longer.
+    #[must_use]
+    pub(super) fn hurried(&self, limit: Duration) -> Self {
+        Self { patience: self.patience.min(limit), ..self.clone() }
+    }
+
     /// Its address for a person.
     #[must_use]
     pub fn name(&self) -> String {

@@ -56,6 +56,13 @@ pub fn sizes(text: &[u8]) -> BTreeMap<String, Sizes> {
     read().unwrap_or_default()
 }
 
+/// What Android counted of the caches of all apps, in bytes; none when it did
+/// not.
+pub(super) fn all_caches(text: &[u8]) -> Option<u64> {
+    let all = sizes(text);
+    (!all.is_empty()).then(|| all.values().fold(0, |sum: u64, s| sum.saturating_add(s.cache)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,78 @@
+//! `triage`: is it this device, and what is it? Looks, and changes nothing.
+
+use super::{Session, open, output, phone, scan};
+use crate::cli::{self, Depth};
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::model::Platform;
+use crate::place::Place;
+use crate::report::TriageDocument;
+use crate::scan::Options;
+use crate::triage::machine::Machine;
+use crate::triage::{self, Evidence, Kind, Stores, Triage};
+
+pub(super) fn triage(session: &Session, wanted: &cli::Triage) -> Result<Exit> {
+    let place = open::place(session, &wanted.place, true)?;
+    let evidence = gather(session, wanted, place.as_ref())?;
+    session.quiet_bars();
+    let outcome = triage::judge(&evidence);
+    let document = TriageDocument::new(&evidence, &outcome);
+    if wanted.summary {
+        session.console.print(&format!("{}\n", document.summary()))?;
+    } else {
+        output::triage(session, &document, &wanted.report)?;
+    }
+    if wanted.open {
+        show_page(session, place.as_ref(), &evidence, &outcome)?;
+    }
+    Ok(outcome.exit())
+}
+
+fn gather(session: &Session, wanted: &cli::Triage, place: &dyn Place) -> Result<Evidence> {
+    let scope = place.scopes().first();
+    let kind = match (place.phone(), place.live()) {
+        (Some(_), _) => Kind::Phone,
+        (None, true) => Kind::Computer,
+        (None, false) => Kind::Image,
+    };
+    let mut out =
+        Evidence { kind, now_ns: Session::now_ns(), region: wanted.region.clone(), ..Evidence::default() };
+    if let Some(phone) = place.phone() {
+        session.bars_stage("Asking");
+        out.phone = Some(triage::ask_phone(phone.device(), apps(session, wanted, place)?));
+    } else if let Some(scope) = scope
+        && let Some(files) = triage::files(place, scope)
+    {
+        let env = |name: &str| std::env::var(name).ok().filter(|_| place.live());
+        out.machine = Some(Machine::look(scope.platform, place.live(), files.as_ref(), &env));
+    }
+    // What earlier scans remember makes this one quick, and tells what is gone.
+    let (memory, _) = scan::memory(session, place);
+    let options = Options { recall_hashes: false, ..open::options(session, Depth::default(), None) };
+    let found = open::engine(session, &wanted.place, place, memory)?.scan(&options)?;
+    out.options.clone_from(&found.about.options);
+    out.stores = Some(Stores::of(&found.scan));
+    out.browsers = Machine::browsers(&found.scan);
+    Ok(out)
+}
+
+/// The apps that the phone is asked about: those that are named, else those
+/// that are installed.
+fn apps(session: &Session, wanted: &cli::Triage, place: &dyn Place) -> Result<Vec<(String, String)>> {
+    let profiles = session.profiles(wanted.place.profiles.as_deref(), vec![Platform::Android])?;
+    let installed = place.report().device.map(|d| d.apps).unwrap_or_default();
+    let named = |id: &String| wanted.place.apps.contains(id);
+    let is_asked = |id: &String| named(id) || (wanted.place.apps.is_empty() && installed.contains_key(id));
+    let all = profiles.of(Platform::Android).filter(|app| is_asked(&app.id));
+    Ok(all.map(|app| (app.id.clone(), app.name.clone())).collect())
+}
+
+/// Shows the page on which the next step is done.
+fn show_page(session: &Session, place: &dyn Place, evidence: &Evidence, outcome: &Triage) -> Result<()> {
+    let Some(device) = place.phone() else { return Ok(()) };
+    let top = outcome.top();
+    let first = evidence.phone.iter().flat_map(|p| &p.apps).next().map(|a| a.id.as_str());
+    let app = top.and_then(|s| s.app.as_deref()).or(first);
+    let page = top.and_then(|s| s.page).unwrap_or(triage::Page::App);
+    phone::show(session, device.device(), page, app)
+}

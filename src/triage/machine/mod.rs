@@ -1,0 +1,104 @@
+//! What a computer, or a copy of one, shows without a packet being sent: plain
+//! files and the environment.
+
+mod browser;
+mod chromium;
+mod firefox;
+mod hosts;
+mod policy;
+mod proxy;
+mod route;
+mod system;
+
+use std::io;
+
+pub use browser::{Browser, Extension, Setting};
+pub use hosts::{Entry, hosts};
+pub use policy::Policy;
+pub use proxy::Proxies;
+pub use route::Routes;
+pub use system::System;
+
+use super::evidence::{Seen, Unseen};
+use super::phone::Memory;
+use crate::model::Platform;
+use crate::scan::Scan;
+
+/// A computer.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    pub platform: Platform,
+    /// Lines of the hosts file that are about the shop's hosts.
+    pub hosts: Seen<Vec<Entry>>,
+    pub proxies: Proxies,
+    pub routes: Seen<Routes>,
+    pub memory: Seen<Memory>,
+    pub system: System,
+    pub policies: Vec<Policy>,
+    /// Whether it runs now; an image does not.
+    pub live: bool,
+}
+
+/// How the files of a computer are read: by their path below its top, cut at a
+/// size.
+pub trait Files {
+    /// The file's content.
+    ///
+    /// # Errors
+    /// The system's.
+    fn read(&self, path: &str) -> io::Result<Vec<u8>>;
+
+    /// The names in a folder.
+    ///
+    /// # Errors
+    /// The system's.
+    fn names(&self, path: &str) -> io::Result<Vec<String>>;
+
+    /// A file below the folder that keeps the person's settings.
+    ///
+    /// # Errors
+    /// The system's.
+    fn config(&self, path: &str) -> io::Result<Vec<u8>>;
+}
+
+/// An environment, as a function from names to values; an image has none.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// More than any file of settings.
+pub const MAX_FILE: u64 = 4 << 20;
+
+impl Machine {
+    /// Looks at a computer.
+    #[must_use]
+    pub fn look(platform: Platform, live: bool, files: &dyn Files, env: Env<'_>) -> Self {
+        let hosts_path = match platform {
+            Platform::Windows => "Windows/System32/drivers/etc/hosts",
+            _ => "etc/hosts",
+        };
+        let linux = platform == Platform::Linux;
+        Self {
+            platform,
+            hosts: seen(files.read(hosts_path)).map(|text| hosts::hosts(&text)),
+            proxies: Proxies::look(platform, live, files, env),
+            routes: if linux && live { Routes::look(files) } else { Err(Unseen::NotAsked) },
+            memory: if linux && live { system::memory(files) } else { Err(Unseen::NotAsked) },
+            system: System::look(live, files, env),
+            policies: if linux { policy::look(files) } else { Vec::new() },
+            live,
+        }
+    }
+
+    /// Looks at the browsers that a scan found.
+    #[must_use]
+    pub fn browsers(scan: &Scan) -> Vec<Browser> {
+        browser::look(scan)
+    }
+}
+
+fn seen(read: io::Result<Vec<u8>>) -> Seen<Vec<u8>> {
+    read.map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => Unseen::Absent,
+        io::ErrorKind::PermissionDenied => Unseen::Refused,
+        _ => Unseen::Unknown,
+    })
+}
