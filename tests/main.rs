@@ -13,6 +13,7 @@ mod schedule;
 mod sqlite_live;
 mod store_repair;
 mod stores;
+mod triage;
 mod undo;
 mod vault;
 

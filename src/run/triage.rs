@@ -39,7 +39,10 @@ fn gather(session: &Session, wanted: &cli::Triage, place: &dyn Place) -> Result<
         Evidence { kind, now_ns: Session::now_ns(), region: wanted.region.clone(), ..Evidence::default() };
     if let Some(phone) = place.phone() {
         session.bars_stage("Asking");
-        out.phone = Some(triage::ask_phone(phone.device(), apps(session, wanted, place)?));
+        let apps = apps(session, wanted, place)?;
+        let closed = place.report().device.map(|d| d.closed).unwrap_or_default();
+        out.closed = apps.iter().any(|(id, _)| closed.contains(id));
+        out.phone = Some(triage::ask_phone(phone.device(), apps));
     } else if let Some(scope) = scope
         && let Some(files) = triage::files(place, scope)
     {

@@ -63,6 +63,8 @@ pub struct Evidence {
     pub phone: Option<Phone>,
     pub machine: Option<Machine>,
     pub browsers: Vec<Browser>,
+    /// Whether the private data of an app that is looked at is out of reach.
+    pub closed: bool,
     /// What a scan of the place found; none when it could not be done.
     pub stores: Option<Stores>,
 }

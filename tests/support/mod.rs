@@ -3,6 +3,7 @@
 pub(crate) mod android_tree;
 #[cfg(unix)]
 pub mod browsers;
+pub mod canned;
 #[cfg(unix)]
 pub mod device;
 #[cfg(unix)]

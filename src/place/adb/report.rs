@@ -25,6 +25,9 @@ pub struct DeviceReport {
     pub not_checked: Vec<NotChecked>,
     /// What a person can do on the phone instead.
     pub by_hand: Vec<String>,
+    /// The apps whose private data are out of reach.
+    #[serde(skip)]
+    pub closed: Vec<String>,
     /// By package.
     pub apps: BTreeMap<String, AppFacts>,
     /// What Android itself counted, by package, where no better is in reach: it
@@ -48,11 +51,11 @@ impl DeviceReport {
         let answers = &device.answers;
         let tier = device.tier();
         let (mut checked, mut not_checked, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
+        let closed = answers.apps.keys().filter(|p| tier != Tier::Root && !answers.run_as.contains(*p));
+        let closed: Vec<String> = closed.cloned().collect();
         if tier == Tier::Root {
             checked.push("private data and shared storage of every known app, user 0".to_owned());
         } else {
-            let closed = answers.apps.keys().filter(|p| !answers.run_as.contains(*p));
-            let closed: Vec<&str> = closed.map(String::as_str).collect();
             for package in &answers.run_as {
                 checked.push(format!("private data of {package}, which lets itself be debugged"));
             }
@@ -139,6 +142,7 @@ impl DeviceReport {
             checked,
             not_checked,
             by_hand,
+            closed,
             apps: answers.apps.clone(),
             sizes: answers.sizes.clone(),
         }

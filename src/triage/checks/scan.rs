@@ -4,7 +4,7 @@ use super::{count, size};
 use crate::triage::answer::{Page, Statement};
 use crate::triage::cause::Cause;
 use crate::triage::check::Check;
-use crate::triage::evidence::{Evidence, Kind};
+use crate::triage::evidence::Evidence;
 use crate::triage::stores::{AppStores, Stores};
 
 /// The stores themselves, read and checked as `scan` does.
@@ -48,7 +48,7 @@ impl Check for Scan {
             };
             out.push(Statement::nothing("data.scan", judged));
         }
-        out.extend(left_out(stores, evidence.kind));
+        out.extend(left_out(stores, evidence.closed));
         out
     }
 }
@@ -72,9 +72,9 @@ fn damaged(app: &str, found: &AppStores, options: &str) -> Option<Statement> {
 }
 
 /// What the scan did not look at. A store that nobody looked at is never sound.
-fn left_out(stores: &Stores, kind: Kind) -> Option<Statement> {
+fn left_out(stores: &Stores, closed: bool) -> Option<Statement> {
     let unjudged = stores.unjudged();
-    if stores.not_checked.is_empty() && unjudged == 0 && stores.total() > 0 {
+    if !closed && stores.not_checked.is_empty() && unjudged == 0 && stores.total() > 0 {
         return None;
     }
     let mut named: Vec<String> =
@@ -85,6 +85,7 @@ fn left_out(stores: &Stores, kind: Kind) -> Option<Statement> {
     }
     if named.is_empty() {
         named.push(match unjudged {
+            0 if closed => "only root reaches the databases".to_owned(),
             0 => "no app's data is here".to_owned(),
             n => format!("{} could not be judged", count(n, "store")),
         });
@@ -94,13 +95,11 @@ fn left_out(stores: &Stores, kind: Kind) -> Option<Statement> {
         out = out.seen_in(not.to_string());
     }
     let judged = stores.total().saturating_sub(unjudged);
-    // Of a phone the databases themselves are among what is left out, unless
-    // root was used: then nothing can be said of them.
-    let private = kind == Kind::Phone && stores.not_checked.iter().any(|n| n.what.contains("databases"));
-    if judged == 0 {
-        out = out.in_short("no store could be looked at").leaves_open();
-    } else if private {
+    // Then the databases themselves are among what is left out.
+    if closed {
         out = out.in_short("only root reaches the databases").leaves_open();
+    } else if judged == 0 {
+        out = out.in_short("no store could be looked at").leaves_open();
     }
     Some(out.next("`shopmend scan -v` lists them, and what makes each visible"))
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod adbd;
+mod canned;
 pub mod root;
 mod services;
 

@@ -14,6 +14,8 @@ use shopmend::sample::android;
 use shopmend::sample::android::Roots;
 use shopmend::sample::harm::Harm;
 
+use super::canned;
+
 /// The app's own user.
 pub const APP: u32 = 10_123;
 /// The group of its cache folders.
@@ -64,7 +66,7 @@ const TOOLS: &[&str] = &[
     "env",
 ];
 /// Programs that run as the system.
-const SERVICES: &[&str] = &["pm", "am", "dumpsys", "cmd"];
+const SERVICES: &[&str] = &["pm", "am", "dumpsys", "cmd", "settings"];
 
 /// What is wrong with the damaged sample, besides its caches being stale.
 const DAMAGE: &[Harm] = &[Harm::MessagesPage, Harm::PrefsTorn];
@@ -329,12 +331,17 @@ fn scripts(root: &Path, model: &Model) {
         "getprop",
         &format!(
             "case $1 in ro.serialno) echo {};; ro.product.model) echo Testphone;; ro.build.version.release) echo {release};; \
-             ro.build.version.sdk) echo {};; ro.debuggable) echo {};; *) echo;; esac\n",
+             ro.build.version.sdk) echo {};; ro.debuggable) echo {};; \
+             *) while IFS='=' read -r k v; do [ \"$k\" = \"$1\" ] && {{ print -r -- \"$v\"; exit 0; }}; done 2>/dev/null </etc/canned/properties; \
+             echo;; esac\n",
             model.serial,
             model.api,
             u8::from(model.userdebug)
         ),
     );
+    bin("logcat", canned::LOGCAT);
+    fs::create_dir_all(root.join("etc/canned")).unwrap();
+    service("settings", canned::SETTINGS);
     // Labels do not exist here: that it was asked for is recorded.
     bin("restorecon", "echo \"$@\" >> /etc/restorecon.log\n");
     fs::write(root.join("etc/restorecon.log"), "").unwrap();
@@ -347,10 +354,13 @@ fn scripts(root: &Path, model: &Model) {
     bin("ps", "echo '  PID NAME'; echo '    1 init'; cat /etc/running 2>/dev/null; exit 0\n");
     service(
         "am",
-        "case $1 in force-stop) shift; while [ $# -gt 0 ]; do case $1 in --user) shift 2;; *) p=$1; shift;; esac; done; \
+        &(canned::PRINT.to_owned()
+            + "case $1 in get-standby-bucket) canned bucket.$4; echo 'Exception occurred while executing' >&2; exit 255;; \
+         start) echo \"$*\" >> /etc/am.log; [ -f /etc/no-pages ] && echo 'Error: Activity not started, unable to resolve Intent' && exit 0; \
+         echo 'Starting: Intent'; exit 0;; force-stop) shift; while [ $# -gt 0 ]; do case $1 in --user) shift 2;; *) p=$1; shift;; esac; done; \
          [ -f /etc/immortal ] && exit 0; \
          while read -r id name; do case $name in $p|$p:*) ;; *) echo \"$id $name\";; esac; done < /etc/running > /etc/running.new 2>/dev/null; \
-         mv /etc/running.new /etc/running; echo \"force-stop $p\" >> /etc/am.log;; esac; exit 0\n",
+         mv /etc/running.new /etc/running; echo \"force-stop $p\" >> /etc/am.log;; esac; exit 0\n"),
     );
     // `clear` as each level of Android has it: see the reference of incidents.
     service(
@@ -365,11 +375,15 @@ fn scripts(root: &Path, model: &Model) {
              case $1 in --*) shift;; esac; p=$1; \
              if [ -n \"$only\" ]; then [ \"$CALLER\" = 0 ] || sleep 3600; rm -rf /data/data/$p/cache/* /data/data/$p/code_cache/*; echo Success; exit 0; fi; \
              echo \"wiped $p\" >> /etc/wiped; rm -rf /data/data/$p/* /data/media/0/Android/data/$p/*; echo Success;;\n\
+             trim-caches) echo \"trim-caches $2\" >> /etc/pm.log;;\n\
+             compile) echo \"$*\" >> /etc/pm.log; echo Success;;\n\
              path) echo package:/data/app/$2/base.apk;;\nesac; exit 0\n",
             api = model.api
         ),
     );
-    service("cmd", "[ \"$1\" = package ] && { shift; exec sh /system/services/pm \"$@\"; }; exit 0\n");
+    let cmd = "[ \"$1\" = package ] && { shift; exec sh /system/services/pm \"$@\"; }; \
+         case $1 in netpolicy) canned netpolicy;; appops) canned background.$5;; esac; exit 0\n";
+    service("cmd", &(canned::PRINT.to_owned() + cmd));
     let flags = if model.debuggable {
         "[ HAS_CODE DEBUGGABLE ALLOW_CLEAR_USER_DATA ]"
     } else {
@@ -378,10 +392,12 @@ fn scripts(root: &Path, model: &Model) {
     service(
         "dumpsys",
         &format!(
-            "case $1 in package) grep -q \"^$2 \" /data/system/packages.list || {{ echo \"Unable to find package: $2\"; exit 0; }}; \
+            "{print}{asked}case $1 in package) canned package.$2; grep -q \"^$2 \" /data/system/packages.list || {{ echo \"Unable to find package: $2\"; exit 0; }}; \
              echo 'Packages:'; echo \"  Package [$2] (abc):\"; echo '    userId={APP}'; echo '    versionName=38.1.2'; \
              echo '    flags={flags}'; echo '    firstInstallTime=2024-02-03 04:05:06'; cat /etc/package-$2 2>/dev/null || echo '    lastUpdateTime=2024-02-03 04:05:06';; \
-             diskstats) cat /etc/diskstats 2>/dev/null;; esac; exit 0\n"
+             diskstats) canned diskstats; cat /etc/diskstats 2>/dev/null;; *) echo \"Can't find service: $1\" >&2;; esac; exit 0\n",
+            print = canned::PRINT,
+            asked = canned::DUMPSYS
         ),
     );
     let debuggable = u8::from(model.debuggable);
