@@ -29,6 +29,8 @@ mod android_adbd;
 mod android_batch;
 #[cfg(unix)]
 mod android_faults;
+#[cfg(unix)]
+mod triage_phone;
 
 // the browsers that are run are those of Linux
 #[cfg(unix)]

@@ -10,6 +10,8 @@ use crate::triage::stores::{AppStores, Stores};
 /// The stores themselves, read and checked as `scan` does.
 pub(in crate::triage) struct Scan;
 
+/// Every device in use has some stale cache; less than this explains nothing.
+const LITTLE_BYTES: u64 = 100 << 20;
 /// How much of what was left out is named.
 const NAMED: usize = 2;
 
@@ -32,7 +34,7 @@ impl Check for Scan {
         for (app, found) in &stores.apps {
             out.extend(damaged(app, found, &evidence.options));
         }
-        for (app, found) in stores.apps.iter().filter(|(_, found)| found.stale > 0) {
+        for (app, found) in stores.apps.iter().filter(|(_, found)| found.stale_bytes >= LITTLE_BYTES) {
             let says = format!("{app} has {} of stale cache.", size(found.stale_bytes));
             let brief = format!("{} of stale cache", size(found.stale_bytes));
             out.push(
@@ -46,7 +48,9 @@ impl Check for Scan {
                 (all, 0) => count(all, "store"),
                 (all, unjudged) => format!("{} of {}", all.saturating_sub(unjudged), count(all, "store")),
             };
-            out.push(Statement::nothing("data.scan", judged));
+            let stale: u64 = stores.apps.values().map(|a| a.stale_bytes).sum();
+            let stale = if stale > 0 { format!(", {} of stale cache", size(stale)) } else { String::new() };
+            out.push(Statement::nothing("data.scan", judged + &stale));
         }
         out.extend(left_out(stores, evidence.closed));
         out
