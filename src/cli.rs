@@ -193,7 +193,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
         format: String,
     },
-    /// Scan or repair many Android devices at once
+    /// Scan, repair or triage many Android devices at once
     Batch(Batch),
     /// What apps and stores are known, and what may be done to them
     #[command(subcommand)]
@@ -287,6 +287,8 @@ pub(crate) enum BatchWhat {
     Scan,
     /// Back up, clear, rebuild, verify
     Repair,
+    /// Look for each of the nine usual causes; change nothing
+    Triage,
 }
 
 impl BatchWhat {
@@ -296,6 +298,7 @@ impl BatchWhat {
         match self {
             Self::Scan => "scan",
             Self::Repair => "repair",
+            Self::Triage => "triage",
         }
     }
 }

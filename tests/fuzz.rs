@@ -57,6 +57,7 @@ targets! {
     sqlite_page: 1000,
     sqlite_schema: 300,
     state_db: 100,
+    triage: 400,
 }
 
 fn take(target: &str, run: fn(&[u8]), seeds: &[Vec<u8>], changed: usize) {

@@ -319,3 +319,40 @@ fn the_program_has_no_words_that_delete_data() {
     // It would be seen: another word of the same kind is there.
     assert!(memchr::memmem::find(&program, b"trim-caches").is_some());
 }
+
+#[test]
+fn a_bench_tells_which_phone_is_behind() {
+    if !can("a_bench_tells_which_phone_is_behind") {
+        return;
+    }
+    let adb = AdbServer::start();
+    let devices: Vec<TestDevice> =
+        (0..3).map(|n| TestDevice::with_tiktok(Model::new(&format!("F{n}"), 34))).collect();
+    for (n, device) in devices.iter().enumerate() {
+        let mut answers = canned(34);
+        if n == 1 {
+            let text = answers.all[&format!("package {APP}")].replace("38.1.2", "36.9.1");
+            answers.set(&format!("package {APP}"), text);
+            plant("network.proxy", 0, &mut answers);
+        }
+        lay(device, &answers);
+        adb.connect(&device.address(), "device");
+    }
+    let run = adb.run();
+    let out = tempfile::tempdir().unwrap();
+    let report = out.path().join("bench").display().to_string();
+    let said = run.call(["batch", "triage", "--all-devices", "--report", &report]).expect(Exit::Findings);
+    assert!(
+        said.stdout.contains("F1: com.zhiliaoapp.musically is 36.9.1 here, and 38.1.2 on others"),
+        "{said}"
+    );
+    assert!(said.stdout.contains("F1: this phone alone has network.proxy"), "{said}");
+    assert!(!said.stdout.contains("F0: this") && !said.stdout.contains("F2: this"), "{said}");
+    let summary: Value =
+        serde_json::from_slice(&fs::read(out.path().join("bench/summary.json")).unwrap()).unwrap();
+    assert_eq!(summary["fleet"].as_array().unwrap().len(), 2, "{summary:#}");
+    assert_eq!(summary["devices"][1]["triage"]["hints"][0], "network.proxy");
+    for device in &devices {
+        nothing_was_wiped(device);
+    }
+}

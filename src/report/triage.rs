@@ -34,7 +34,7 @@ pub struct TriageDocument<'a> {
     causes: &'a [CauseAnswer],
     statements: &'a [Statement],
     /// The line for support.
-    summary: String,
+    support: String,
 }
 
 /// What may be said of a phone.
@@ -101,7 +101,7 @@ impl<'a> TriageDocument<'a> {
             top: triage.top().map(|s| s.code),
             causes: &triage.causes,
             statements: &triage.statements,
-            summary: summary(evidence, triage),
+            support: summary(evidence, triage),
         }
     }
 
@@ -310,7 +310,7 @@ impl TriageDocument<'_> {
                 .collect(),
             not_looked_at,
             not_visible: with(Answer::NotVisible).filter_map(|s| s.next.as_deref()).map(printable).collect(),
-            summary: printable(&self.summary),
+            summary: printable(&self.support),
         }
         .render()
     }
@@ -318,6 +318,6 @@ impl TriageDocument<'_> {
     /// The line for support.
     #[must_use]
     pub fn summary(&self) -> String {
-        printable(&self.summary)
+        printable(&self.support)
     }
 }

@@ -13,6 +13,7 @@ use shopmend::vault::read_records;
 
 use super::targets::base::{BASES, Base};
 use super::targets::framed::joined;
+use crate::support::canned::{APP, Canned, PLANTS, SHAPES};
 use crate::support::shop::{self, Shop};
 use crate::support::skip::skipped;
 
@@ -356,4 +357,24 @@ pub(super) fn state_db() -> Seeds {
     db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode=DELETE").unwrap();
     drop(db);
     vec![with(0, &fs::read(path).unwrap()), with(1, b"\x05\x10\x01\x00"), with(3, b"\x40\x00\x80\x00")]
+}
+
+pub(super) fn triage() -> Seeds {
+    let mut out = Vec::new();
+    for (n, plant) in PLANTS.iter().enumerate() {
+        let mut phone = Canned::healthy(SHAPES[n % SHAPES.len()], 1_790_000_000);
+        (plant.plant)(&mut phone);
+        let answer = |p: &shopmend::triage::phone::Probe| {
+            phone.all.get(&p.named(APP)).map_or(&b""[..], |t| t.as_bytes())
+        };
+        let all: Vec<&[u8]> = shopmend::triage::phone::probes().iter().map(answer).collect();
+        out.push(with(0, &joined(&all, &[])));
+    }
+    let files: [&[u8]; 3] = [
+        b"127.0.0.1 localhost\n0.0.0.0 www.tiktok.com p16.tiktokcdn.com # x\n",
+        b"Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\neth0\t00000000\t01\t0003\t0\t0\t0\t00000000\n",
+        br#"{"URLBlocklist":["*://*.tiktok.com/*"],"policies":{"Cookies":{"Behavior":"reject"}}}"#,
+    ];
+    out.extend(files.map(|text| with(2, text)));
+    out
 }

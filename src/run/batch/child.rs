@@ -38,10 +38,7 @@ impl Batch<'_> {
                 command.arg(name).arg(value);
             }
         }
-        command.args(["--color", "never"]).arg(match wanted.what {
-            BatchWhat::Scan => "scan",
-            BatchWhat::Repair => "repair",
-        });
+        command.args(["--color", "never"]).arg(wanted.what.as_str());
         if wanted.what == BatchWhat::Repair {
             command.arg("--yes");
         }
@@ -52,10 +49,11 @@ impl Batch<'_> {
         if let Some(profiles) = &wanted.profiles {
             command.arg("--profiles").arg(profiles);
         }
-        if wanted.depth.deep {
+        let triage = wanted.what == BatchWhat::Triage;
+        if wanted.depth.deep && !triage {
             command.arg("--deep");
         }
-        if wanted.depth.rehash {
+        if wanted.depth.rehash && !triage {
             command.arg("--rehash");
         }
         if wanted.root {

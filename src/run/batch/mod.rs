@@ -79,7 +79,14 @@ pub(super) fn batch(session: &Session, wanted: &cli::Batch) -> Result<Exit> {
     let exit = records.iter().map(Record::exit).fold(Exit::Ok, Exit::worst);
     let exit = if records.is_empty() { Exit::Device } else { exit };
     let exit = if whole { exit } else { exit.worst(Exit::Interrupted) };
-    write_summary(&wanted.report, wanted.what, &records, exit)?;
+    let members: Vec<_> =
+        records.iter().filter_map(|r| Some((r.serial.clone(), r.triage.clone()?))).collect();
+    let hints = crate::triage::fleet(&members);
+    for hint in &hints {
+        session.console.print(&crate::fsys::printable(&format!("{}: {}", hint.serial, hint.says)))?;
+        session.console.print("\n")?;
+    }
+    write_summary(&wanted.report, wanted.what, &records, &hints, exit)?;
     let good = records.iter().filter(|r| r.is_done()).count();
     session.console.print(&format!(
         "{} of {}; summary in {}\n",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::exit::Exit;
 use crate::model::NotChecked;
 use crate::place::adb::Attached;
+use crate::triage::Member;
 
 /// What became of one device.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub(super) struct Record {
     pub(super) lost: u64,
     #[serde(default)]
     pub(super) doubtful: u64,
+    /// What a triage said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) triage: Option<Member>,
     /// Names in the report folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) report: Option<String>,
@@ -57,6 +61,7 @@ impl Record {
             not_checked: Vec::new(),
             lost: 0,
             doubtful: 0,
+            triage: None,
             report: None,
             problem: Some(problem),
             earlier: false,
@@ -76,7 +81,7 @@ impl Record {
         let tally = |of: &BTreeMap<String, u64>| {
             of.iter().map(|(what, n)| format!("{n} {what}")).collect::<Vec<_>>().join(", ")
         };
-        let mut parts = vec![self.meaning.clone()];
+        let mut parts = vec![self.triage.as_ref().map_or(&self.meaning, |t| &t.headline).clone()];
         parts.extend(Some(tally(&self.verdicts)).filter(|t| !t.is_empty()).map(|t| format!("stores: {t}")));
         parts.extend(Some(tally(&self.actions)).filter(|t| !t.is_empty()).map(|t| format!("actions: {t}")));
         if self.lost + self.doubtful > 0 {

@@ -11,6 +11,7 @@ use crate::cli::BatchWhat;
 use crate::error::{Error, Result};
 use crate::exit::Exit;
 use crate::fsys::printable;
+use crate::triage::FleetHint;
 
 /// What an earlier run of the same batch finished.
 pub(super) fn earlier(folder: &Path, what: BatchWhat) -> BTreeMap<String, Record> {
@@ -24,7 +25,13 @@ pub(super) fn earlier(folder: &Path, what: BatchWhat) -> BTreeMap<String, Record
     records.into_iter().filter(Record::is_done).map(|r| (r.serial.clone(), r)).collect()
 }
 
-pub(super) fn write_summary(folder: &Path, what: BatchWhat, records: &[Record], exit: Exit) -> Result<()> {
+pub(super) fn write_summary(
+    folder: &Path,
+    what: BatchWhat,
+    records: &[Record],
+    hints: &[FleetHint],
+    exit: Exit,
+) -> Result<()> {
     let document = json!({
         "schema": 1,
         "tool": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
@@ -32,6 +39,7 @@ pub(super) fn write_summary(folder: &Path, what: BatchWhat, records: &[Record], 
         "created": jiff::Timestamp::now().to_string(),
         "exit": exit.code(),
         "devices": records,
+        "fleet": hints,
     });
     let mut csv = String::from(
         "serial,adb serial,model,exit,meaning,seconds,damaged,unreadable,stale,unknown,healthy,not checked,done,lost,doubtful,problem\n",

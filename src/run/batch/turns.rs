@@ -117,6 +117,7 @@ impl Batch<'_> {
         line.set_message(match self.wanted.what {
             BatchWhat::Scan => "scanning",
             BatchWhat::Repair => "repairing",
+            BatchWhat::Triage => "asking",
         });
         let mut record = match self.child(adb, &serial) {
             Ok(record) => record,

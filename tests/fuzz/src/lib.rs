@@ -36,3 +36,4 @@ pub mod sqlite_logs;
 pub mod sqlite_page;
 pub mod sqlite_schema;
 pub mod state_db;
+pub mod triage;
