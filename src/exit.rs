@@ -6,7 +6,7 @@
 pub enum Exit {
     /// Everything known was looked at and is sound; after a repair: is now.
     Ok = 0,
-    /// Findings exist (scan, check).
+    /// Findings exist (scan, check, triage).
     Findings = 1,
     /// Nothing wrong was found, but something was not looked at or could not
     /// be judged.
@@ -60,7 +60,7 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "everything known was looked at and is sound (after a repair: is now)",
-            Self::Findings => "findings exist (scan, check)",
+            Self::Findings => "findings exist (scan, check, triage)",
             Self::Incomplete => {
                 "nothing wrong was found, but something was not looked at or could not be judged"
             }

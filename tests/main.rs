@@ -30,6 +30,8 @@ mod android_batch;
 #[cfg(unix)]
 mod android_faults;
 #[cfg(unix)]
+mod triage_machine;
+#[cfg(unix)]
 mod triage_phone;
 
 // the browsers that are run are those of Linux
