@@ -69,7 +69,7 @@ fn scenes() -> impl Iterator<Item = (Shape, usize, Canned)> {
     SHAPES.iter().flat_map(|shape| {
         PLANTS.iter().enumerate().filter_map(|(n, plant)| {
             let mut canned = Canned::healthy(*shape, NOW);
-            (plant.plant)(&mut canned).then_some((*shape, n, canned))
+            (plant.put)(&mut canned).then_some((*shape, n, canned))
         })
     })
 }
@@ -311,7 +311,7 @@ proptest! {
     #[test]
     fn changed_answers_are_read(shape in 0..SHAPES.len(), plant in 0..PLANTS.len(), at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<bool>()) {
         let mut canned = Canned::healthy(SHAPES[shape], NOW);
-        (PLANTS[plant].plant)(&mut canned);
+        (PLANTS[plant].put)(&mut canned);
         let mut all = bytes(&canned);
         for text in all.values_mut().filter(|t| !t.is_empty()) {
             let at = at.index(text.len());

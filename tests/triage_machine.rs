@@ -113,7 +113,8 @@ const PLANTS: &[Plant] = &[
     }),
     ("dns.hosts-file-blocks", Cause::Connectivity, |c| {
         let path = c.hosts_path();
-        c.file(path, &(0..4000).map(|n| format!("0.0.0.0 v{n}.tiktokcdn.com\n")).collect::<String>());
+        let lines: Vec<String> = (0..4000).map(|n| format!("0.0.0.0 v{n}.tiktokcdn.com")).collect();
+        c.file(path, &lines.join("\n"));
         true
     }),
     ("dns.hosts-file-redirects", Cause::Connectivity, |c| {

@@ -51,7 +51,7 @@ fn codes(document: &Value, answer: &str) -> Vec<String> {
 
 fn plant(code: &str, nth: usize, canned: &mut Canned) {
     let plant = PLANTS.iter().filter(|p| p.code == code).nth(nth).unwrap();
-    assert!((plant.plant)(canned));
+    assert!((plant.put)(canned));
 }
 
 #[test]

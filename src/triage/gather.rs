@@ -56,7 +56,11 @@ pub fn files(place: &dyn Place, scope: &Scope) -> Option<Box<dyn Files>> {
     let config = scope.bases.get("XDG_CONFIG_HOME").and_then(|b| b.first()).map(|b| b.path.clone());
     if place.live() {
         let top = match (Platform::host(), std::env::var_os("SystemDrive")) {
-            (Platform::Windows, Some(drive)) => PathBuf::from(drive).join("\\"),
+            // `C:` alone would be the folder that one is in on that drive.
+            (Platform::Windows, Some(mut drive)) => {
+                drive.push("\\");
+                PathBuf::from(drive)
+            }
             _ => top,
         };
         return Some(Box::new(Here { top, config }));

@@ -363,7 +363,7 @@ pub(super) fn triage() -> Seeds {
     let mut out = Vec::new();
     for (n, plant) in PLANTS.iter().enumerate() {
         let mut phone = Canned::healthy(SHAPES[n % SHAPES.len()], 1_790_000_000);
-        (plant.plant)(&mut phone);
+        (plant.put)(&mut phone);
         let answer = |p: &shopmend::triage::phone::Probe| {
             phone.all.get(&p.named(APP)).map_or(&b""[..], |t| t.as_bytes())
         };

@@ -31,9 +31,11 @@ pub(super) fn read(answers: &Answers, app: &str) -> Seen<Databases> {
         if line.starts_with("** Database info for pid") {
             ours = line.contains(&format!("[{app}]")) || line.contains(&format!("[{app}:"));
             out.running |= ours;
-        } else if !ours {
+        }
+        if !ours {
             continue;
-        } else if line.starts_with("Connection pool for ") {
+        }
+        if line.starts_with("Connection pool for ") {
             out.open += 1;
         } else if let Some(harm) = failed(line) {
             match harm {

@@ -79,7 +79,7 @@ pub(super) fn properties(answers: &Answers) -> Seen<Properties> {
         networks: countries("gsm.operator.iso-country"),
         zone: all.get("persist.sys.timezone").and_then(|z| zone(z)),
         locale: locale.and_then(|l| locale_country(l)),
-        abi: all.get("ro.product.cpu.abilist").and_then(|v| v.split(',').next()).and_then(|a| plain(a)),
+        abi: all.get("ro.product.cpu.abilist").and_then(|v| v.split(',').next()).and_then(plain),
         patch: all.get("ro.build.version.security_patch").filter(|p| is_day(p)).map(|p| (*p).to_owned()),
     })
 }

@@ -10,7 +10,7 @@ pub struct Plant {
     pub code: &'static str,
     pub cause: Cause,
     /// Puts it on the phone; false where this shape cannot show it.
-    pub plant: fn(&mut Canned) -> bool,
+    pub put: fn(&mut Canned) -> bool,
 }
 
 const CORRUPT: &str = "database disk image is malformed (code 11 SQLITE_CORRUPT)";
@@ -20,8 +20,8 @@ const METERED: &str = "INTERNET&NOT_VPN&VALIDATED";
 const USER: &str =
     "User 0: ceDataInode=1 installed=true hidden=false suspended=false stopped=false enabled=0 instant=false";
 
-const fn plant(code: &'static str, cause: Cause, plant: fn(&mut Canned) -> bool) -> Plant {
-    Plant { code, cause, plant }
+const fn plant(code: &'static str, cause: Cause, put: fn(&mut Canned) -> bool) -> Plant {
+    Plant { code, cause, put }
 }
 
 fn setting(canned: &mut Canned, from: &str, to: &str) -> bool {
@@ -172,11 +172,12 @@ pub const PLANTS: &[Plant] = &[
         true
     }),
     plant("device.system-old", Cause::Outdated, |c| {
-        let text: String = c.all["properties"]
-            .lines()
-            .filter(|l| !l.contains("security_patch"))
-            .map(|l| format!("{l}\n"))
-            .collect();
+        let lines = c.all["properties"].lines().filter(|l| !l.contains("security_patch"));
+        let text = lines.collect::<Vec<_>>().join(
+            "
+",
+        ) + "
+";
         c.set("properties", text + "ro.build.version.security_patch=2019-03-05\n");
         true
     }),
