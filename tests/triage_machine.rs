@@ -75,6 +75,7 @@ impl Computer {
         this.file("proc/net/route", &format!("{ROUTE}{DEFAULT}"));
         this.file("sys/class/net/eth0/operstate", "up\n");
         this.file("sys/class/net/eth0/flags", "0x1003\n");
+        this.file("etc/resolv.conf", "nameserver 10.77.66.55\n");
         this.file("proc/meminfo", "MemTotal: 7823456 kB\nMemAvailable: 3123456 kB\n");
         this.file("etc/os-release", "NAME=\"X\"\nSUPPORT_END=\"2029-06-30\"\n");
         this
@@ -167,6 +168,10 @@ const PLANTS: &[Plant] = &[
     ("browser.policy", Cause::Connectivity, |c| {
         c.file("etc/firefox/policies/policies.json", r#"{"policies":{"Cookies":{"Behavior":"reject"}}}"#);
         c.platform == Platform::Linux
+    }),
+    ("dns.no-resolver", Cause::Connectivity, |c| {
+        c.file("etc/resolv.conf", "# nothing here\nsearch planted.example\n");
+        c.live && c.platform == Platform::Linux
     }),
     ("device.system-old", Cause::Outdated, |c| {
         c.file("etc/os-release", "SUPPORT_END=2024-06-30\n");
@@ -286,6 +291,11 @@ fn chromium_plants() -> Vec<(&'static str, Value)> {
             "browser.javascript-blocked",
             json!({"profile": {"default_content_setting_values": {"javascript": 2}}}),
         ),
+        ("browser.images-blocked", json!({"profile": {"default_content_setting_values": {"images": 2}}})),
+        (
+            "browser.cookies-blocked",
+            json!({"profile": {"managed_cookies_blocked_for_urls": ["[*.]tiktok.com"]}}),
+        ),
         ("browser.third-party-cookies", json!({"profile": {"cookie_controls_mode": 1}})),
         ("browser.extension", extension("<all_urls>", 1)),
         ("browser.extension", extension("*://*.tiktok.com/*", 1)),
@@ -295,7 +305,7 @@ fn chromium_plants() -> Vec<(&'static str, Value)> {
         ("browser.crashed", json!({"profile": {"exit_type": "Crashed"}})),
         (
             "",
-            json!({"profile": {"exit_type": "Normal", "default_content_setting_values": {"images": 2, "cookies": 4}}}),
+            json!({"profile": {"exit_type": "Normal", "default_content_setting_values": {"popups": 2, "cookies": 4}}}),
         ),
     ]
 }

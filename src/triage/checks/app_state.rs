@@ -87,6 +87,14 @@ fn of(app: &App, phone_has_abi: bool) -> Statement {
         .of(&app.id)
         .seen_in(seen);
     }
+    if package.stopped {
+        let says = format!("{name} was stopped and not opened since: it gets no messages until then.");
+        return Statement::hint("app.stopped", "the app was stopped", says)
+            .next("open the app once")
+            .on(Page::App)
+            .of(&app.id)
+            .seen_in(seen);
+    }
     Statement::nothing("app.state", "installation").of(&app.id)
 }
 

@@ -61,16 +61,27 @@ impl Check for Background {
                 .seen_in("settings: always_finish_activities"),
             );
         }
-        if phone.data_saver == Ok(true) && settings.is_some_and(|s| s.battery_saver) && out.is_empty() {
+        // One that cuts the app off is told by another check, with the reason.
+        let told = phone.networks.as_ref().is_ok_and(|networks| {
+            let uids = phone.apps.iter().filter_map(|app| app.package.as_ref().ok()?.uid);
+            uids.filter_map(|uid| networks.blocked.get(&uid)).any(|bits| bits.tells())
+        });
+        if phone.data_saver == Ok(true) && !told {
+            let says = "Data saver is on: apps load little on mobile data unless they are open.";
             out.push(
-                Statement::hint(
-                    "network.savers",
-                    "data saver and battery saver are on",
-                    "Data saver and battery saver are both on: apps load little unless they are open.",
-                )
-                .next("switch both off and try again")
-                .on(Page::DataSaver)
-                .seen_in("settings: low_power; netpolicy: restrict-background"),
+                Statement::hint("network.data-saver-on", "data saver is on", says)
+                    .next("switch data saver off, or let the app use data unrestricted")
+                    .on(Page::DataSaver)
+                    .seen_in("netpolicy: restrict-background"),
+            );
+        }
+        if settings.is_some_and(|s| s.battery_saver) && !told {
+            let says = "Battery saver is on: apps load little unless they are open.";
+            out.push(
+                Statement::hint("network.battery-saver-on", "battery saver is on", says)
+                    .next("switch battery saver off")
+                    .on(Page::BatterySaver)
+                    .seen_in("settings: low_power"),
             );
         }
         if out.is_empty() && looked {

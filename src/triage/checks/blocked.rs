@@ -35,7 +35,8 @@ fn of(phone: &Phone, app: &App) -> Option<Statement> {
     let networks = phone.networks.as_ref().ok()?;
     let uid = app.package.as_ref().ok()?.uid?;
     let bits = *networks.blocked.get(&uid)?;
-    // Without a network there is a better reason.
+    // Without a network there is a better reason. On one that costs nothing, the
+    // limits of mobile data do not hold now, and are told as a hint.
     let metered = networks.default.as_ref()?.metered;
     let name = &app.name;
     let seen = "connectivity: why the app's traffic is blocked";
@@ -45,7 +46,7 @@ fn of(phone: &Phone, app: &App) -> Option<Statement> {
     let hint = |code, brief: &str, says: String, next: &str, page| {
         Statement::hint(code, brief, says).next(next).on(page).of(&app.id).seen_in(seen)
     };
-    Some(if bits.has(Bits::LOCKDOWN_VPN, metered) {
+    Some(if bits.has(Bits::LOCKDOWN_VPN) {
         found(
             "network.lockdown-vpn",
             "a VPN that must be up is not",
@@ -53,7 +54,7 @@ fn of(phone: &Phone, app: &App) -> Option<Statement> {
             "connect the VPN, or switch off \"Block connections without VPN\"",
             Page::Vpn,
         )
-    } else if bits.has(Bits::RESTRICTED_MODE, metered) {
+    } else if bits.has(Bits::RESTRICTED_MODE) {
         found(
             "network.restricted-mode",
             "restricted networking is on",
@@ -63,7 +64,7 @@ fn of(phone: &Phone, app: &App) -> Option<Statement> {
             "switch off restricted networking, or ask who manages the phone",
             Page::Network,
         )
-    } else if bits.has(Bits::METERED_ADMIN, metered) {
+    } else if bits.has(Bits::METERED_ADMIN) && metered {
         found(
             "network.metered-forbidden",
             "mobile data is forbidden for the app",
@@ -71,23 +72,33 @@ fn of(phone: &Phone, app: &App) -> Option<Statement> {
             "use Wi-Fi, or ask who manages the phone",
             Page::App,
         )
-    } else if bits.has(Bits::METERED_USER, metered) {
+    } else if bits.has(Bits::METERED_ADMIN) {
+        hint(
+            "network.metered-forbidden",
+            "mobile data is forbidden for the app",
+            format!("Who manages the phone forbids {name} mobile data; on this network it may load."),
+            "use Wi-Fi, or ask who manages the phone",
+            Page::App,
+        )
+    } else if bits.has(Bits::METERED_USER) {
         hint(
             "network.background-data",
             "background data is off for the app",
-            format!("Background data is switched off for {name}: it loads nothing unless it is open."),
+            format!(
+                "Background data is switched off for {name}: on mobile data it loads nothing unless it is open."
+            ),
             "allow background data, in the app's settings > Mobile data",
             Page::App,
         )
-    } else if bits.has(Bits::DATA_SAVER, metered) {
+    } else if bits.has(Bits::DATA_SAVER) {
         hint(
             "network.data-saver",
             "data saver is on",
-            format!("Data saver keeps {name} from the network unless it is open."),
+            format!("Data saver keeps {name} from mobile data unless it is open."),
             "switch data saver off, or let the app use data unrestricted",
             Page::DataSaver,
         )
-    } else if bits.has(Bits::BATTERY_SAVER | Bits::LOW_POWER_STANDBY, metered) {
+    } else if bits.has(Bits::BATTERY_SAVER | Bits::LOW_POWER_STANDBY) {
         hint(
             "network.battery-saver",
             "battery saver cuts the app off",

@@ -95,6 +95,30 @@ fn hints(browser: &Browser, out: &mut Vec<Statement>) {
             .seen_in(format!("{name}: rights of extensions that are on")),
         );
     }
+    if browser.images != Setting::Allowed {
+        out.push(
+            Statement::hint(
+                "browser.images-blocked",
+                format!("{name} shows no pictures"),
+                format!("{name} blocks pictures of the shop's pages, so products show without them."),
+            )
+            .next(format!("allow images in {name}, under Settings > Privacy > Site settings"))
+            .seen_in(format!("{name}: content settings")),
+        );
+    }
+    if let Some(filter) = &browser.dns_filter {
+        out.push(
+            Statement::hint(
+                "browser.dns-filter",
+                format!("{name} asks a filter for names"),
+                format!(
+                    "{name} is set to a resolver that filters ({filter}), which may block hosts of the shop."
+                ),
+            )
+            .next(format!("switch off secure DNS in {name} for a try"))
+            .seen_in(format!("{name}: DNS settings")),
+        );
+    }
     if browser.third_party_cookies_blocked {
         out.push(
             Statement::hint(

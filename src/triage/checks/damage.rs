@@ -92,9 +92,36 @@ fn of(app: &App, options: &str) -> Vec<Statement> {
         out.extend(large_log(app));
     }
     if out.is_empty() {
-        out.push(nothing(app));
+        out.extend(nothing(app));
     }
+    out.extend(missing(app));
     out
+}
+
+/// Where Android may have reported something that could not be looked at.
+fn missing(app: &App) -> Option<Statement> {
+    let mut parts = Vec::new();
+    match &app.databases {
+        Ok(databases) if !databases.running => parts.push("open databases (the app does not run)".to_owned()),
+        Ok(databases) if databases.open == 0 => parts.push("open databases (the app names none)".to_owned()),
+        Ok(_) => {}
+        Err(why) => parts.push(format!("open databases ({})", why.why())),
+    }
+    match &app.logs {
+        Ok(logs) => {
+            let buffers = [("events", logs.events), ("main", logs.main), ("crash", logs.crash)];
+            let closed: Vec<&str> = buffers.iter().filter(|(_, seen)| !seen).map(|(name, _)| *name).collect();
+            if !closed.is_empty() {
+                parts.push(format!("logs (nothing in {})", closed.join(", ")));
+            }
+        }
+        Err(why) => parts.push(format!("logs ({})", why.why())),
+    }
+    parts.extend(app.drops.as_ref().err().map(|why| format!("crash reports ({})", why.why())));
+    (!parts.is_empty()).then(|| {
+        let what = format!("Android's reports of {}", app.name);
+        Statement::unseen("data.reports", what, parts.join(", ")).of(&app.id)
+    })
 }
 
 fn failing_storage(app: &App) -> Option<Statement> {
@@ -129,8 +156,8 @@ fn large_log(app: &App) -> Option<Statement> {
     })
 }
 
-/// Nothing was reported: where was looked, and where it could not be.
-fn nothing(app: &App) -> Statement {
+/// Nothing was reported: where was looked.
+fn nothing(app: &App) -> Option<Statement> {
     let asked = app.databases.as_ref().is_ok_and(|d| d.running && d.open > 0);
     let logs = app.logs.as_ref().is_ok_and(|l| l.events || l.main);
     let drops = app.drops.is_ok();
@@ -139,11 +166,6 @@ fn nothing(app: &App) -> Statement {
             .into_iter()
             .flatten()
             .collect();
-    if sources.is_empty() {
-        let why =
-            app.databases.as_ref().err().map_or("the app does not run, and the logs are closed", |e| e.why());
-        return Statement::unseen("data.reported", format!("Android's own reports of {}", app.name), why)
-            .of(&app.id);
-    }
-    Statement::nothing("data.reported", format!("Android's reports ({})", sources.join(", "))).of(&app.id)
+    let brief = format!("Android's reports ({})", sources.join(", "));
+    (!sources.is_empty()).then(|| Statement::nothing("data.reported", brief).of(&app.id))
 }

@@ -5,7 +5,7 @@ use crate::triage::answer::{Page, Statement};
 use crate::triage::cause::Cause;
 use crate::triage::check::Check;
 use crate::triage::evidence::Evidence;
-use crate::triage::phone::{Disk as Storage, Phone};
+use crate::triage::phone::{App, Disk as Storage, Phone};
 
 /// Room on the storage that apps' data lie on.
 pub(in crate::triage) struct Disk;
@@ -67,9 +67,6 @@ fn on_phone(disk: &Storage, phone: &Phone) -> Vec<Statement> {
             "it does not say how much is free",
         )];
     };
-    let full = phone.apps.iter().any(|app| {
-        app.databases.as_ref().is_ok_and(|d| d.full > 0) || app.logs.as_ref().is_ok_and(|l| l.full > 0)
-    });
     let seen = format!("diskstats: {} of {} free", size(free), size(total));
     let says = format!("Only {} of the phone's storage is free.", size(free));
     let next = "make room: remove photos, videos or apps, then try again";
@@ -79,11 +76,34 @@ fn on_phone(disk: &Storage, phone: &Phone) -> Vec<Statement> {
             Statement::found("device.disk-full", brief, says).next(next).on(Page::Storage).seen_in(seen),
         ];
     }
-    if full || free < total / 100 * LOW_PERCENT {
+    if free < total / 100 * LOW_PERCENT {
         let brief = format!("only {} of storage is free", size(free));
         return vec![
             Statement::hint("device.disk-low", brief, says).next(next).on(Page::Storage).seen_in(seen),
         ];
     }
-    vec![Statement::nothing("device.disk", "storage")]
+    match phone.apps.iter().find(|app| reported_full(app)) {
+        Some(app) => vec![
+            Statement::hint(
+                "device.disk-full-reported",
+                "a database found no room",
+                format!(
+                    "A database of {} found no room on the storage lately; now {} is free.",
+                    app.name,
+                    size(free)
+                ),
+            )
+            .next("make room on the phone, and keep some free")
+            .on(Page::Storage)
+            .of(&app.id)
+            .seen_in("SQLite code 13"),
+        ],
+        None => vec![Statement::nothing("device.disk", "storage")],
+    }
+}
+
+fn reported_full(app: &App) -> bool {
+    app.databases.as_ref().is_ok_and(|d| d.full > 0)
+        || app.logs.as_ref().is_ok_and(|l| l.full > 0)
+        || app.drops.as_ref().is_ok_and(|d| d.full > 0)
 }

@@ -21,7 +21,9 @@ impl Check for Dns {
     }
 
     fn answer(&self, evidence: &Evidence) -> Vec<Statement> {
-        let Some(phone) = &evidence.phone else { return Vec::new() };
+        let Some(phone) = &evidence.phone else {
+            return evidence.machine.as_ref().and_then(|m| m.resolver).map(of_computer).into_iter().collect();
+        };
         let resolvers = match &phone.resolvers {
             Ok(resolvers) => resolvers,
             Err(why) => return vec![Statement::unseen("dns.resolvers", "the phone's resolvers", why.why())],
@@ -42,4 +44,14 @@ impl Check for Dns {
         }
         vec![Statement::nothing("dns.resolvers", "DNS")]
     }
+}
+
+fn of_computer(named: bool) -> Statement {
+    if named {
+        return Statement::nothing("dns.resolvers", "resolver");
+    }
+    let says = "This computer has no resolver set, so hardly any name of a host is found.";
+    Statement::hint("dns.no-resolver", "no resolver is set", says)
+        .next("connect to the network again, or set a resolver in its settings")
+        .seen_in("resolv.conf")
 }

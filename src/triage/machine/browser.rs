@@ -37,6 +37,9 @@ pub struct Browser {
     pub profiles: u32,
     pub cookies: Setting,
     pub javascript: Setting,
+    pub images: Setting,
+    /// The resolver that blocks by choice, if it is set to use such a one.
+    pub dns_filter: Option<String>,
     pub third_party_cookies_blocked: bool,
     pub proxy: bool,
     pub blockers: Vec<Extension>,
@@ -78,6 +81,8 @@ impl Browser {
         let worse = |a: Setting, b: Setting| if a == Setting::Allowed { b } else { a };
         self.cookies = worse(self.cookies, other.cookies);
         self.javascript = worse(self.javascript, other.javascript);
+        self.images = worse(self.images, other.images);
+        self.dns_filter = self.dns_filter.take().or(other.dns_filter);
         self.profiles += other.profiles;
         self.third_party_cookies_blocked |= other.third_party_cookies_blocked;
         self.proxy |= other.proxy;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::browser::{Browser, Extension, MAX_PROFILES, Setting, covers_shop, read};
 use crate::fsys::{Dir, RelPath, printable};
+use crate::triage::markets::Markets;
 use crate::triage::phone::version;
 
 /// Chromium's number for a content setting that blocks.
@@ -21,6 +22,10 @@ pub(super) fn look(dir: &Dir, running: bool) -> Option<Browser> {
     let state = read(dir, "Local State")?;
     let mut out = Browser::default();
     let state = json(state, &mut out);
+    let dns = |key: &str| state.pointer(&format!("/dns_over_https/{key}")).and_then(Value::as_str);
+    if dns("mode").is_some_and(|mode| mode != "off") {
+        out.dns_filter = dns("templates").and_then(|t| Markets::known().filter_of(t)).map(str::to_owned);
+    }
     if let Some(Ok(text)) = read(dir, "Last Version") {
         out.version = version(&String::from_utf8_lossy(&text));
         let meta = RelPath::new("Last Version").ok().and_then(|rel| dir.stat(&rel).ok());
@@ -54,6 +59,7 @@ fn profile(dir: &Dir, running: bool) -> Browser {
     let secure = read(dir, "Secure Preferences").map(|r| json(r, &mut out)).unwrap_or_default();
     out.cookies = setting(&preferences, "cookies");
     out.javascript = setting(&preferences, "javascript");
+    out.images = setting(&preferences, "images");
     let number = |path: &str| preferences.pointer(path).and_then(Value::as_u64);
     let is = |path: &str| preferences.pointer(path).and_then(Value::as_bool) == Some(true);
     out.third_party_cookies_blocked = number("/profile/cookie_controls_mode") == Some(THIRD_PARTY)
@@ -72,6 +78,11 @@ fn setting(preferences: &Value, what: &str) -> Setting {
     let default = ["default_content_setting_values", "managed_default_content_settings"];
     if default.iter().any(|key| of(format!("/profile/{key}/{what}")) == Some(BLOCK)) {
         return Setting::Blocked;
+    }
+    let managed = preferences.pointer(&format!("/profile/managed_{what}_blocked_for_urls"));
+    let mut managed = managed.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    if managed.any(covers_shop) {
+        return Setting::BlockedForShop;
     }
     let exceptions = preferences.pointer(&format!("/profile/content_settings/exceptions/{what}"));
     let mut exceptions = exceptions.and_then(Value::as_object).into_iter().flatten();

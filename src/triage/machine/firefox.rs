@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::browser::{Browser, Extension, MAX_PROFILES, Setting, covers_shop, read};
 use crate::fsys::{Dir, Kind, RelPath, printable};
+use crate::triage::markets::Markets;
 use crate::triage::phone::version;
 
 /// Most lines of `prefs.js` that are read.
@@ -61,6 +62,10 @@ fn preferences(text: &str, out: &mut Browser) {
             ("network.cookie.cookieBehavior", "2") => out.cookies = Setting::Blocked,
             ("network.cookie.cookieBehavior", "1") => out.third_party_cookies_blocked = true,
             ("javascript.enabled", "false") => out.javascript = Setting::Blocked,
+            ("permissions.default.image", "2") => out.images = Setting::Blocked,
+            ("network.trr.uri" | "network.trr.custom_uri", host) => {
+                out.dns_filter = Markets::known().filter_of(host).map(str::to_owned);
+            }
             // Manual, by a script, found by itself.
             ("network.proxy.type", "1" | "2" | "4") => out.proxy = true,
             _ => {}

@@ -35,6 +35,8 @@ pub struct Machine {
     pub memory: Seen<Memory>,
     pub system: System,
     pub policies: Vec<Policy>,
+    /// Whether a resolver is named in `resolv.conf`; none where there is no such file.
+    pub resolver: Option<bool>,
     /// Whether it runs now; an image does not.
     pub live: bool,
 }
@@ -84,6 +86,11 @@ impl Machine {
             memory: if linux && live { system::memory(files) } else { Err(Unseen::NotAsked) },
             system: System::look(live, files, env),
             policies: if linux { policy::look(files) } else { Vec::new() },
+            resolver: files
+                .read("etc/resolv.conf")
+                .ok()
+                .filter(|_| linux && live)
+                .map(|text| names_one(&text)),
             live,
         }
     }
@@ -93,6 +100,12 @@ impl Machine {
     pub fn browsers(scan: &Scan) -> Vec<Browser> {
         browser::look(scan)
     }
+}
+
+/// Whether `resolv.conf` names a resolver.
+fn names_one(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    text.lines().take(10_000).any(|l| l.split_whitespace().next() == Some("nameserver"))
 }
 
 fn seen(read: io::Result<Vec<u8>>) -> Seen<Vec<u8>> {

@@ -34,13 +34,25 @@ impl Blocked {
     pub const LOW_POWER_STANDBY: u32 = 0x20;
     pub const DATA_SAVER: u32 = 0x1_0000;
     pub const METERED_USER: u32 = 0x2_0000;
-    const METERED: u32 = 0x7_0000;
 
-    /// Whether one of these holds on a network of that kind.
+    /// Whether there is a reason that is not that of every app that is not open.
     #[must_use]
-    pub fn has(self, bits: u32, metered: bool) -> bool {
-        let counts = if metered { self.0 } else { self.0 & !Self::METERED };
-        counts & bits != 0
+    pub fn tells(self) -> bool {
+        self.has(
+            Self::LOCKDOWN_VPN
+                | Self::RESTRICTED_MODE
+                | Self::METERED_ADMIN
+                | Self::BATTERY_SAVER
+                | Self::LOW_POWER_STANDBY
+                | Self::DATA_SAVER
+                | Self::METERED_USER,
+        )
+    }
+
+    /// Whether one of these holds.
+    #[must_use]
+    pub fn has(self, bits: u32) -> bool {
+        self.0 & bits != 0
     }
 }
 
@@ -81,6 +93,7 @@ pub(super) fn read(answers: &Answers) -> Seen<Networks> {
     let leads = |(_, n): &&(Option<u32>, Network)| n.internet && !n.is_vpn;
     // Without a number for it; and below a VPN, what carries it counts.
     let one = all.iter().find(is_default).filter(|(_, n)| !n.is_vpn).or_else(|| all.iter().find(leads));
+    let one = one.or_else(|| all.iter().find(is_default));
     out.default = one.filter(|_| !out.says_none).map(|(_, n)| n.clone());
     Ok(out)
 }
@@ -111,6 +124,10 @@ fn agent(line: &str) -> (Option<u32>, Network) {
     (id, network)
 }
 
+/// Rules of `android.net.NetworkPolicyManager`, up to Android 11.
+const REJECT_METERED: u32 = 4;
+const REJECT_ALL: u32 = 64;
+
 /// `UID=10234 blockedReasons=10000`, in hexadecimal digits; on Android 11
 /// `UID=10234 ... rules=64 (REJECT_ALL)`.
 fn blocked(line: &str) -> Option<(u32, Blocked)> {
@@ -120,7 +137,9 @@ fn blocked(line: &str) -> Option<(u32, Blocked)> {
         return Some((uid, Blocked(u32::from_str_radix(bits, 16).ok()?)));
     }
     let (_, rules) = line.split_once("rules=")?;
-    let bits = if rules.contains("REJECT_METERED") { Blocked::METERED_USER } else { 0 }
-        | if rules.contains("REJECT_ALL") { Blocked::BATTERY_SAVER } else { 0 };
+    let number = rules.split([' ', '(']).next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    let metered = number & REJECT_METERED != 0 || rules.contains("REJECT_METERED");
+    let all = number & REJECT_ALL != 0 || rules.contains("REJECT_ALL");
+    let bits = if metered { Blocked::METERED_USER } else { 0 } | if all { Blocked::BATTERY_SAVER } else { 0 };
     Some((uid, Blocked(bits)))
 }

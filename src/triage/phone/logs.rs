@@ -102,7 +102,7 @@ impl Ours<'_> {
 pub(super) fn read(answers: &Answers, app: &str, uid: Option<u32>) -> Seen<Logs> {
     let buffers = answers.text("log-buffers", &["ring buffer is"]);
     let mut out = Logs::default();
-    let mut ours = Ours { app, uid, pids: BTreeSet::new() };
+    let mut ours = Ours { app, uid, pids: pids(answers, app) };
     let mut why = buffers.as_ref().err().copied();
     let mut take =
         |name: &str, out: &mut Logs, ours: &mut Ours<'_>, each: fn(&Line<'_>, &mut Ours<'_>, &mut Logs)| {
@@ -131,6 +131,18 @@ pub(super) fn read(answers: &Answers, app: &str, uid: Option<u32>) -> Seen<Logs>
     (out.events, out.main, out.crash) =
         (events || holds("events"), main || holds("main"), crash || holds("crash"));
     if out.events || out.main || out.crash { Ok(out) } else { Err(why.unwrap_or(Unseen::Unknown)) }
+}
+
+/// The app's processes that other answers name: those that run, and those that
+/// ended lately.
+fn pids(answers: &Answers, app: &str) -> BTreeSet<u32> {
+    let databases =
+        answers.text(&format!("databases {app}"), &["** Database info for pid "]).unwrap_or_default();
+    let running = databases.lines().take(MAX_LINES).filter_map(|l| {
+        let (pid, rest) = l.trim().strip_prefix("** Database info for pid ")?.split_once(' ')?;
+        rest.starts_with(&format!("[{app}")).then(|| pid.parse().ok())?
+    });
+    running.collect()
 }
 
 /// `main: ring buffer is 256 KiB (0 B consumed, 0 B readable), ...`: on phones

@@ -161,7 +161,11 @@ impl Canned {
     /// Why the app is cut off: bits, and Android 11's own words.
     pub fn blocked(&mut self, bits: u32, rules: &str) {
         let line = if self.shape.api <= 30 {
-            format!("  UID={UID} state=5 (TOP) rules=4 ({rules})\n")
+            let number = [("REJECT_METERED", 4), ("REJECT_ALL", 64)]
+                .iter()
+                .find(|(name, _)| *name == rules)
+                .map_or(0, |r| r.1);
+            format!("  UID={UID} state=5 (TOP) rules={number} ({rules})\n")
         } else {
             format!("  UID={UID} blockedReasons={bits:x}\n")
         };

@@ -137,13 +137,45 @@ pub const PLANTS: &[Plant] = &[
     plant("app.keeps-no-screens", Cause::Connectivity, |c| {
         setting(c, "always_finish_activities=0", "always_finish_activities=1")
     }),
-    plant("network.savers", Cause::Connectivity, |c| {
+    plant("network.data-saver-on", Cause::Connectivity, |c| {
         c.set("netpolicy", "Restrict background status: enabled\n".into());
-        setting(c, "low_power=0", "low_power=1")
+        true
+    }),
+    plant("network.battery-saver-on", Cause::Connectivity, |c| setting(c, "low_power=0", "low_power=1")),
+    plant("network.data-saver", Cause::Connectivity, |c| {
+        c.set("netpolicy", "Restrict background status: enabled\n".into());
+        // Wi-Fi, on which it does not hold now.
+        c.blocked(0x1_0000, "NONE");
+        c.shape.api > 30
+    }),
+    plant("network.metered-forbidden", Cause::Connectivity, |c| {
+        c.blocked(0x4_0000, "NONE");
+        c.shape.api > 30
+    }),
+    plant("network.vpn", Cause::Connectivity, |c| {
+        // The phone names the VPN as its default.
+        let vpn = "NetworkAgentInfo{network{102}  ni{VPN CONNECTED extra: }  nc{[ Transports: VPN Capabilities: INTERNET&VALIDATED]}}\n";
+        c.network(VALID, vpn);
+        let text =
+            c.all["connectivity"].replace("Active default network: 101", "Active default network: 102");
+        c.set("connectivity", text);
+        true
+    }),
+    plant("network.captive-portal", Cause::Connectivity, |c| {
+        let flag = if c.shape.api <= 30 {
+            "lastCaptivePortalDetected{true}"
+        } else {
+            "currentCaptivePortalDetected T"
+        };
+        c.network("NOT_METERED&INTERNET&NOT_VPN", "");
+        let text = c.all["connectivity"].replace("NetworkAgentInfo{", &format!("NetworkAgentInfo{{{flag} "));
+        c.set("connectivity", text);
+        true
     }),
     // App, WebView and system
     plant("app.disabled", Cause::Outdated, |c| user(c, "enabled=0", "enabled=3")),
     plant("app.suspended", Cause::Outdated, |c| user(c, "suspended=false", "suspended=true")),
+    plant("app.stopped", Cause::Outdated, |c| user(c, "stopped=false", "stopped=true")),
     plant("app.not-installed", Cause::Outdated, |c| user(c, "installed=true", "installed=false")),
     plant("app.not-installed", Cause::Outdated, |c| {
         c.set(&app("package"), format!("Unable to find package: {APP}\n"));
@@ -275,6 +307,17 @@ pub const PLANTS: &[Plant] = &[
         let lines =
             [c.line('E', "AndroidRuntime: FATAL EXCEPTION: main"), c.line('E', &a), c.line('E', &b)].concat();
         c.add("log-crash", &lines);
+        true
+    }),
+    plant("data.reported", Cause::Data, |c| {
+        // Without user ids, as some logs are: the app's process is known from itself.
+        c.set("log-events", "--------- beginning of events\n".into());
+        let line = format!("{}.001  {PID}  4260 E SQLiteLog: (267) database corruption\n", c.now - 60);
+        c.add("log-main", &line);
+        true
+    }),
+    plant("device.disk-full-reported", Cause::Data, |c| {
+        c.databases(&["database or disk is full (code 13 SQLITE_FULL)"], "");
         true
     }),
     plant("data.io-errors", Cause::Data, |c| {
