@@ -179,7 +179,7 @@ pub(crate) enum Command {
         format: String,
     },
     /// Is it this device, and what is it? Looks for each of the nine usual causes and says what
-    /// no device can see; changes nothing and sends nothing over the network
+    /// no device can see; changes nothing, and sends nothing over the network without --online
     Triage(Triage),
     /// What can be done on a phone without root, each only when you say so
     #[command(subcommand)]
@@ -347,6 +347,9 @@ pub(crate) struct Triage {
     /// The country of the account's market, such as US or ID, to compare the device's with
     #[arg(long, value_name = "XX", value_parser = parse_region)]
     pub(crate) region: Option<String>,
+    /// Ask the network as well: the shop's hosts and a few others, which are named before
+    #[arg(long, conflicts_with_all = ["serial", "image"])]
+    pub(crate) online: bool,
     /// Show the page on the phone on which the next step is done
     #[arg(long, requires = "serial")]
     pub(crate) open: bool,

@@ -9,6 +9,7 @@ use crate::place::Place;
 use crate::report::TriageDocument;
 use crate::scan::Options;
 use crate::triage::machine::Machine;
+use crate::triage::online::{self, Plan};
 use crate::triage::{self, Evidence, Kind, Stores, Triage};
 
 pub(super) fn triage(session: &Session, wanted: &cli::Triage) -> Result<Exit> {
@@ -48,6 +49,13 @@ fn gather(session: &Session, wanted: &cli::Triage, place: &dyn Place) -> Result<
     {
         let env = |name: &str| std::env::var(name).ok().filter(|_| place.live());
         out.machine = Some(Machine::look(scope.platform, place.live(), files.as_ref(), &env));
+    }
+    if wanted.online {
+        let plan = Plan::of(wanted.region.as_deref());
+        // Beside the report, whatever its format, and before the first packet.
+        eprintln!("{}", plan.notice());
+        session.bars_stage("Asking");
+        out.online = Some(online::ask(&plan));
     }
     // What earlier scans remember makes this one quick, and tells what is gone.
     let (memory, _) = scan::memory(session, place);

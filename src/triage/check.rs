@@ -46,6 +46,7 @@ pub fn all() -> Vec<&'static dyn Check> {
         &checks::Background,
         &checks::Cache,
         &checks::Region,
+        &checks::Online,
         &checks::Reach,
         &checks::POLICY,
         &checks::PAYMENT,

@@ -2,6 +2,7 @@
 //! else, so that each can be tested from evidence that was made up.
 
 use super::machine::{Browser, Machine};
+use super::online::Online;
 use super::phone::Phone;
 use super::stores::Stores;
 
@@ -65,6 +66,8 @@ pub struct Evidence {
     pub browsers: Vec<Browser>,
     /// Whether the private data of an app that is looked at is out of reach.
     pub closed: bool,
+    /// What the network answered; none when it was not asked.
+    pub online: Option<Online>,
     /// What a scan of the place found; none when it could not be done.
     pub stores: Option<Stores>,
 }

@@ -38,6 +38,20 @@ struct Filters {
     names: Vec<String>,
 }
 
+/// Whom `--online` asks, besides the host of the account's market.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hosts {
+    /// Of the shop, whatever the market.
+    pub shop: Vec<String>,
+    /// Unrelated to the shop and to each other.
+    pub controls: Vec<String>,
+    /// Answers 204 to a plain request for `/generate_204`.
+    pub portal: String,
+    /// Exists nowhere.
+    pub nowhere: String,
+}
+
 /// What is known of the shop's markets and hosts.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +65,8 @@ pub struct Markets {
     chooser: Chooser,
     traffic: Traffic,
     filters: Filters,
+    /// Whom `--online` asks.
+    pub online: Hosts,
 }
 
 impl Markets {

@@ -19,6 +19,7 @@ mod fleet;
 mod gather;
 pub mod machine;
 mod markets;
+pub mod online;
 pub mod phone;
 mod result;
 mod stores;
