@@ -32,6 +32,8 @@ mod android_faults;
 #[cfg(unix)]
 mod triage_machine;
 #[cfg(unix)]
+mod triage_online;
+#[cfg(unix)]
 mod triage_phone;
 
 // the browsers that are run are those of Linux
