@@ -32,6 +32,8 @@ struct Computer {
     now_ns: i128,
     live: bool,
     region: Option<String>,
+    /// What the system's own program prints of its proxy.
+    prints: Option<&'static str>,
 }
 
 impl Files for Computer {
@@ -42,6 +44,10 @@ impl Files for Computer {
     fn names(&self, path: &str) -> io::Result<Vec<String>> {
         let start = format!("{path}/");
         Ok(self.files.keys().filter_map(|k| k.strip_prefix(&start)).map(str::to_owned).collect())
+    }
+
+    fn print(&self, _program: &str, _arguments: &[&str]) -> io::Result<Vec<u8>> {
+        self.prints.map(|t| t.as_bytes().to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn config(&self, path: &str) -> io::Result<Vec<u8>> {
@@ -65,6 +71,7 @@ impl Computer {
             now_ns: NOW,
             live,
             region: None,
+            prints: None,
         };
         let found = AppStores { stores: 100, stale: 1, stale_bytes: 1 << 20, ..AppStores::default() };
         this.stores.apps.insert("Chromium".into(), found);
@@ -133,6 +140,17 @@ const PLANTS: &[Plant] = &[
             "[Proxy Settings][$e]\n[Proxy Settings]\nProxyType=2\nhttpProxy=planted\n".into(),
         );
         c.platform == Platform::Linux
+    }),
+    ("network.proxy", Cause::Connectivity, |c| {
+        let text = match c.platform {
+            Platform::Macos => "<dictionary> {\n  HTTPSEnable : 1\n  HTTPSProxy : planted.example\n}\n",
+            Platform::Windows => {
+                "    ProxyEnable    REG_DWORD    0x1\r\n    ProxyServer    REG_SZ    planted:1\r\n"
+            }
+            _ => "'manual'\n",
+        };
+        c.prints = Some(text);
+        c.live
     }),
     ("network.no-route", Cause::Connectivity, |c| {
         c.file("proc/net/route", ROUTE);
@@ -398,6 +416,26 @@ fn a_damaged_database_of_this_machine_is_found() {
     assert!(damaged.unwrap()["next"].as_str().unwrap().contains("shopmend repair"), "{said}");
     assert_eq!(document["causes"][8]["answer"], "found", "{said}");
     assert_eq!(before.diff(&Snapshot::of(shop.run.home_path())), Vec::<String>::new());
+}
+
+/// The system's own program in `PATH` is asked, and ended when it hangs.
+#[test]
+fn the_proxy_that_gnome_is_set_to_is_asked_for() {
+    let tools = tempfile::tempdir().unwrap();
+    let program = tools.path().join("gsettings");
+    let path = format!("{}:/usr/bin:/bin", tools.path().display());
+    let run = Run::new().env("PATH", path);
+    for (script, found) in [("echo \"'manual'\"", true), ("echo \"'none'\"", false), ("sleep 60", false)] {
+        fs::write(
+            &program,
+            format!("#!/bin/sh\n[ \"$*\" = 'get org.gnome.system.proxy mode' ] || exit 1\n{script}\n"),
+        )
+        .unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let began = std::time::Instant::now();
+        assert_eq!(codes(&run, &[]).contains(&"network.proxy".to_owned()), found, "{script}");
+        assert!(began.elapsed().as_secs() < 10, "{script}");
+    }
 }
 
 #[test]

@@ -272,6 +272,27 @@ fn the_page_of_the_next_step_is_opened_only_when_asked_for() {
     run.call(["triage", "--open"]).expect(Exit::Usage);
 }
 
+/// After the person acted, the same command says what changed.
+#[test]
+fn the_same_again_says_what_changed() {
+    if !can("the_same_again_says_what_changed") {
+        return;
+    }
+    let (_adb, device, run) = phone(34, false);
+    let mut answers = canned(34);
+    plant("network.proxy", 0, &mut answers);
+    lay(&device, &answers);
+    let said = on(&run, &device, false, &["triage"]).expect(Exit::Findings);
+    assert!(!said.stdout.contains("Since "), "{said}");
+    let mut answers = canned(34);
+    plant("app.old", 0, &mut answers);
+    lay(&device, &answers);
+    let said = on(&run, &device, false, &["triage"]).expect(Exit::Findings);
+    assert!(said.stdout.contains("gone: network.proxy; new: app.old"), "{said}");
+    let said = on(&run, &device, false, &["triage", "--format", "json"]).expect(Exit::Findings);
+    assert_eq!(said.json()["change"]["still"][0], "app.old", "{said}");
+}
+
 #[test]
 fn acts_need_a_yes_and_nothing_that_deletes_data_is_ever_sent() {
     if !can("acts_need_a_yes_and_nothing_that_deletes_data_is_ever_sent") {

@@ -10,7 +10,7 @@ use super::Style;
 use super::document::Tool;
 use crate::fsys::printable;
 use crate::lines::wrap;
-use crate::triage::{Answer, CauseAnswer, Evidence, Kind, Statement, Triage, summary};
+use crate::triage::{Answer, CauseAnswer, Change, Evidence, Kind, Statement, Triage, summary};
 
 /// What a report of a triage says. It names no place by its serial number or
 /// path, so that it can be given to support.
@@ -31,6 +31,9 @@ pub struct TriageDocument<'a> {
     /// The code of what explains it best.
     #[serde(skip_serializing_if = "Option::is_none")]
     top: Option<&'static str>,
+    /// What changed since the triage before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<Change>,
     causes: &'a [CauseAnswer],
     statements: &'a [Statement],
     /// The line for support.
@@ -99,10 +102,17 @@ impl<'a> TriageDocument<'a> {
             phone,
             headline: triage.headline(),
             top: triage.top().map(|s| s.code),
+            change: None,
             causes: &triage.causes,
             statements: &triage.statements,
             support: summary(evidence, triage),
         }
+    }
+
+    /// Says what changed since the triage before.
+    #[must_use]
+    pub fn since(self, change: Option<Change>) -> Self {
+        Self { change, ..self }
     }
 
     /// As JSON.
@@ -136,6 +146,9 @@ impl<'a> TriageDocument<'a> {
         }
         if pointing.len() > most {
             let _ = writeln!(out, "  and {} more; -v shows them", pointing.len() - most);
+        }
+        if let Some(changed) = self.change.as_ref().and_then(Change::sentence) {
+            wrap(&mut out, "", &printable(&changed));
         }
         out.push('\n');
         for cause in self.causes {
@@ -186,9 +199,9 @@ impl<'a> TriageDocument<'a> {
     }
 }
 
-/// How many causes are told in full without `-v`.
+/// Number of findings and hints shown in full without `-v`.
 const SHOWN: usize = 3;
-/// How many lines what was not looked at may take without `-v`.
+/// Maximum number of lines for unchecked items without `-v`.
 const NOT_LOOKED_AT_LINES: usize = 4;
 /// The room of the words beside an answer.
 const BRIEF: usize = 80 - 39;
@@ -254,6 +267,7 @@ td, th { border-top: 1px solid var(--line); padding: .4rem .5rem .4rem 0; vertic
 <h1>Triage of {{ place }}</h1>
 <div class="dim">{{ created }} · shopmend {{ version }}</div>
 <p><b>{{ headline }}</b></p>
+{% if !change.is_empty() %}<p>{{ change }}</p>{% endif %}
 {% for s in pointing %}<p><span class="v {{ s.0 }}">{{ s.1 }}</span> {{ s.2 }}{% if !s.3.is_empty() %}<br>Next: {{ s.3 }}{% endif %}<br><span class="dim">{{ s.4 }}</span></p>
 {% endfor %}<h2>The nine causes</h2>
 <table><tr><th>Cause</th><th>Answer</th><th></th></tr>
@@ -271,6 +285,7 @@ struct Page<'a> {
     created: &'a str,
     version: &'static str,
     headline: &'a str,
+    change: String,
     /// Class, word, sentence, next step, code and evidence.
     pointing: Vec<(&'static str, &'static str, String, String, String)>,
     causes: Vec<(&'static str, &'static str, &'static str, String)>,
@@ -293,6 +308,13 @@ impl TriageDocument<'_> {
             created: &self.created,
             version: env!("CARGO_PKG_VERSION"),
             headline: &self.headline,
+            change: self
+                .change
+                .as_ref()
+                .and_then(Change::sentence)
+                .as_deref()
+                .map(printable)
+                .unwrap_or_default(),
             pointing: self
                 .statements
                 .iter()

@@ -69,7 +69,7 @@ fn find(session: &Session, phone: &OnPhone, app: Option<&str>) -> Result<Device>
     Device::find(&devices::server()?, serial.as_deref(), &Wanted::of(&profiles, false))
 }
 
-/// Goes on only when the person agrees.
+/// Continues only if the user confirms.
 fn agreed(session: &Session, phone: &OnPhone, question: &str) -> Result<()> {
     if phone.yes {
         return Ok(());

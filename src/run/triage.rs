@@ -10,14 +10,16 @@ use crate::report::TriageDocument;
 use crate::scan::Options;
 use crate::triage::machine::Machine;
 use crate::triage::online::{self, Plan};
-use crate::triage::{self, Evidence, Kind, Stores, Triage};
+use crate::triage::{self, Change, Evidence, Kind, Last, Stores, Triage};
+use crate::vault::StateDir;
 
 pub(super) fn triage(session: &Session, wanted: &cli::Triage) -> Result<Exit> {
     let place = open::place(session, &wanted.place, true)?;
     let evidence = gather(session, wanted, place.as_ref())?;
     session.quiet_bars();
     let outcome = triage::judge(&evidence);
-    let document = TriageDocument::new(&evidence, &outcome);
+    let document =
+        TriageDocument::new(&evidence, &outcome).since(since(session, place.as_ref(), &evidence, &outcome));
     if wanted.summary {
         session.console.print(&format!("{}\n", document.summary()))?;
     } else {
@@ -52,12 +54,12 @@ fn gather(session: &Session, wanted: &cli::Triage, place: &dyn Place) -> Result<
     }
     if wanted.online {
         let plan = Plan::of(wanted.region.as_deref());
-        // Beside the report, whatever its format, and before the first packet.
+        // On stderr, so that it does not mix with the report, and before the first packet.
         eprintln!("{}", plan.notice());
         session.bars_stage("Asking");
         out.online = Some(online::ask(&plan));
     }
-    // What earlier scans remember makes this one quick, and tells what is gone.
+    // The baseline makes the scan fast and detects lost rows.
     let (memory, _) = scan::memory(session, place);
     let options = Options { recall_hashes: false, ..open::options(session, Depth::default(), None) };
     let found = open::engine(session, &wanted.place, place, memory)?.scan(&options)?;
@@ -65,6 +67,19 @@ fn gather(session: &Session, wanted: &cli::Triage, place: &dyn Place) -> Result<
     out.stores = Some(Stores::of(&found.scan));
     out.browsers = Machine::browsers(&found.scan);
     Ok(out)
+}
+
+/// What changed since the triage before of the same place, which this one takes
+/// the place of. An image has no records of its own.
+fn since(session: &Session, place: &dyn Place, evidence: &Evidence, outcome: &Triage) -> Option<Change> {
+    let all = session.state().ok().filter(|_| place.live())?;
+    let records = StateDir::open(&place.records(all.path())).ok()?;
+    let now = Last::of(outcome, evidence.now_ns);
+    let change = Last::read(records.path()).map(|last| last.change(&now));
+    if let Err(e) = now.keep(records.path()) {
+        tracing::info!(error = %e, "the triage is not remembered");
+    }
+    change
 }
 
 /// The apps that the phone is asked about: those that are named, else those

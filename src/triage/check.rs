@@ -5,7 +5,7 @@ use super::cause::Cause;
 use super::checks;
 use super::evidence::Evidence;
 
-/// A question that evidence answers. It reads evidence and does nothing else.
+/// A pure function from evidence to statements.
 pub trait Check: Sync {
     /// Stable: `network.default`.
     fn id(&self) -> &'static str;
@@ -17,8 +17,7 @@ pub trait Check: Sync {
     fn answer(&self, evidence: &Evidence) -> Vec<Statement>;
 }
 
-/// Every check. Of two with the same answer the first is told first: what
-/// explains the other stands before it.
+/// Every check, in the order of reporting: a check that explains another comes first.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Check> {
     vec![

@@ -22,7 +22,7 @@ pub enum Kind {
 /// Why something was not seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unseen {
-    /// It is nothing that this place can be asked.
+    /// This kind of place does not provide it.
     NotAsked,
     /// The right to see it is missing.
     Refused,

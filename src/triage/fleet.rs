@@ -33,7 +33,7 @@ pub struct FleetHint {
     pub says: String,
 }
 
-/// With fewer phones, nobody is alone with something.
+/// Minimum number of phones before one can stand out.
 const ALONE_AMONG: usize = 3;
 
 /// What each phone differs in from the others.

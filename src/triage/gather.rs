@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::machine::{Files, MAX_FILE};
-use super::phone::{Answers, CLOCK, Known, Phone, clock_seconds, probes};
+use super::phone::{Answers, CLOCK, Known, Memory, Phone, clock_seconds, probes};
 use crate::fsys::{Disk, Kind, RelPath};
 use crate::model::Platform;
 use crate::place::adb::{Device, Question};
@@ -56,7 +58,7 @@ pub fn files(place: &dyn Place, scope: &Scope) -> Option<Box<dyn Files>> {
     let config = scope.bases.get("XDG_CONFIG_HOME").and_then(|b| b.first()).map(|b| b.path.clone());
     if place.live() {
         let top = match (Platform::host(), std::env::var_os("SystemDrive")) {
-            // `C:` alone would be the folder that one is in on that drive.
+            // `C:` alone would mean the current folder on that drive.
             (Platform::Windows, Some(mut drive)) => {
                 drive.push("\\");
                 PathBuf::from(drive)
@@ -88,12 +90,39 @@ fn capped(file: File) -> io::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// A file that is one: not a pipe, which would never end.
+/// Reads a regular file; a pipe would block forever.
 fn plain(path: &Path) -> io::Result<Vec<u8>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     capped(File::open(path)?)
+}
+
+/// How long one of the system's own programs may take.
+const PRINTED: Duration = Duration::from_secs(2);
+
+/// The output of a program of the system; one that hangs is ended. `gsettings`
+/// creates a file in the user's cache unless it is given another folder, and
+/// nothing of the user's may change.
+fn printed(program: &str, arguments: &[&str]) -> io::Result<Vec<u8>> {
+    let scratch = tempfile::tempdir()?;
+    let mut command = Command::new(program);
+    command.env("XDG_RUNTIME_DIR", scratch.path()).env("XDG_CACHE_HOME", scratch.path());
+    command.env_remove("DBUS_SESSION_BUS_ADDRESS");
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let Some(from) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut out = Vec::new();
+        let read = from.take(MAX_FILE).read_to_end(&mut out).map(|_| out);
+        // The receiver is gone if it took too long.
+        let _ = sender.send(read);
+    });
+    let read = receiver.recv_timeout(PRINTED);
+    let _ = child.kill();
+    let _ = child.wait();
+    read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 impl Files for Here {
@@ -104,6 +133,17 @@ impl Files for Here {
     fn names(&self, path: &str) -> io::Result<Vec<String>> {
         let entries = std::fs::read_dir(self.top.join(path))?.take(1000).flatten();
         Ok(entries.filter_map(|e| e.file_name().into_string().ok()).collect())
+    }
+
+    fn print(&self, program: &str, arguments: &[&str]) -> io::Result<Vec<u8>> {
+        printed(program, arguments)
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        let mut system = sysinfo::System::new().ok()?;
+        system.refresh_memory();
+        let memory = Memory { total: system.total_memory(), available: system.available_memory() };
+        (memory.total > 0).then_some(memory)
     }
 
     fn config(&self, path: &str) -> io::Result<Vec<u8>> {

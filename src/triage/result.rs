@@ -31,7 +31,7 @@ pub struct Triage {
     pub causes: Vec<CauseAnswer>,
 }
 
-/// Lets every check look at the evidence.
+/// Runs every check on the evidence.
 #[must_use]
 pub fn judge(evidence: &Evidence) -> Triage {
     let mut statements = Vec::new();
@@ -49,7 +49,7 @@ pub fn judge(evidence: &Evidence) -> Triage {
     Triage { kind: evidence.kind, causes: causes.collect(), statements }
 }
 
-/// Answers that were longer than they may be: what stood behind was not read.
+/// Reports answers that were truncated at their size limit.
 fn cut(evidence: &Evidence) -> Option<Statement> {
     let cut = &evidence.phone.as_ref()?.cut;
     (!cut.is_empty()).then(|| {

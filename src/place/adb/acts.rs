@@ -67,7 +67,7 @@ impl<'a> Acts<'a> {
     /// As [`Acts::free`]; kind `Refused` when it refuses.
     pub fn trim_caches(self, free: u64) -> Result<u64> {
         let counted = sizes::all_caches(&self.run(&["dumpsys", "diskstats"], SHORT)?.stdout);
-        // Without a count, more than any phone has.
+        // Without counts, request more than any phone has.
         let wanted = counted.map_or(1 << 50, |caches| free.saturating_add(caches));
         self.must(&["pm", "trim-caches", &wanted.to_string()], LONG)?;
         self.free()
@@ -97,7 +97,7 @@ impl<'a> Acts<'a> {
         let mut words = vec!["am", "start", "--user", "0", "-a", intent];
         words.extend(data.map(|d| ["-d", d]).into_iter().flatten());
         let said = self.run(&words, SHORT)?;
-        // It ends with 0 whatever happened.
+        // The exit code is always 0.
         let text = [said.stdout.as_slice(), &said.ran.stderr].concat();
         let text = String::from_utf8_lossy(&text);
         Ok(said.ran.code == 0 && !text.contains("Error:") && !text.contains("Exception"))

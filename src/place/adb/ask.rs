@@ -26,16 +26,15 @@ pub struct Question {
 const LIMIT: Duration = Duration::from_secs(6);
 /// How many questions are open at once.
 const AT_ONCE: usize = 6;
-/// After so many answers that did not come, the rest is not asked: the device
-/// hangs, and nobody should have to wait for each.
+/// Number of timeouts after which the remaining questions are skipped: the device
+/// hangs, and waiting for each would take minutes.
 const PATIENCE: usize = 4;
 /// The code of a command that was ended for its time, as `timeout` gives it.
 const LATE: u8 = 124;
 
 impl Device {
-    /// Asks all of it and gives what was answered, by name. A question that is
-    /// not answered in time has the code of a command that was ended; each is
-    /// asked once.
+    /// Asks every question once and returns the answers by name. A question that
+    /// times out has the exit code of a terminated command.
     #[must_use]
     pub fn ask(&self, questions: &[Question]) -> BTreeMap<String, Output> {
         let server = self.server.hurried(LIMIT);
@@ -62,8 +61,7 @@ impl Device {
         all.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks one question, and says between which of this computer's times it
-    /// was answered.
+    /// Asks one question and returns this computer's times before and after it.
     #[must_use]
     pub fn ask_timed(&self, question: &Question) -> (Output, Instant, Instant) {
         let before = Instant::now();

@@ -61,7 +61,7 @@ impl Check for Background {
                 .seen_in("settings: always_finish_activities"),
             );
         }
-        // One that cuts the app off is told by another check, with the reason.
+        // Already reported by `Blocked` if it cuts this app off.
         let told = phone.networks.as_ref().is_ok_and(|networks| {
             let uids = phone.apps.iter().filter_map(|app| app.package.as_ref().ok()?.uid);
             uids.filter_map(|uid| networks.blocked.get(&uid)).any(|bits| bits.tells())

@@ -35,8 +35,8 @@ fn of(phone: &Phone, app: &App) -> Option<Statement> {
     let networks = phone.networks.as_ref().ok()?;
     let uid = app.package.as_ref().ok()?.uid?;
     let bits = *networks.blocked.get(&uid)?;
-    // Without a network there is a better reason. On one that costs nothing, the
-    // limits of mobile data do not hold now, and are told as a hint.
+    // Without a network, `Network` reports the cause. On an unmetered network, mobile
+    // data restrictions are not active, so they are hints.
     let metered = networks.default.as_ref()?.metered;
     let name = &app.name;
     let seen = "connectivity: why the app's traffic is blocked";

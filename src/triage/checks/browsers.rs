@@ -1,4 +1,4 @@
-//! Does a browser's own setting stand in the shop's way?
+//! Do browser settings block the shop?
 
 use crate::triage::answer::Statement;
 use crate::triage::cause::Cause;
@@ -58,7 +58,7 @@ fn settings(browser: &Browser, out: &mut Vec<Statement>) {
             Statement::found(
                 "browser.cookies-blocked",
                 format!("{name} blocks cookies"),
-                format!("{name} blocks the cookies of {whom}, so nobody can stay signed in."),
+                format!("{name} blocks the cookies of {whom}, so you cannot stay signed in."),
             )
             .next(format!("allow cookies in {name}, under Settings > Privacy > Cookies and site data"))
             .seen_in(format!("{name}: content settings")),
@@ -110,7 +110,7 @@ fn hints(browser: &Browser, out: &mut Vec<Statement>) {
         out.push(
             Statement::hint(
                 "browser.dns-filter",
-                format!("{name} asks a filter for names"),
+                format!("{name} uses a filtering resolver"),
                 format!(
                     "{name} is set to a resolver that filters ({filter}), which may block hosts of the shop."
                 ),
@@ -137,7 +137,7 @@ fn hints(browser: &Browser, out: &mut Vec<Statement>) {
             Statement::hint(
                 "browser.crashed",
                 format!("{name} crashed last time"),
-                format!("{name} did not end in an orderly way the last time."),
+                format!("{name} did not exit cleanly last time."),
             )
             .next("open it again; if it goes on, start it without extensions")
             .seen_in(format!("{name}: exit type")),

@@ -9,9 +9,9 @@ use crate::triage::evidence::{Evidence, Kind};
 /// a clock that is far off ends every connection.
 pub(in crate::triage) struct Clock;
 
-/// Beyond this, certificates are out of their dates.
+/// Beyond this skew, certificates are outside their validity period.
 const FAR: i64 = 24 * 3600;
-/// Beyond this, sign-in codes and signed requests fail.
+/// Beyond this skew, sign-in codes and signed requests fail.
 const OFF: i64 = 5 * 60;
 
 impl Check for Clock {

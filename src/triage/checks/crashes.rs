@@ -10,10 +10,10 @@ use crate::triage::phone::App;
 /// How often an app crashed lately, and since when.
 pub(in crate::triage) struct Crashes;
 
-/// So many crashes in [`WITHIN`] are no chance.
+/// Number of crashes within [`WITHIN`] that count as a pattern.
 const AGAIN_AND_AGAIN: usize = 3;
 const WITHIN: i128 = 7 * DAY;
-/// So many ends for want of memory, and nothing else, are the phone's fault.
+/// Number of low-memory kills that count as a pattern.
 const FOR_MEMORY: usize = 4;
 
 impl Check for Crashes {
@@ -49,7 +49,7 @@ fn of(app: &App, now_ns: i128) -> Statement {
     let main = || app.exits.iter().flat_map(|e| &e.0).filter(|e| e.main);
     let exits: Vec<i128> = main().filter(|e| e.is_crash()).filter_map(|e| e.at_ns).filter(lately).collect();
     let drops: Vec<i128> = app.drops.iter().flat_map(|d| &d.crashes).copied().filter(lately).collect();
-    // Each source tells of the same crashes; the longest list knows most.
+    // The sources overlap, so take the longest list instead of the sum.
     let crashes = if exits.len() >= drops.len() { exits } else { drops };
     let logged = app.logs.as_ref().map_or(0, |l| l.crashes as usize);
     let times = crashes.len().max(logged);

@@ -1,4 +1,4 @@
-//! Did Android itself report a damaged database?
+//! Did Android report a damaged database?
 
 use super::{count, size};
 use crate::triage::answer::{Page, Statement};
@@ -12,7 +12,7 @@ use crate::triage::phone::App;
 /// report is no proof of soundness.
 pub(in crate::triage) struct Damage;
 
-/// A log of that size beside a database is hardly ever folded back.
+/// A WAL this large means that checkpoints fail.
 const LARGE_LOG: u64 = 64 << 20;
 
 impl Check for Damage {
@@ -146,7 +146,7 @@ fn large_log(app: &App) -> Option<Statement> {
     (log > LARGE_LOG && log > database).then(|| {
         Statement::hint(
             "data.large-log",
-            "a database's log grew out of bounds",
+            "a database's log is very large",
             format!("The log of a database of {} is {}, longer than the database.", app.name, size(log)),
         )
         .next("force-stop the app in its settings and open it again; then look whether the log shrank")

@@ -1,4 +1,4 @@
-//! Is there room, and does the storage work?
+//! Is there free storage, and is it writable?
 
 use super::size;
 use crate::triage::answer::{Page, Statement};
@@ -10,7 +10,7 @@ use crate::triage::phone::{App, Disk as Storage, Phone};
 /// Room on the storage that apps' data lie on.
 pub(in crate::triage) struct Disk;
 
-/// Below this, apps fail in odd ways; the scan takes the same.
+/// Below this, apps fail unpredictably; the same threshold as in the scan.
 const LOW_BYTES: u64 = 500 << 20;
 /// Below this share, Android itself tells apps that the storage is low.
 const LOW_PERCENT: u64 = 2;

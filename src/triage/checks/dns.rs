@@ -8,7 +8,7 @@ use crate::triage::evidence::Evidence;
 /// Whether the phone's resolvers answered lately.
 pub(in crate::triage) struct Dns;
 
-/// So many questions without one answer are no chance.
+/// Number of unanswered queries before the resolver counts as failing.
 const ENOUGH: u64 = 8;
 
 impl Check for Dns {
@@ -31,7 +31,7 @@ impl Check for Dns {
         let silent = resolvers.questions >= ENOUGH && resolvers.answered == 0;
         let broken = resolvers.servers > 0 && resolvers.broken == resolvers.servers;
         if silent || broken {
-            let says = "The phone's resolvers do not answer, so no name of a host is found.";
+            let says = "The phone's resolvers do not answer, so no host name resolves.";
             return vec![
                 Statement::hint("dns.no-answer", "the resolvers do not answer", says)
                     .next("restart the router, or use another network")
@@ -50,7 +50,7 @@ fn of_computer(named: bool) -> Statement {
     if named {
         return Statement::nothing("dns.resolvers", "resolver");
     }
-    let says = "This computer has no resolver set, so hardly any name of a host is found.";
+    let says = "This computer has no resolver set, so hardly any host name resolves.";
     Statement::hint("dns.no-resolver", "no resolver is set", says)
         .next("connect to the network again, or set a resolver in its settings")
         .seen_in("resolv.conf")

@@ -31,7 +31,7 @@ impl Check for Hosts {
                 vec![Statement::nothing("dns.hosts-file", "hosts file")]
             }
             Ok(entries) => vec![found(entries, machine.platform)],
-            // A system without one sends nothing elsewhere.
+            // Without a hosts file nothing is redirected.
             Err(Unseen::Absent) => vec![Statement::nothing("dns.hosts-file", "hosts file")],
             Err(why) => vec![Statement::unseen("dns.hosts-file", "the hosts file", why.why())],
         }

@@ -1,4 +1,4 @@
-//! Is there memory?
+//! Is enough memory available?
 
 use super::size;
 use crate::triage::answer::Statement;
@@ -6,7 +6,7 @@ use crate::triage::cause::Cause;
 use crate::triage::check::Check;
 use crate::triage::evidence::{Evidence, Unseen};
 
-/// Memory that is left for programs.
+/// Available memory.
 pub(in crate::triage) struct Memory;
 
 /// Below this share of it, programs are ended to make room.

@@ -1,4 +1,4 @@
-//! Has the phone a network that leads to the internet?
+//! Is the phone connected to a network with internet access?
 
 use crate::triage::answer::{Page, Statement};
 use crate::triage::cause::Cause;
@@ -34,7 +34,7 @@ impl Check for Network {
 
 fn one(networks: &Networks, airplane: bool) -> Option<Statement> {
     let Some(network) = &networks.default else {
-        // Then that is the reason, and is told by its own check.
+        // `Airplane` reports this case.
         if airplane && networks.says_none {
             return None;
         }
@@ -63,7 +63,7 @@ fn one(networks: &Networks, airplane: bool) -> Option<Statement> {
         Statement::found(
             "dns.private-broken",
             "private DNS does not answer",
-            "The resolver that is set for private DNS does not answer, so no name is found.",
+            "The resolver set for private DNS does not answer, so no host name resolves.",
         )
         .next("set Private DNS to Automatic, in Settings > Network > Private DNS")
         .on(Page::Network)
@@ -71,17 +71,17 @@ fn one(networks: &Networks, airplane: bool) -> Option<Statement> {
     } else if network.partial {
         Statement::found(
             "network.partial",
-            "the network leads only to some places",
-            "The phone reaches only a part of the internet through this network.",
+            "the network reaches only part of the internet",
+            "The phone reaches only part of the internet through this network.",
         )
-        .next("use another network, or ask who runs this one what it blocks")
+        .next("use another network, or ask the operator of this one what it blocks")
         .on(Page::Network)
         .seen_in(seen)
     } else if !network.validated {
         Statement::found(
             "network.not-validated",
-            "the network does not lead to the internet",
-            "The phone is on a network, and found no way from it to the internet.",
+            "the network has no internet access",
+            "The phone is connected to a network that has no internet access.",
         )
         .next("use another network, or restart the router")
         .on(Page::Network)

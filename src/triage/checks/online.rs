@@ -9,7 +9,7 @@ use crate::triage::online::{Answered, Online as Network, Role, Stage};
 /// The way to the shop's hosts, as far as it is this device's network.
 pub(in crate::triage) struct Online;
 
-/// Beyond these, see the check of the clock.
+/// The same thresholds as in `Clock`.
 const FAR: i64 = 24 * 3600;
 const OFF: i64 = 5 * 60;
 
@@ -44,8 +44,8 @@ fn nothing_at_all(online: &Network) -> Option<Statement> {
         return Some(
             Statement::found(
                 "dns.fails",
-                "no name is found",
-                "No name of any host is found: the resolver does not answer.",
+                "no host name resolves",
+                "No host name resolves: the resolver does not answer.",
             )
             .next("restart the router, or set another resolver")
             .seen_in("look-ups of the shop's hosts and of others"),
@@ -54,15 +54,15 @@ fn nothing_at_all(online: &Network) -> Option<Statement> {
     real().all(|a| matches!(a.stage, Stage::NoConnection | Stage::NoResolver | Stage::NoName)).then(|| {
         Statement::found(
             "network.unreachable",
-            "nothing is reached",
-            "No host is reached, of the shop or any other.",
+            "no host is reachable",
+            "No host is reachable, neither the shop's nor others.",
         )
         .next("use another network, or restart the router")
         .seen_in("connections to the shop's hosts and to others")
     })
 }
 
-/// A sign-in page answers in place of everybody.
+/// A captive portal answers in place of other hosts.
 fn portal(online: &Network) -> Option<Statement> {
     let answers =
         online.of(Role::Portal).any(|a| matches!(a.stage, Stage::Reached { status, .. } if status != 204));
@@ -81,13 +81,13 @@ fn certificates(online: &Network) -> Option<Statement> {
     let with =
         |stage: Stage| -> Vec<&Answered> { online.answered.iter().filter(|a| a.stage == stage).collect() };
     let expired = with(Stage::ExpiredCertificate);
-    // One host may have forgotten its own; not all of them.
+    // A single expired certificate is that host's fault; several point at the clock.
     if expired.len() >= 2 {
         return Some(
             Statement::found(
                 "clock.certificates",
-                "certificates are out of their dates",
-                "Certificates of several hosts are not valid at the date of this computer: its clock is wrong.",
+                "certificates are not valid on this date",
+                "Certificates of several hosts are not valid on this computer's date, so its clock is wrong.",
             )
             .next("set date and time to automatic")
             .seen_in(hosts(&expired)),
@@ -99,10 +99,10 @@ fn certificates(online: &Network) -> Option<Statement> {
         return Some(
             Statement::found(
                 "tls.intercepted",
-                "somebody signs in the shop's place",
+                "the shop's certificate is not trusted",
                 format!(
-                    "The certificate of {} is not one that this system trusts: an antivirus program, a company or \
-                     somebody else reads along.",
+                    "The certificate of {} is not trusted by this system: an antivirus program, a company or \
+                     someone else intercepts the connection.",
                     hosts(&untrusted)
                 ),
             )
@@ -119,7 +119,7 @@ fn clock(online: &Network) -> Option<Statement> {
         _ => None,
     };
     let mut all: Vec<i64> = online.answered.iter().filter_map(ahead).collect();
-    // One false date is that host's own; the middle one is not.
+    // The median: one server with a wrong date must not count.
     all.sort_unstable();
     let middle = *all.get(all.len() / 2).filter(|_| all.len() >= 2)?;
     let off = middle.saturating_abs();
@@ -151,9 +151,9 @@ fn names(online: &Network) -> Option<Statement> {
         return Some(
             Statement::found(
                 "dns.blocked",
-                "a filter blocks the shop's names",
+                "a filter blocks the shop's host names",
                 format!(
-                    "The name {} leads nowhere: a filter, or a wrong resolver, answers for it.",
+                    "{} resolves to an address that cannot be right: a filter or a wrong resolver answers for it.",
                     hosts(&wrong)
                 ),
             )
@@ -167,8 +167,8 @@ fn names(online: &Network) -> Option<Statement> {
         return Some(
             Statement::found(
                 "dns.shop-missing",
-                "the shop's names are not found",
-                format!("The name {} is not found, and names of other hosts are.", hosts(&missing)),
+                "the shop's host names do not resolve",
+                format!("{} does not resolve, and other host names do.", hosts(&missing)),
             )
             .next("switch off the ad blocker, private DNS or the router's filter, or set another resolver")
             .seen_in(hosts(&missing)),
@@ -177,8 +177,8 @@ fn names(online: &Network) -> Option<Statement> {
     online.of(Role::Nowhere).any(|a| a.stage == Stage::Named).then(|| {
         Statement::hint(
             "dns.makes-up",
-            "the resolver makes answers up",
-            "The resolver knows a name that exists nowhere: it may send other names elsewhere as well.",
+            "the resolver invents answers",
+            "The resolver answers for a name that does not exist, so it may redirect other names too.",
         )
         .next("set another resolver, or use another network")
         .seen_in("the look-up of a name that exists nowhere")

@@ -1,4 +1,4 @@
-//! Is a proxy in between?
+//! Is a proxy in use?
 
 use crate::triage::answer::{Page, Statement};
 use crate::triage::cause::Cause;
@@ -39,8 +39,8 @@ impl Check for Proxy {
             }
             Statement::nothing("network.proxy", "proxy")
         } else {
-            let says = format!("A proxy is set in {}; the shop may not come through it.", set.join(" and "));
-            Statement::hint("network.proxy", "a proxy is in between", says)
+            let says = format!("A proxy is set in {}; the shop may be blocked there.", set.join(" and "));
+            Statement::hint("network.proxy", "a proxy is in use", says)
                 .next("try without the proxy, or from another network")
                 .on(Page::Network)
                 .seen_in(set.join(", "))

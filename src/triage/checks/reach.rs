@@ -11,7 +11,7 @@ use crate::triage::online::{Answered, Online, Role, Stage};
 /// the platform, or at somebody on the way to it.
 pub(in crate::triage) struct Reach;
 
-/// So many unrelated hosts must answer before anything is said of the platform.
+/// Number of unrelated hosts that must answer before the platform is judged.
 const CONTROLS: usize = 2;
 
 impl Check for Reach {
@@ -50,11 +50,11 @@ fn judge(online: &Online) -> Statement {
         "wait and try again; compare with another network; announcements are in Seller Center > Messages";
     if shop.iter().any(|a| status(a).is_some_and(|s| s < 500)) {
         let codes: Vec<String> = shop.iter().filter_map(|a| status(a)).map(|s| s.to_string()).collect();
-        let brief = format!("reached, which says no more (HTTP {})", codes.join(", "));
+        let brief = format!("hosts answer (HTTP {}); no word on the shop", codes.join(", "));
         return Statement::nothing("outage.reach", brief).seen_in(hosts);
     }
     if controls < CONTROLS || !validated {
-        return unknown("the network does not lead far enough to tell");
+        return unknown("too little is reachable to tell");
     }
     if shop.iter().any(|a| status(a).is_some()) {
         let says = "The shop's hosts answer with errors of their own, and other hosts are reached: it looks like the platform.";
@@ -62,7 +62,7 @@ fn judge(online: &Online) -> Statement {
             .next(next)
             .seen_in(hosts);
     }
-    // What this device's own network does is told by its own check.
+    // Local causes are reported by `Online`.
     if shop.iter().all(|a| matches!(a.stage, Stage::NoConnection | Stage::Garbled)) {
         let says = "The shop's hosts cannot be reached from here, and other hosts can: it looks like the platform, or \
                     somebody between it and you.";
@@ -70,5 +70,5 @@ fn judge(online: &Online) -> Statement {
             .next(next)
             .seen_in(hosts);
     }
-    unknown("the way to the shop's hosts is blocked before them")
+    unknown("something before the shop's hosts blocks them")
 }

@@ -65,7 +65,7 @@ fn judge(signs: &Signs, wanted: Option<&str>) -> Statement {
             .seen_in(shown.clone())
     };
     if let Some(wanted) = wanted {
-        // The language is left out: English of the United States is everywhere.
+        // Locale is ignored: en-US is the default on devices everywhere.
         let other: BTreeSet<&str> = signs.firm().filter(|c| *c != wanted).collect();
         if !other.is_empty() {
             let other: Vec<&str> = other.into_iter().collect();

@@ -1,4 +1,4 @@
-//! Can anything leave this computer?
+//! Does this computer have a default route?
 
 use crate::triage::answer::Statement;
 use crate::triage::cause::Cause;
@@ -23,8 +23,8 @@ impl Check for Route {
             Ok(routes) if !routes.default => vec![
                 Statement::found(
                     "network.no-route",
-                    "no way to the internet",
-                    "This computer has no default route: it is connected to no network that leads further.",
+                    "no default route",
+                    "This computer has no default route: it is not connected to a network with internet access.",
                 )
                 .next("connect it to a network, by cable or Wi-Fi")
                 .seen_in("the kernel's tables of routes"),

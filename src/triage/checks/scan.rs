@@ -1,4 +1,4 @@
-//! What did the scan of the data find?
+//! What did the scan find?
 
 use super::{count, size};
 use crate::triage::answer::{Page, Statement};
@@ -10,7 +10,7 @@ use crate::triage::stores::{AppStores, Stores};
 /// The stores themselves, read and checked as `scan` does.
 pub(in crate::triage) struct Scan;
 
-/// Every device in use has some stale cache; less than this explains nothing.
+/// Every device in use has some stale cache; smaller amounts explain no failure.
 const LITTLE_BYTES: u64 = 100 << 20;
 /// How much of what was left out is named.
 const NAMED: usize = 2;
@@ -99,7 +99,7 @@ fn left_out(stores: &Stores, closed: bool) -> Option<Statement> {
         out = out.seen_in(not.to_string());
     }
     let judged = stores.total().saturating_sub(unjudged);
-    // Then the databases themselves are among what is left out.
+    // The databases are among the unchecked stores.
     if closed {
         out = out.in_short("only root reaches the databases").leaves_open();
     } else if judged == 0 {

@@ -1,4 +1,4 @@
-//! Is a VPN in between?
+//! Is a VPN in use?
 
 use crate::triage::answer::{Page, Statement};
 use crate::triage::cause::Cause;
@@ -27,12 +27,16 @@ impl Check for Vpn {
             return vec![
                 Statement::hint(
                     "network.vpn",
-                    "a VPN is in between",
-                    "Traffic goes through a VPN: the shop may refuse its addresses, or take them for another country.",
+                    "a VPN is in use",
+                    "Traffic goes through a VPN: the shop may block its addresses, or see another country.",
                 )
                 .next("try without the VPN")
                 .on(Page::Vpn)
-                .seen_in(if machine.is_some() { "the kernel's tables of routes" } else { "connectivity: a VPN is up" }),
+                .seen_in(if machine.is_some() {
+                    "the kernel's tables of routes"
+                } else {
+                    "connectivity: a VPN is up"
+                }),
             ];
         }
         if lockdown && networks.is_some_and(|n| n.default.is_some()) {

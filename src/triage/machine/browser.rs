@@ -49,9 +49,9 @@ pub struct Browser {
     pub unread: u32,
 }
 
-/// Longest file of a browser that is read.
+/// Maximum size of a browser file.
 const MAX_FILE: u64 = 32 << 20;
-/// Most profiles of a browser that are looked at.
+/// Maximum number of profiles checked per browser.
 pub(super) const MAX_PROFILES: usize = 16;
 
 pub(super) fn look(scan: &Scan) -> Vec<Browser> {
@@ -96,7 +96,7 @@ impl Browser {
     }
 }
 
-/// A file below a folder, cut at a size; none when it is not there.
+/// A file below a folder, cut at a size; `None` if it does not exist.
 pub(super) fn read(dir: &Dir, path: &str) -> Option<io::Result<Vec<u8>>> {
     let rel = RelPath::new(path).ok()?;
     let whole = || -> io::Result<Vec<u8>> {

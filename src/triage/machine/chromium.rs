@@ -14,10 +14,10 @@ const THIRD_PARTY: u64 = 1;
 /// Permissions with which an extension may keep a page from loading something.
 const BLOCKING: [&str; 3] =
     ["declarativeNetRequest", "declarativeNetRequestWithHostAccess", "webRequestBlocking"];
-/// Most extensions that are looked at.
+/// Maximum number of extensions checked.
 const MAX_EXTENSIONS: usize = 500;
 
-/// Looks at a user data folder; none when it is none.
+/// Looks at a user data folder; `None` if it is not one.
 pub(super) fn look(dir: &Dir, running: bool) -> Option<Browser> {
     let state = read(dir, "Local State")?;
     let mut out = Browser::default();
@@ -66,7 +66,7 @@ fn profile(dir: &Dir, running: bool) -> Browser {
         || is("/profile/block_third_party_cookies");
     let mode = preferences.pointer("/proxy/mode").and_then(Value::as_str);
     out.proxy = matches!(mode, Some("fixed_servers" | "pac_script" | "auto_detect"));
-    // It is set at every start, so it tells nothing while the browser runs.
+    // Chromium sets it at every start, so it means nothing while the browser runs.
     let exit = preferences.pointer("/profile/exit_type").and_then(Value::as_str);
     out.crashed = !running && exit == Some("Crashed");
     out.blockers = extensions(dir, &[&secure, &preferences]);

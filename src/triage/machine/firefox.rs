@@ -7,10 +7,10 @@ use crate::fsys::{Dir, Kind, RelPath, printable};
 use crate::triage::markets::Markets;
 use crate::triage::phone::version;
 
-/// Most lines of `prefs.js` that are read.
+/// Maximum number of lines read from `prefs.js`.
 const MAX_LINES: usize = 100_000;
 
-/// Looks at a folder of profiles; none when it is none.
+/// Looks at a folder of profiles; `None` if it is not one.
 pub(super) fn look(dir: &Dir) -> Option<Browser> {
     let mut out: Option<Browser> = None;
     let folders = dir.list().ok()?.into_iter().filter(|e| e.meta.kind == Kind::Dir);
@@ -66,7 +66,7 @@ fn preferences(text: &str, out: &mut Browser) {
             ("network.trr.uri" | "network.trr.custom_uri", host) => {
                 out.dns_filter = Markets::known().filter_of(host).map(str::to_owned);
             }
-            // Manual, by a script, found by itself.
+            // Manual, PAC script, auto-detected.
             ("network.proxy.type", "1" | "2" | "4") => out.proxy = true,
             _ => {}
         }
@@ -80,7 +80,7 @@ fn extensions(all: &Value) -> Vec<Extension> {
             let all = addon.pointer(path).and_then(Value::as_array).into_iter().flatten();
             all.filter_map(Value::as_str).collect::<Vec<_>>()
         };
-        // What comes with Firefox itself.
+        // Add-ons that ship with Firefox.
         let own = ["app-builtin", "app-system"];
         let location = addon.get("location").and_then(Value::as_str).unwrap_or_default();
         addon.get("type").and_then(Value::as_str) == Some("extension")

@@ -15,9 +15,9 @@ pub struct Entry {
     pub blocked: bool,
 }
 
-/// Most lines that are read; lists that block have hundreds of thousands.
+/// Maximum number of lines read; blocklists have hundreds of thousands.
 const MAX_LINES: usize = 1_000_000;
-/// Most entries that are kept.
+/// Maximum number of entries kept.
 const MAX_ENTRIES: usize = 10_000;
 
 /// The lines that are about the shop's hosts.
@@ -30,7 +30,7 @@ pub fn hosts(text: &[u8]) -> Vec<Entry> {
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
         let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
-        // Some write the same host twice, with and without `www.`.
+        // One entry per line, however many names it lists.
         if let Some(suffix) = words.find_map(|host| known.suffix_of(host)) {
             let blocked = address.is_loopback() || address.is_unspecified();
             out.push(Entry { line: n + 1, suffix: suffix.to_owned(), blocked });

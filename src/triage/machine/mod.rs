@@ -61,12 +61,26 @@ pub trait Files {
     /// # Errors
     /// The system's.
     fn config(&self, path: &str) -> io::Result<Vec<u8>>;
+
+    /// What one of the system's own programs prints about its settings; an image
+    /// has no programs.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such program; the system's.
+    fn print(&self, _program: &str, _arguments: &[&str]) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    /// The memory of the computer this runs on.
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
 }
 
 /// An environment, as a function from names to values; an image has none.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// More than any file of settings.
+/// Maximum size of a settings file.
 pub const MAX_FILE: u64 = 4 << 20;
 
 impl Machine {
@@ -83,7 +97,7 @@ impl Machine {
             hosts: seen(files.read(hosts_path)).map(|text| hosts::hosts(&text)),
             proxies: Proxies::look(platform, live, files, env),
             routes: if linux && live { Routes::look(files) } else { Err(Unseen::NotAsked) },
-            memory: if linux && live { system::memory(files) } else { Err(Unseen::NotAsked) },
+            memory: if live { system::memory(files) } else { Err(Unseen::NotAsked) },
             system: System::look(live, files, env),
             policies: if linux { policy::look(files) } else { Vec::new() },
             resolver: files

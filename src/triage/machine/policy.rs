@@ -21,7 +21,7 @@ const CHROMIUM: [(&str, &str); 3] = [
 ];
 const FIREFOX: [&str; 2] =
     ["etc/firefox/policies/policies.json", "usr/lib/firefox/distribution/policies.json"];
-/// More than an administrator writes.
+/// Maximum number of policy files per folder.
 const MAX_FILES: usize = 50;
 
 pub(super) fn look(files: &dyn Files) -> Vec<Policy> {
@@ -50,7 +50,7 @@ fn chromium(policy: &Value) -> Vec<&'static str> {
     };
     let mut out = Vec::new();
     for name in ["URLBlocklist", "URLBlacklist", "CookiesBlockedForUrls", "JavaScriptBlockedForUrls"] {
-        // A list of what is allowed all the same may follow: then it is open.
+        // An allowlist overrides the blocklist; assume it covers the shop.
         if lists(name) && !lists("URLAllowlist") {
             out.push(name);
         }

@@ -46,7 +46,7 @@ impl Routes {
     }
 }
 
-/// A name that is one name of a folder.
+/// Whether a string is a single path component.
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() < 16 && !text.contains('/') && text != "." && text != ".."
 }

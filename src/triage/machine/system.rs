@@ -38,5 +38,8 @@ impl System {
 }
 
 pub(super) fn memory(files: &dyn Files) -> Seen<Memory> {
-    seen(files.read("proc/meminfo")).map(|text| meminfo(&String::from_utf8_lossy(&text)))
+    match seen(files.read("proc/meminfo")) {
+        Ok(text) => Ok(meminfo(&String::from_utf8_lossy(&text))),
+        Err(why) => files.memory().ok_or(why),
+    }
 }

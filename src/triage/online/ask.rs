@@ -1,4 +1,4 @@
-//! Asks every host at once, each within its time.
+//! Queries all hosts in parallel, each with its own timeouts.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
@@ -21,10 +21,10 @@ const CONNECT: Duration = Duration::from_secs(4);
 const ANSWER: Duration = Duration::from_secs(5);
 /// How many addresses of a host are tried.
 const ADDRESSES: usize = 2;
-/// How this program names itself; nothing else is said of who asks.
+/// The only identification that is sent.
 const USER_AGENT: &str = concat!("shopmend/", env!("CARGO_PKG_VERSION"));
 
-/// Asks everybody of a plan, and says what became of each.
+/// Contacts every host of the plan.
 #[must_use]
 pub fn ask(plan: &Plan) -> Online {
     let proxy = ureq::Proxy::try_from_env();
@@ -51,8 +51,8 @@ pub fn ask(plan: &Plan) -> Online {
     Online { answered, proxy: used }
 }
 
-/// An agent that follows nobody, keeps nothing, and trusts whom this system
-/// trusts.
+/// An HTTP agent without redirects, cookies or a connection pool, using the
+/// system's trusted roots.
 fn agent(proxy: Option<ureq::Proxy>) -> Agent {
     Agent::config_builder()
         .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
@@ -68,7 +68,7 @@ fn agent(proxy: Option<ureq::Proxy>) -> Agent {
 }
 
 fn one(agent: &Agent, asked: &Asked, proxy: bool) -> Stage {
-    // With a proxy, names and connections are its own affair.
+    // A proxy does its own name lookups and connections.
     if !proxy {
         let port = if asked.role == Role::Portal { 80 } else { 443 };
         let addresses = match look_up(&asked.host, port) {
@@ -111,7 +111,7 @@ fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, Stage> {
     let name = host.to_owned();
     std::thread::spawn(move || {
         let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        // Nobody waits any more when it took too long.
+        // The receiver is gone if the lookup timed out.
         let _ = sender.send(found);
     });
     match receiver.recv_timeout(NAME) {

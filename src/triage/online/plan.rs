@@ -1,4 +1,4 @@
-//! Whom the network is asked for.
+//! Which hosts `--online` contacts.
 
 use crate::triage::markets::Markets;
 
@@ -22,7 +22,7 @@ pub struct Asked {
     pub role: Role,
 }
 
-/// Everybody who is asked.
+/// The hosts to contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     pub hosts: Vec<Asked>,

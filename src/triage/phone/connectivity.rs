@@ -91,7 +91,7 @@ pub(super) fn read(answers: &Answers) -> Seen<Networks> {
     out.vpn = all.iter().any(|(_, n)| n.is_vpn);
     let is_default = |(id, _): &&(Option<u32>, Network)| default.is_some() && *id == default;
     let leads = |(_, n): &&(Option<u32>, Network)| n.internet && !n.is_vpn;
-    // Without a number for it; and below a VPN, what carries it counts.
+    // If the default is a VPN or not named, use the network that carries the traffic.
     let one = all.iter().find(is_default).filter(|(_, n)| !n.is_vpn).or_else(|| all.iter().find(leads));
     let one = one.or_else(|| all.iter().find(is_default));
     out.default = one.filter(|_| !out.says_none).map(|(_, n)| n.clone());

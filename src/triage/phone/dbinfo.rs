@@ -8,7 +8,7 @@ use crate::triage::evidence::Seen;
 /// What the app said of its databases.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Databases {
-    /// False when the app does not run, so that nobody could be asked.
+    /// False if the app is not running, so that nothing could be asked.
     pub running: bool,
     /// Databases that are open.
     pub open: u32,

@@ -30,7 +30,7 @@ const TAGS: [(&str, bool); 6] = [
 ];
 const HEADINGS: &[&str] =
     &["Drop box contents:", "(No entries found.)", "========================================"];
-/// More than the system keeps.
+/// Maximum number of entries; Android keeps at most 1,000.
 const MAX_CRASHES: usize = 1000;
 
 pub(super) fn read(answers: &Answers, app: &str, zone: &str) -> Seen<Drops> {

@@ -40,7 +40,7 @@ impl Exit {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Exits(pub Vec<Exit>);
 
-/// More than Android keeps of an app.
+/// Maximum number of records; Android keeps 16 per app.
 const MAX_EXITS: usize = 64;
 
 pub(super) fn read(answers: &Answers, app: &str, zone: &str) -> Seen<Exits> {
@@ -80,7 +80,7 @@ impl Partial {
             let words: Vec<&str> = rest.split_whitespace().take(2).collect();
             self.at_ns = self.at_ns.or_else(|| time(&words.join(" "), zone));
         }
-        // What follows is free text, which may hold anything.
+        // `description=` is free text and can contain anything.
         let line = line.split("description=").next().unwrap_or_default();
         self.reason = self.reason.or_else(|| token(line, "reason")?.parse().ok());
         self.process = self.process.take().or_else(|| token(line, "process").map(str::to_owned));

@@ -93,7 +93,7 @@ impl Ours<'_> {
         let (_, below) = text.split_once(&format!("/{}/", self.app))?;
         let path = below.split(['\'', '"', ' ', ',', '\n']).next()?;
         let name = path.rsplit('/').next()?;
-        // A name may hold an account's number: its kind is enough.
+        // File names can contain an account number, so digits are masked.
         let plain: String = name.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).take(64).collect();
         (!plain.is_empty()).then(|| crate::fsys::printable(&plain))
     }
@@ -123,7 +123,7 @@ pub(super) fn read(answers: &Answers, app: &str, uid: Option<u32>) -> Seen<Logs>
     let events = take("log-events", &mut out, &mut ours, event);
     let main = take("log-main", &mut out, &mut ours, main_line);
     let crash = take("log-crash", &mut out, &mut ours, crash_line);
-    // Without a line of ours a buffer was still looked through, if it holds anything.
+    // A buffer without matching lines still counts as checked if it is not empty.
     let holds = |name: &str| {
         let text = buffers.as_ref().map(String::as_str).unwrap_or_default();
         text.lines().any(|l| l.trim_start().starts_with(name) && l.contains("ring buffer is") && !is_empty(l))

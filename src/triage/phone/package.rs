@@ -36,7 +36,7 @@ pub(super) fn read(answers: &Answers, app: &str, zone: &str) -> Seen<Package> {
     let text = answers.text(&format!("package {app}"), &[&heading, &absent])?;
     let mut out = Package { present: text.contains(&heading), ..Package::default() };
     let Some((_, record)) = text.split_once(&heading) else { return Ok(out) };
-    // An updated app of the system stands there again, as it came with the phone.
+    // For an updated system app, the preinstalled version follows under this heading.
     let record = record.split("Hidden system packages:").next().unwrap_or_default();
     for line in record.lines().take(MAX_LINES) {
         let line = line.trim();

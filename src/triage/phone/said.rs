@@ -7,7 +7,7 @@ use super::probes::probes;
 use crate::place::adb::{Output, ascii_digits};
 use crate::triage::evidence::{Seen, Unseen};
 
-/// Most lines of an answer that are read.
+/// Maximum number of lines read from an answer.
 pub(super) const MAX_LINES: usize = 40_000;
 /// Codes of `timeout` and of signals that end a command that hangs.
 const ENDED: [u8; 3] = [124, 137, 143];

@@ -45,7 +45,7 @@ pub fn harm_of(text: &str) -> Option<Harm> {
     for (start, harm) in TEXTS {
         if let Some((_, rest)) = text.split_once(start) {
             let digits: String = rest.chars().take_while(char::is_ascii_digit).take(9).collect();
-            // The code decides, since another may stand behind the same text.
+            // The number is authoritative: the same text appears with extended codes.
             return digits.parse().ok().and_then(of_code).or(Some(*harm));
         }
     }
