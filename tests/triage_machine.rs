@@ -438,6 +438,24 @@ fn the_proxy_that_gnome_is_set_to_is_asked_for() {
     }
 }
 
+/// Where a person's data lie has their name in it.
+#[test]
+fn paths_come_out_in_no_format() {
+    let home = tempfile::Builder::new().prefix("planted-").tempdir().unwrap();
+    write(&home.path().join("elsewhere/Local State"), "{}");
+    fs::create_dir_all(home.path().join(".config")).unwrap();
+    std::os::unix::fs::symlink(home.path().join("elsewhere"), home.path().join(".config/chromium")).unwrap();
+    let run = Run::new().home(home.path());
+    assert!(run.call(["scan"]).stdout.contains("planted-"), "the scan names what it did not look at");
+    for format in
+        [&["--format", "text", "-v"][..], &["--format", "json"], &["--format", "html"], &["--summary"]]
+    {
+        let said = run.call([&["triage"], format].concat());
+        assert!(!said.stdout.contains("planted"), "{said}");
+    }
+    assert!(run.call(["triage"]).stdout.contains("stores: 1 place"));
+}
+
 #[test]
 fn the_hosts_file_of_an_image_is_read() {
     let disk = tempfile::tempdir().unwrap();

@@ -24,6 +24,7 @@ pub(super) fn offer(session: &Session) -> Result<Exit> {
     session.quiet_bars();
     session.console.print(&report::text(&Document::of_scan(&found), session.console.style))?;
     if found.exit() != Exit::Findings {
+        session.console.say("Does the app still misbehave? `shopmend triage` looks for other causes.")?;
         return Ok(found.exit());
     }
     session.console.print("\n")?;

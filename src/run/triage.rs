@@ -63,10 +63,22 @@ fn gather(session: &Session, wanted: &cli::Triage, place: &dyn Place) -> Result<
     let (memory, _) = scan::memory(session, place);
     let options = Options { recall_hashes: false, ..open::options(session, Depth::default(), None) };
     let found = open::engine(session, &wanted.place, place, memory)?.scan(&options)?;
-    out.options.clone_from(&found.about.options);
+    out.options = options_without_names(kind, wanted);
     out.stores = Some(Stores::of(&found.scan));
     out.browsers = Machine::browsers(&found.scan);
     Ok(out)
+}
+
+/// The options that name the place to the next command. Serial numbers and paths
+/// are left for the user to fill in: a report may go to support.
+fn options_without_names(kind: Kind, wanted: &cli::Triage) -> String {
+    let place = match kind {
+        Kind::Computer => "",
+        Kind::Image => " --image DIR",
+        Kind::Phone => " --device",
+    };
+    let apps = wanted.place.apps.iter().map(|app| format!(" --app {}", crate::lines::shell_word(app)));
+    apps.fold(place.to_owned(), |all, app| all + &app)
 }
 
 /// What changed since the triage before of the same place, which this one takes

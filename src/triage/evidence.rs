@@ -59,7 +59,8 @@ pub struct Evidence {
     pub now_ns: i128,
     /// The market that the person says the account belongs to: `US`.
     pub region: Option<String>,
-    /// The options that name the place to another command.
+    /// The options that name the place to another command, without a serial number
+    /// or a path.
     pub options: String,
     pub phone: Option<Phone>,
     pub machine: Option<Machine>,

@@ -225,6 +225,9 @@ const ZEROS: &[char] = &[
 /// own. Marks that only turn the direction of writing are left out.
 pub(crate) fn ascii_digits(text: &str) -> String {
     let digit = |c: char| {
+        if c.is_ascii() {
+            return c;
+        }
         let of = ZEROS.iter().find_map(|zero| u32::from(c).checked_sub(u32::from(*zero)).filter(|n| *n < 10));
         of.and_then(|n| char::from_digit(n, 10)).unwrap_or(c)
     };

@@ -81,11 +81,12 @@ fn left_out(stores: &Stores, closed: bool) -> Option<Statement> {
     if !closed && stores.not_checked.is_empty() && unjudged == 0 && stores.total() > 0 {
         return None;
     }
-    let mut named: Vec<String> =
-        stores.not_checked.iter().take(NAMED).map(|n| format!("{}: {}", n.what, n.why)).collect();
-    let more = stores.not_checked.len().saturating_sub(NAMED);
+    // Paths and names of other users are personal; `scan` shows them.
+    let (plain, personal): (Vec<_>, Vec<_>) = stores.not_checked.iter().partition(|n| is_plain(&n.what));
+    let mut named: Vec<String> = plain.iter().take(NAMED).map(|n| format!("{}: {}", n.what, n.why)).collect();
+    let more = personal.len() + plain.len().saturating_sub(NAMED);
     if more > 0 {
-        named.push(format!("and {more} more"));
+        named.push(if named.is_empty() { count(more as u64, "place") } else { format!("{more} more") });
     }
     if named.is_empty() {
         named.push(match unjudged {
@@ -95,9 +96,6 @@ fn left_out(stores: &Stores, closed: bool) -> Option<Statement> {
         });
     }
     let mut out = Statement::unseen("data.scan", "stores", named.join("; "));
-    for not in &stores.not_checked {
-        out = out.seen_in(not.to_string());
-    }
     let judged = stores.total().saturating_sub(unjudged);
     // The databases are among the unchecked stores.
     if closed {
@@ -106,4 +104,9 @@ fn left_out(stores: &Stores, closed: bool) -> Option<Statement> {
         out = out.in_short("no store could be looked at").leaves_open();
     }
     Some(out.next("`shopmend scan -v` lists them, and what makes each visible"))
+}
+
+/// Whether a text names neither a path nor a user.
+fn is_plain(what: &str) -> bool {
+    !what.contains(['/', '\\']) && !what.starts_with("user ")
 }
