@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
@@ -18,6 +19,9 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::fill::{Bound, TextWay};
+use crate::connect;
+use crate::control::Control;
+use crate::cost::{self, Timer};
 use crate::ddl::Affinity;
 use crate::salvaged::Value;
 
@@ -71,6 +75,7 @@ pub(super) type PlainKey = Vec<(Option<usize>, String)>;
 /// The database in memory.
 pub(super) struct Model {
     db: Connection,
+    timer: Timer,
     functions: BTreeSet<String>,
     /// Set while a statement from outside is tried: it may define, not select.
     trying: Arc<AtomicBool>,
@@ -86,8 +91,10 @@ const BUILT_IN_COLLATIONS: [&str; 3] = ["BINARY", "NOCASE", "RTRIM"];
 const MAX_STAND_INS: usize = 64;
 
 impl Model {
-    /// Takes over a connection of [`crate::connect::in_memory`].
-    pub(super) fn new(mut db: Connection) -> rusqlite::Result<Self> {
+    /// A database in memory whose statements end with the time.
+    pub(super) fn new(control: &Control, time: Option<Duration>) -> rusqlite::Result<Self> {
+        let timer = Timer::new(time);
+        let mut db = connect::timed_in_memory(control, timer.clone())?;
         db.collation_needed(stand_in_collation)?;
         let trying = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&trying);
@@ -99,7 +106,7 @@ impl Model {
                 Authorization::Allow
             }
         }))?;
-        Ok(Self { db, functions: BTreeSet::new(), trying, kinds: RefCell::default() })
+        Ok(Self { db, timer, functions: BTreeSet::new(), trying, kinds: RefCell::default() })
     }
 
     /// Names of functions that were served by stand-ins.
@@ -328,10 +335,31 @@ impl Model {
         Ok(Some(key))
     }
 
+    /// The names of the columns in an index, quoted.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub(super) fn key_names(&self, table: &str, index: &str) -> rusqlite::Result<Vec<String>> {
+        // The number of a column tells it from the others, and not its name.
+        let mut names = self.db.prepare(
+            "SELECT c.name FROM pragma_index_xinfo(?2) AS k JOIN pragma_table_xinfo(?1) AS c ON c.cid=k.cid
+             WHERE k.key=1",
+        )?;
+        names.query_map([table, index], |r| Ok(quoted(&r.get::<_, String>(0)?)))?.collect()
+    }
+
     /// Whether a row may stand in its table, but for its neighbours: NOT NULL,
     /// CHECK and STRICT are asked, with values in place of `?1` and on.
     /// `Some` is SQLite's reason why not.
-    pub(super) fn refuses(&self, table: &str, columns: &[&str], values: &[Value]) -> Option<String> {
+    ///
+    /// # Errors
+    /// SQLite's own, when that is no answer about the row.
+    pub(super) fn refuses(
+        &self,
+        table: &str,
+        columns: &[&str],
+        values: &[Value],
+    ) -> rusqlite::Result<Option<String>> {
         let marks: Vec<String> = (1..=values.len()).map(|i| format!("?{i}")).collect();
         let names: Vec<String> = columns.iter().map(|c| quoted(c)).collect();
         let sql =
@@ -344,7 +372,23 @@ impl Model {
             })
             .map(|_| ());
         let _ = self.db.execute(&format!("DELETE FROM main.{}", quoted(table)), []);
-        tried.err().map(|e| plain(&e))
+        use rusqlite::ErrorCode::{OperationInterrupted, OutOfMemory, TooBig};
+        match tried {
+            Ok(()) => Ok(None),
+            Err(e) if matches!(e.sqlite_error_code(), Some(OperationInterrupted | OutOfMemory | TooBig)) => {
+                Err(e)
+            }
+            Err(e) => Ok(Some(plain(&e))),
+        }
+    }
+
+    /// The same within bounds: no value may become longer than that.
+    ///
+    /// # Errors
+    /// SQLite's own, of the limit.
+    pub(super) fn limit(&self, length: usize, time: Option<Duration>) -> rusqlite::Result<()> {
+        self.timer.allow(time);
+        cost::limit(&self.db, length)
     }
 }
 
@@ -383,11 +427,9 @@ pub(super) fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connect;
-    use crate::control::Control;
 
     fn model(sql: &[&str]) -> Model {
-        let mut model = Model::new(connect::in_memory(&Control::default(), None).unwrap()).unwrap();
+        let mut model = Model::new(&Control::default(), None).unwrap();
         for s in sql {
             model.create(s).unwrap();
         }
