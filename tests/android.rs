@@ -129,6 +129,50 @@ fn whole_way(api: u32, access: Access) {
     nothing_was_wiped(&device);
 }
 
+/// The commands that a run leaves for a person, run as they are written.
+fn by_hand(api: u32, access: Access) {
+    let (device, root) = (TestDevice::damaged(access.model(api)), access.is_root());
+    let before = Snapshot::of(&device.data());
+    let adb = AdbServer::start();
+    adb.connect(&device.address(), "device");
+    let run = adb.run();
+    on(&run, &device, root, &["repair", "--yes"]).expect_one_of(&[Exit::Left, Exit::Incomplete]);
+    assert!(!before.diff(&Snapshot::of(&device.data())).is_empty());
+    let text = walkdir::WalkDir::new(run.state_path())
+        .into_iter()
+        .flatten()
+        .find(|e| e.file_name() == "RESTORE.txt")
+        .unwrap()
+        .into_path();
+    if access == Access::RootDaemon {
+        adb.adb(&["-s", &device.address(), "root"]);
+        adb.connect(&device.address(), "device");
+    }
+    let plain = adb.command(&[]);
+    let mut shell = std::process::Command::new("bash");
+    shell.arg(&text).env_clear().stdin(std::process::Stdio::null());
+    shell.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let done = shell.output().unwrap();
+    println!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let mut left = before.diff(&Snapshot::of(&device.data()));
+    if !root {
+        // The times of folders in the shared storage are its own layer's.
+        left.retain(|line| !line.contains(": time was"));
+    }
+    assert!(left.is_empty(), "{}", left.join("\n"));
+    tidy(&device);
+}
+
+#[test]
+fn the_commands_by_hand_bring_everything_back_on_a_phone() {
+    if can("the_commands_by_hand_bring_everything_back_on_a_phone") {
+        for access in [Access::Root(Su::Magisk), Access::Root(Su::Aosp), Access::RootDaemon, Access::RunAs] {
+            println!("{access:?}");
+            by_hand(33, access);
+        }
+    }
+}
+
 fn every_access(test: &str, api: u32, root: Access) {
     if can(test) {
         for access in [root, Access::RunAs, Access::Shell] {

@@ -130,9 +130,11 @@ fn harden(db: &mut Connection, access: Access, control: &Control, timer: Timer) 
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false)?;
     }
     for (limit, value) in [
-        (Limit::SQLITE_LIMIT_SQL_LENGTH, 1_000_000),
+        // What is longer than a schema's longest statement could be has another end.
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, 256 << 20),
         (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
         (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
+        (Limit::SQLITE_LIMIT_VDBE_OP, cost::STEPS_OF_ONE_TABLE),
         // VACUUM INTO attaches its target.
         (Limit::SQLITE_LIMIT_ATTACHED, i32::from(access != Access::Read)),
     ] {

@@ -29,6 +29,13 @@ const PRODUCT_LENGTH: usize = 64 << 10;
 /// The longest value that SQLite itself allows.
 pub(crate) const ANY_LENGTH: usize = 1_000_000_000;
 
+/// As long as the program of a statement about one table may be. A column that
+/// is computed from another one twice doubles with each step.
+pub(crate) const STEPS_OF_ONE_TABLE: i32 = 250_000;
+/// By how much the program of a check of all tables is longer: for each
+/// statement of the schema, and for each column.
+const STEPS_EACH: (usize, usize) = (512, 64);
+
 /// Functions and operators that compare at every position of a value.
 const PRODUCTS: [&str; 8] = ["INSTR", "REPLACE", "TRIM", "LTRIM", "RTRIM", "LIKE", "GLOB", "MATCH"];
 
@@ -105,6 +112,10 @@ pub(crate) fn limit_by_schema(db: &Connection) -> rusqlite::Result<()> {
             .collect()
     };
     let texts = texts().unwrap_or_default();
+    let columns: usize = texts.iter().map(|t| t.matches(',').count() + 1).sum();
+    let more = texts.len() * STEPS_EACH.0 + columns * STEPS_EACH.1;
+    let steps = i32::try_from(more).unwrap_or(i32::MAX).saturating_add(STEPS_OF_ONE_TABLE);
+    db.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, steps)?;
     limit(db, longest(texts.iter().map(String::as_str)))
 }
 

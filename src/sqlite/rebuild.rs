@@ -16,6 +16,7 @@ mod fill;
 mod finish;
 mod keys;
 mod model;
+mod models;
 mod plan;
 mod side;
 #[cfg(test)]
@@ -48,7 +49,8 @@ use self::costly::Budget;
 use self::examine::{Verdict, cut_odd_text, examine};
 use self::fill::{Fill, TextWay};
 use self::keys::{key_hash, row_key};
-use self::model::{Model, Table};
+use self::model::Table;
+use self::models::Models;
 use self::side::Side;
 use super::connect;
 use super::format::Encoding;
@@ -168,7 +170,7 @@ enum Place {
 /// Everything once the new database is open.
 struct State {
     db: Connection,
-    model: Model,
+    model: Models,
     /// What running the schema's own expressions may still cost.
     budget: Budget,
     settings: Settings,
@@ -239,7 +241,7 @@ impl Sink for Writer {
         let time = planning_time(schema.len());
         let mut state = State {
             db,
-            model: Model::new(&self.control, Some(time))?,
+            model: Models::new(&self.control, Some(time))?,
             budget: Budget::new(timer, schema.iter().filter_map(|o| o.sql.as_deref())),
             settings: *settings,
             way: if settings.encoding == Encoding::Utf8 { TextWay::Bind } else { TextWay::Cast },

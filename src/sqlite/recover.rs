@@ -40,6 +40,9 @@ pub struct SalvageOptions<'a> {
     pub expected: Option<&'a BTreeMap<String, u64>>,
     /// Rows with any doubt go to `lost_and_found` instead of their table.
     pub no_doubtful: bool,
+    /// A private, empty folder on the disk of the output, in which the new
+    /// database is made; without it one beside the output.
+    pub workshop: Option<&'a Path>,
 }
 
 /// Why no new database was made.
@@ -90,8 +93,8 @@ pub enum SalvageError {
 /// into a new one at `output`, at which nothing may exist.
 ///
 /// The input is only read, and no file appears beside it. The new database is
-/// made in a private folder beside `output`, made durable, and then takes its
-/// name.
+/// made in a private folder on the disk of `output`, made durable, and then takes
+/// its name.
 ///
 /// # Errors
 /// See [`SalvageError`]; damage is no error but part of the report.
@@ -113,9 +116,14 @@ pub fn salvage(
     }
     let cannot_write = |source| SalvageError::Write { path: output.to_path_buf(), source };
     let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let private =
-        tempfile::Builder::new().prefix(".shopmend-salvage-").tempdir_in(parent).map_err(cannot_write)?;
-    let made = private.path().join("new.db");
+    let own = match options.workshop {
+        Some(_) => None,
+        None => Some(
+            tempfile::Builder::new().prefix(".shopmend-salvage-").tempdir_in(parent).map_err(cannot_write)?,
+        ),
+    };
+    let private = own.as_ref().map(tempfile::TempDir::path).or(options.workshop).unwrap_or(parent);
+    let made = private.join("new.db");
 
     let failed = |e| read_error(e, input, output, control);
     let salvager = Salvager::open(&files, read_options).map_err(failed)?;

@@ -247,6 +247,9 @@ pub fn append_restore_text(state: &StateDir, dir: &Dir, run: &Run, unit: &UnitSt
                  # Close the app before you run any of these commands.\n",
                 run.begin.run
             );
+            if let Some((serial, _)) = split_remote(&unit.unit.root) {
+                text.push_str(&phone_found(&serial));
+            }
             file
         }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => dir.append_file(&name)?,
@@ -299,8 +302,8 @@ fn copy_in(line: &[u8]) -> Option<&str> {
 fn section(state: &StateDir, run: &Run, state_of: &UnitState, text: &mut String) {
     let unit = &state_of.unit;
     let _ = write!(text, "\n# {} {} ({})\n", unit.op.as_str(), comment(&unit.store), comment(&unit.why));
-    if let Some((serial, root)) = split_remote(&unit.root) {
-        return on_device(state, state_of, &serial, &root, text);
+    if let Some((_, root)) = split_remote(&unit.root) {
+        return on_device(state, state_of, run, &root, text);
     }
     let root = quoted(&unit.root);
     let quarantine = state
@@ -364,22 +367,43 @@ fn strangers(unit: &UnitState) -> Vec<RelPath> {
     all.into_iter().filter(|path| unit.copies.iter().all(|c| c.path != *path)).collect()
 }
 
+/// Finds the phone under whatever name adb has for it, and how root is reached
+/// on it; behind a line that names its serial number.
+const PHONE: &str = r#"phone=$serial
+adb -s "$phone" get-state > /dev/null 2>&1 || for name in $(adb devices | sed -n 's/[[:space:]]device$//p'); do [ "$(adb -s "$name" shell -n getprop ro.serialno)" = "$serial" ] && phone=$name; done
+su='sh -c'; root=no; [ "$(adb -s "$phone" shell -n id -u)" != 0 ] || root=yes
+for way in 'su -c' 'su 0 sh -c'; do [ $root = yes ] || [ "$(adb -s "$phone" shell -n "$way 'id -u'" 2> /dev/null)" != 0 ] || { root=yes; su=$way; }; done
+"#;
+
+/// What the commands for a phone begin with.
+fn phone_found(serial: &str) -> String {
+    format!(
+        "# On the phone; where `adb root` is possible, give that first.\nserial={}\n{PHONE}",
+        quoted(Path::new(serial))
+    )
+}
+
 /// The commands for a phone: what is on it is reached by `adb` alone, and an
-/// app's folder by its superuser alone.
-fn on_device(state: &StateDir, state_of: &UnitState, serial: &str, root: &Path, text: &mut String) {
-    let adb = format!("adb -s {}", quoted(Path::new(serial)));
-    let there = |command: String| {
-        format!("{adb} shell {}", quoted(Path::new(&format!("su 0 sh -c {}", quoted(Path::new(&command))))))
+/// app's folder by root or by the app itself.
+fn on_device(state: &StateDir, state_of: &UnitState, run: &Run, root: &Path, text: &mut String) {
+    let there = |command: &str| {
+        format!("adb -s \"$phone\" shell -n \"$own \"{}", quoted(Path::new(&quoted(Path::new(command)))))
     };
     let at = |path: &RelPath| if path.is_root() { root.to_path_buf() } else { root.join(path.as_path()) };
-    let _ =
-        writeln!(text, "# On the phone; where `adb root` is possible, give that first and leave out `su 0`.");
+    let package = root.iter().filter_map(|part| part.to_str()).find(|part| part.contains('.'));
+    let own = match package.filter(|_| root.starts_with("/data") || root.starts_with("/mnt/expand")) {
+        Some(app) => {
+            format!(" && [ $root = yes ] || own={}", quoted(Path::new(&format!("run-as {app} sh -c"))))
+        }
+        None => String::new(),
+    };
+    let _ = writeln!(text, "own=$su{own}");
     for folder in &state_of.unit.folders {
-        let _ = writeln!(text, "{}", there(format!("mkdir -p {}", quoted(&at(&folder.path)))));
+        let _ = writeln!(text, "{}", there(&format!("mkdir -p {}", quoted(&at(&folder.path)))));
     }
     for path in strangers(state_of) {
         let path = quoted(&at(&path));
-        let _ = writeln!(text, "{}", there(format!("mv {path} {path}.newer")));
+        let _ = writeln!(text, "{}", there(&format!("mv {path} {path}.newer")));
     }
     let passing = "/data/local/tmp/shopmend-restore";
     for copy in &state_of.copies {
@@ -388,26 +412,32 @@ fn on_device(state: &StateDir, state_of: &UnitState, serial: &str, root: &Path, 
         match &copy.object {
             Some(hash) => {
                 let from = quoted(&state.path().join(object_path(hash)));
-                let _ = writeln!(text, "{adb} push {from} {passing}");
-                let _ = writeln!(text, "{}", there(format!("cp {passing} {to}; {like}; rm {passing}")));
+                let _ = writeln!(text, "adb -s \"$phone\" push {from} {passing}");
+                let _ = writeln!(text, "adb -s \"$phone\" shell -n chmod 644 {passing}");
+                let _ = writeln!(text, "{}", there(&format!("cp {passing} {to}; {like}")));
+                let _ = writeln!(text, "adb -s \"$phone\" shell -n rm {passing}");
             }
             None => {
-                let _ = writeln!(text, "{}", there(format!("mkdir -p {to}; {like}")));
+                let _ = writeln!(text, "{}", there(&format!("mkdir -p {to}; {like}")));
             }
         }
     }
-    for folder in state_of.unit.folders.iter().rev() {
-        let to = quoted(&at(&folder.path));
-        let _ = writeln!(text, "{}", there(on_phone(&folder.attributes, &to)));
+    // Last, inner ones first: what happens in a folder changes its time.
+    let copied = state_of.copies.iter().filter(|c| c.object.is_none());
+    let inner = copied.map(|c| (&c.path, &c.attributes)).rev();
+    let unit = &state_of.unit;
+    let folders = unit.folders.iter().rev().map(|f| (&f.path, before_the_run(run, unit, f)));
+    for (path, like) in inner.chain(folders) {
+        let _ = writeln!(text, "{}", there(&on_phone(like, &quoted(&at(path)))));
     }
 }
 
 /// Owner, mode and time, and the label that the system's policy gives.
 fn on_phone(a: &Attributes, to: &str) -> String {
-    let when =
-        jiff::Timestamp::from_nanosecond(a.mtime_ns).map(jiff::Timestamp::as_second).unwrap_or_default();
+    let stamp = jiff::Timestamp::from_nanosecond(a.mtime_ns).unwrap_or_default();
+    let when = stamp.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S.%9f");
     format!(
-        "chown {}:{} {to}; chmod {:04o} {to}; touch -d @{when} {to}; restorecon {to}",
+        "chown {}:{} {to}; chmod {:04o} {to}; restorecon {to}; touch -d {when}Z {to}",
         a.uid, a.gid, a.mode
     )
 }

@@ -20,6 +20,7 @@ mod list;
 mod manifest;
 mod objects;
 mod record;
+mod reserve;
 mod run;
 mod run_id;
 pub mod scratch;

@@ -175,6 +175,17 @@ fn a_fault_at_any_call_of_a_pruning_or_salvage_loses_nothing() {
     swept("a_fault_at_any_call_of_a_pruning_or_salvage_loses_nothing", &[What::Prune, What::Salvage], 40);
 }
 
+#[test]
+fn a_fault_at_any_call_of_a_backup_or_export_loses_nothing() {
+    swept("a_fault_at_any_call_of_a_backup_or_export_loses_nothing", &[What::Backup, What::Export], 24);
+}
+
+#[test]
+fn a_fault_at_any_call_of_a_restore_or_the_rest_of_an_undo_loses_nothing() {
+    let test = "a_fault_at_any_call_of_a_restore_or_the_rest_of_an_undo_loses_nothing";
+    swept(test, &[What::Restore, What::RestOfUndo], 30);
+}
+
 /// With the state on another file system, files are copied and deleted.
 #[test]
 fn a_fault_at_any_call_of_a_repair_by_copies_loses_nothing() {
@@ -186,6 +197,9 @@ fn a_fault_at_any_call_of_a_repair_by_copies_loses_nothing() {
     base.dir("apart");
     let Some(_mounted) = Memory::at(&base.at("apart"), test) else { return };
     let scene = Scene::new(base.path()).state_at(base.at("apart/s"));
+    for what in [What::Restore, What::RestOfUndo, What::Export] {
+        sweep(&scene, &what, at_most(12)).by("copies").report();
+    }
     for what in [What::Repair, What::Undo] {
         sweep(&scene, &what, at_most(40)).by("copies").report();
         replayed(&scene, &what, if all() { 40 } else { 1 }).by("copies").report();
@@ -332,7 +346,7 @@ fn a_disk_that_keeps_only_what_was_synced_loses_nothing() {
     }
     let base = memory();
     let scene = Scene::new(base.path());
-    for what in [What::Repair, What::Undo, What::Prune] {
+    for what in [What::Repair, What::Undo, What::Prune, What::Backup, What::Restore, What::RestOfUndo] {
         replayed(&scene, &what, if all() { 40 } else { 1 }).report();
     }
 }
@@ -507,6 +521,9 @@ fn cut_on(kind: &str, test: &str) {
     let mut out = Swept::new(format!("power cuts on {kind}"));
     for what in [What::Repair, What::Undo, What::Prune, What::Salvage] {
         out = cut_sweep(&disk, &scene, &what, at_most(8), out);
+    }
+    for what in [What::Backup, What::Restore, What::Export, What::RestOfUndo] {
+        out = cut_sweep(&disk, &scene, &what, at_most(3), out);
     }
     out.report();
 }

@@ -258,6 +258,32 @@ pub(super) fn unpark(db: &Connection) -> rusqlite::Result<()> {
     )
 }
 
+/// How many b-trees are made before the connection forgets them for a while:
+/// for each change of the schema SQLite looks at every table that it knows.
+pub(super) const KNOWN_AT_ONCE: usize = 256;
+
+/// Lets the connection forget all b-trees whose entries are parked.
+pub(super) fn forget(db: &Connection) -> rusqlite::Result<()> {
+    db.flush_prepared_statement_cache();
+    db.execute_batch("PRAGMA writable_schema=RESET")
+}
+
+/// Makes the connection know all parked b-trees again, and parks them anew.
+pub(super) fn recall(db: &Connection) -> rusqlite::Result<()> {
+    db.flush_prepared_statement_cache();
+    db.execute_batch("PRAGMA writable_schema=ON")?;
+    unpark(db)?;
+    db.execute_batch("PRAGMA writable_schema=RESET; PRAGMA writable_schema=ON")?;
+    let ours = format!("{}*", super::FILL_PREFIX);
+    db.execute(
+        "INSERT INTO temp.shopmend_parked SELECT type,name,tbl_name,rootpage,sql FROM main.sqlite_schema
+         WHERE name GLOB ?1",
+        [&ours],
+    )?;
+    db.execute("DELETE FROM main.sqlite_schema WHERE name GLOB ?1", [&ours])?;
+    db.execute_batch("PRAGMA writable_schema=OFF")
+}
+
 /// Where entries are parked.
 const PARKED: &str = "CREATE TEMP TABLE IF NOT EXISTS shopmend_parked(type,name,tbl_name,rootpage,sql)";
 

@@ -11,7 +11,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use rusqlite::functions::FunctionFlags;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
@@ -75,7 +74,6 @@ pub(super) type PlainKey = Vec<(Option<usize>, String)>;
 /// The database in memory.
 pub(super) struct Model {
     db: Connection,
-    timer: Timer,
     functions: BTreeSet<String>,
     /// Set while a statement from outside is tried: it may define, not select.
     trying: Arc<AtomicBool>,
@@ -92,9 +90,8 @@ const MAX_STAND_INS: usize = 64;
 
 impl Model {
     /// A database in memory whose statements end with the time.
-    pub(super) fn new(control: &Control, time: Option<Duration>) -> rusqlite::Result<Self> {
-        let timer = Timer::new(time);
-        let mut db = connect::timed_in_memory(control, timer.clone())?;
+    pub(super) fn new(control: &Control, timer: Timer) -> rusqlite::Result<Self> {
+        let mut db = connect::timed_in_memory(control, timer)?;
         db.collation_needed(stand_in_collation)?;
         let trying = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&trying);
@@ -106,7 +103,7 @@ impl Model {
                 Authorization::Allow
             }
         }))?;
-        Ok(Self { db, timer, functions: BTreeSet::new(), trying, kinds: RefCell::default() })
+        Ok(Self { db, functions: BTreeSet::new(), trying, kinds: RefCell::default() })
     }
 
     /// Names of functions that were served by stand-ins.
@@ -143,6 +140,10 @@ impl Model {
                     return Ok(());
                 }
                 Err(rusqlite::Error::MultipleStatement) => return Err("more than one statement".into()),
+                // What it would run is counted out before it runs.
+                Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OutOfMemory) => {
+                    return Err("its expressions cost more than they may".into());
+                }
                 Err(e) => plain(&e),
             };
             let Some(name) = missing_function(&reason).filter(|_| last.as_ref() != Some(&reason)) else {
@@ -382,12 +383,11 @@ impl Model {
         }
     }
 
-    /// The same within bounds: no value may become longer than that.
+    /// Lets no value become longer than that.
     ///
     /// # Errors
     /// SQLite's own, of the limit.
-    pub(super) fn limit(&self, length: usize, time: Option<Duration>) -> rusqlite::Result<()> {
-        self.timer.allow(time);
+    pub(super) fn limit(&self, length: usize) -> rusqlite::Result<()> {
         cost::limit(&self.db, length)
     }
 }
@@ -429,7 +429,7 @@ mod tests {
     use super::*;
 
     fn model(sql: &[&str]) -> Model {
-        let mut model = Model::new(&Control::default(), None).unwrap();
+        let mut model = Model::new(&Control::default(), Timer::new(None)).unwrap();
         for s in sql {
             model.create(s).unwrap();
         }

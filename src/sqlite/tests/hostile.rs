@@ -58,6 +58,14 @@ fn places(expression: &str) -> Vec<(&'static str, String, String)> {
         ("partial index", table(""), format!("CREATE INDEX i ON m(b) WHERE {expression}")),
         ("unique partial index", table(""), format!("CREATE UNIQUE INDEX i ON m(b) WHERE {expression}")),
         (
+            "chain of generated columns",
+            table(&format!(
+                ", c0 AS ({expression}){}",
+                (1..60).map(|i| format!(", c{i} AS (c{0}||c{0})", i - 1)).collect::<String>()
+            )),
+            plain.clone(),
+        ),
+        (
             "STRICT table",
             format!("CREATE TABLE m(id INTEGER PRIMARY KEY,b TEXT CHECK({expression})) STRICT"),
             plain,
