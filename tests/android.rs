@@ -159,7 +159,8 @@ fn by_hand(api: u32, access: Access) {
         // The times of folders in the shared storage are its own layer's.
         left.retain(|line| !line.contains(": time was"));
     }
-    assert!(left.is_empty(), "{}", left.join("\n"));
+    let commands = fs::read_to_string(&text).unwrap();
+    assert!(left.is_empty(), "{}\n{commands}", left.join("\n"));
     tidy(&device);
 }
 

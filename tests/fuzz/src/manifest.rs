@@ -43,7 +43,10 @@ fn written(folder: &Path, run: &Run) {
         let variable = ["serial=", "own=$su"].iter().any(|v| bare.starts_with(v));
         let bare = if variable { bare.replace(" && [ $root = yes ] || own=", "") } else { bare };
         let known = known || variable && !bare.contains([' ', ';']);
-        let command = ["cp ", "mkdir -p ", "chown ", "mv ", "adb "].iter().any(|c| bare.starts_with(c));
+        // What goes to the phone is read from a file.
+        let bare = if bare.starts_with("adb ") { bare.trim_end_matches(" < ").to_owned() } else { bare };
+        let command =
+            ["cp ", "mkdir -p ", "chown ", "mv ", "find ", "adb "].iter().any(|c| bare.starts_with(c));
         assert!(known || command, "{line}");
         assert!(known || !bare.contains(['`', '|', '&', '>', '<', '(', '*', '?', '"']), "{line}");
     }
