@@ -129,6 +129,41 @@ fn whole_way(api: u32, access: Access) {
     nothing_was_wiped(&device);
 }
 
+#[test]
+fn an_app_that_is_started_while_its_files_are_replaced_keeps_them() {
+    let test = "an_app_that_is_started_while_its_files_are_replaced_keeps_them";
+    if !can(test) {
+        return;
+    }
+    let device = TestDevice::damaged(Access::Root(Su::Aosp).model(33));
+    let before = Snapshot::of(&device.data());
+    // It opens the old database in the moment in which that gets another name.
+    let mv = device.root().join("system/bin/mv");
+    fs::remove_file(&mv).unwrap();
+    let script = format!(
+        "#!/system/bin/sh\ntoybox mv \"$@\" || exit 1\n\
+         case $* in *_im.db) [ -e /etc/opened ] || echo '71 {TIKTOK}' >> /etc/running; echo >> /etc/opened;; esac\n"
+    );
+    fs::write(&mv, script).unwrap();
+    fs::set_permissions(&mv, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(device.root().join("etc/running"), "").unwrap();
+    fs::set_permissions(device.root().join("etc"), std::os::unix::fs::PermissionsExt::from_mode(0o777))
+        .unwrap();
+    let adb = AdbServer::start();
+    adb.connect(&device.address(), "device");
+    let run = adb.run();
+    let out = on(&run, &device, true, &["repair", "--yes"]);
+    let said = out.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(device.root().join("etc/opened").exists(), "{out}");
+    assert!(said.contains("the app was started while its files were being replaced"), "{out}");
+    let database = before.get(messages().strip_prefix("data/").unwrap()).unwrap();
+    assert!(fs::read(device.root().join(messages())).unwrap() == database.content, "{out}");
+    // It is not started again, and the same command does it.
+    on(&run, &device, true, &["repair", "--yes"]).expect(Exit::Left);
+    assert!(fs::read(device.root().join(messages())).unwrap() != database.content);
+    tidy(&device);
+}
+
 /// The commands that a run leaves for a person, run as they are written.
 fn by_hand(api: u32, access: Access) {
     let (device, root) = (TestDevice::damaged(access.model(api)), access.is_root());
