@@ -60,6 +60,8 @@ mod properties;
 mod races;
 #[cfg(unix)]
 mod safety;
+#[cfg(unix)]
+mod writers;
 
 // values: the same on every system, and slow under Wine
 #[cfg(unix)]

@@ -102,7 +102,7 @@ fn another(
     let outcome = other::salvage(kind, store, &made, &session.control);
     session.quiet_bars();
     let rebuilt = outcome.map_err(|e| failed(&e))?;
-    beside.publish("new").map_err(|e| Error::io("cannot write", output, e))?;
+    beside.publish("new", kind.sidecars()).map_err(|e| Error::io("cannot write", output, e))?;
     if format == "json" {
         print_json(session, &rebuilt)?;
     } else {

@@ -439,7 +439,7 @@ fn on_device(state: &StateDir, state_of: &UnitState, run: &Run, root: &Path, tex
     }
     for copy in &state_of.copies {
         let to = quoted(&at(&copy.path));
-        let like = on_phone(&copy.attributes, shared, &to);
+        let like = on_phone(&copy.attributes, &to);
         match &copy.object {
             // Through no file in between, which other apps might read.
             Some(hash) => {
@@ -458,12 +458,12 @@ fn on_device(state: &StateDir, state_of: &UnitState, run: &Run, root: &Path, tex
     let unit = &state_of.unit;
     let folders = unit.folders.iter().rev().map(|f| (&f.path, before_the_run(run, unit, f)));
     for (path, like) in inner.chain(folders) {
-        let _ = writeln!(text, "{}", there(&on_phone(like, shared, &quoted(&at(path)))));
+        let _ = writeln!(text, "{}", there(&on_phone(like, &quoted(&at(path)))));
     }
 }
 
 /// Owner, mode and time, and the label that the system's policy gives.
-fn on_phone(a: &Attributes, shared: bool, to: &str) -> String {
+fn on_phone(a: &Attributes, to: &str) -> String {
     let stamp = jiff::Timestamp::from_nanosecond(a.mtime_ns).unwrap_or_default();
     let when = stamp.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S.%9f");
     format!(

@@ -104,13 +104,18 @@ impl Beside {
     }
 
     /// Gives the file or folder `made` in it the name that was wanted, durably
-    /// and never over another.
+    /// and never over another; before it those that go by its name and an ending.
     ///
     /// # Errors
     /// The system's error.
-    pub fn publish(&self, made: &str) -> io::Result<()> {
-        let from = self.name.join(made).map_err(io::Error::other)?;
-        self.parent.rename_new(&from, &self.parent, &self.file)?;
+    pub fn publish(&self, made: &str, endings: &[&str]) -> io::Result<()> {
+        let made = self.name.join(made).map_err(io::Error::other)?;
+        for ending in endings.iter().chain(&[""]) {
+            let from = made.with_suffix(ending);
+            if ending.is_empty() || self.parent.exists(&from)? {
+                self.parent.rename_new(&from, &self.parent, &self.file.with_suffix(ending))?;
+            }
+        }
         self.parent.sync()
     }
 }
