@@ -92,6 +92,8 @@ impl Model {
     /// A database in memory whose statements end with the time.
     pub(super) fn new(control: &Control, timer: Timer) -> rusqlite::Result<Self> {
         let mut db = connect::timed_in_memory(control, timer)?;
+        // A page for each table: there are many, and hardly a row.
+        db.execute_batch("PRAGMA page_size=512")?;
         db.collation_needed(stand_in_collation)?;
         let trying = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&trying);
