@@ -259,3 +259,37 @@ fn rows_that_share_one_overflow_chain_do_not_multiply_it() {
         assert_eq!(doubtful, rows, "no value is certain");
     }
 }
+
+#[test]
+fn a_schema_of_many_tables_or_of_one_long_statement_loses_no_row() {
+    let mut bench = Bench::new();
+    let given = bench.path("given.db");
+    // All of them claim the rows of one.
+    for tables in [300, 3000] {
+        hostile(&given, "CREATE TABLE m(id INTEGER PRIMARY KEY,b TEXT)", "CREATE INDEX i ON m(b)");
+        let db = Connection::open(&given).unwrap();
+        db.execute_batch("PRAGMA writable_schema=ON; BEGIN").unwrap();
+        for n in 0..tables {
+            db.execute(
+                "INSERT INTO sqlite_schema SELECT 'table','t'||?1,'t'||?1,rootpage,'CREATE TABLE t'||?1||'(a,b)'
+                 FROM sqlite_schema WHERE name='m'",
+                [n],
+            )
+            .unwrap();
+        }
+        db.execute_batch("COMMIT").unwrap();
+        drop(db);
+        assert_eq!(bench.survives(&format!("{tables} tables")), ROWS);
+    }
+    let comment = format!("/*{}*/", "x".repeat(6 << 20));
+    let default = format!(", d DEFAULT '{}'", "x".repeat(6 << 20));
+    for more in [comment, default] {
+        let table = format!("CREATE TABLE m(id INTEGER PRIMARY KEY,b TEXT{more})");
+        hostile(&given, &table, "CREATE INDEX i ON m(b)");
+        let main = std::fs::read(&given).unwrap();
+        let files = Files { main: &main, wal: None, journal: None };
+        let checked = check::check(files, Level::Fast, &Control::default()).unwrap();
+        assert!(checked.findings.is_empty(), "{:?}", checked.findings);
+        assert_eq!(bench.survives("a long statement"), ROWS);
+    }
+}
