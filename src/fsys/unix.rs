@@ -304,8 +304,6 @@ pub(super) fn forget_cached(file: &File) {
     let _ = file;
 }
 
-/// How much room the file system of a folder has.
-#[allow(clippy::useless_conversion)]
 pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     return Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)?);
@@ -313,6 +311,8 @@ pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     io::Write::write_all(&mut { file }, &vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)])
 }
 
+/// How much room the file system of a folder has.
+#[allow(clippy::useless_conversion)]
 pub(super) fn space(dir: &Handle) -> io::Result<Space> {
     let s = rustix::fs::fstatvfs(dir)?;
     let unit = if s.f_frsize > 0 { s.f_frsize } else { s.f_bsize };

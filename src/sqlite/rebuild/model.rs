@@ -179,9 +179,9 @@ impl Model {
     fn own_collation(&self, index: &str) -> rusqlite::Result<Option<String>> {
         let mut collations =
             self.db.prepare("SELECT coll FROM pragma_index_xinfo(?1) WHERE key=1 AND coll IS NOT NULL")?;
-        let collations = collations.query_map([index], |r| r.get::<_, String>(0))?;
+        let mut collations = collations.query_map([index], |r| r.get::<_, String>(0))?;
         let known = |name: &str| BUILT_IN_COLLATIONS.iter().any(|b| name.eq_ignore_ascii_case(b));
-        collations.filter(|n| !n.as_ref().is_ok_and(|n| known(n))).next().transpose()
+        collations.find(|n| !n.as_ref().is_ok_and(|n| known(n))).transpose()
     }
 
     /// The collation that only the app has and that orders a table's key or

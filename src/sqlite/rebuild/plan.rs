@@ -168,7 +168,8 @@ impl State {
             return None;
         }
         // In another order the app would not find what is in it.
-        let only_the_app = self.model.only_the_app_orders(&object.table, &object.name, sql).unwrap_or(None)?;
+        let only_the_app =
+            self.model.only_the_app_orders(&object.table, &object.name, sql).unwrap_or(None)?;
         let unique = sql.split_whitespace().nth(1).is_some_and(|w| w.eq_ignore_ascii_case("UNIQUE"));
         self.written.ordered_by_app.push(AppOrder {
             table: object.table.clone(),

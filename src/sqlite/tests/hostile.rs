@@ -61,7 +61,7 @@ fn places(expression: &str) -> Vec<(&'static str, String, String)> {
             "chain of generated columns",
             table(&format!(
                 ", c0 AS ({expression}){}",
-                (1..60).map(|i| format!(", c{i} AS (c{0}||c{0})", i - 1)).collect::<String>()
+                (1..60).map(|i| format!(", c{i} AS (c{0}||c{0})", i - 1)).collect::<Vec<_>>().concat()
             )),
             plain.clone(),
         ),
