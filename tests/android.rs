@@ -129,6 +129,86 @@ fn whole_way(api: u32, access: Access) {
     nothing_was_wiped(&device);
 }
 
+#[test]
+fn an_app_that_is_started_while_its_files_are_replaced_keeps_them() {
+    let test = "an_app_that_is_started_while_its_files_are_replaced_keeps_them";
+    if !can(test) {
+        return;
+    }
+    let device = TestDevice::damaged(Access::Root(Su::Aosp).model(33));
+    let before = Snapshot::of(&device.data());
+    // It opens the old database in the moment in which that gets another name.
+    let mv = device.root().join("system/bin/mv");
+    fs::remove_file(&mv).unwrap();
+    let script = format!(
+        "#!/system/bin/sh\ntoybox mv \"$@\" || exit 1\n\
+         case $* in *_im.db) [ -e /etc/opened ] || echo '71 {TIKTOK}' >> /etc/running; echo >> /etc/opened;; esac\n"
+    );
+    fs::write(&mv, script).unwrap();
+    fs::set_permissions(&mv, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::write(device.root().join("etc/running"), "").unwrap();
+    fs::set_permissions(device.root().join("etc"), std::os::unix::fs::PermissionsExt::from_mode(0o777))
+        .unwrap();
+    let adb = AdbServer::start();
+    adb.connect(&device.address(), "device");
+    let run = adb.run();
+    let out = on(&run, &device, true, &["repair", "--yes"]);
+    let said = out.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(device.root().join("etc/opened").exists(), "{out}");
+    assert!(said.contains("the app was started while its files were being replaced"), "{out}");
+    let database = before.get(messages().strip_prefix("data/").unwrap()).unwrap();
+    assert!(fs::read(device.root().join(messages())).unwrap() == database.content, "{out}");
+    // It is not started again, and the same command does it.
+    on(&run, &device, true, &["repair", "--yes"]).expect(Exit::Left);
+    assert!(fs::read(device.root().join(messages())).unwrap() != database.content);
+    tidy(&device);
+}
+
+/// The commands that a run leaves for a person, run as they are written.
+fn by_hand(api: u32, access: Access) {
+    let (device, root) = (TestDevice::damaged(access.model(api)), access.is_root());
+    let before = Snapshot::of(&device.data());
+    let adb = AdbServer::start();
+    adb.connect(&device.address(), "device");
+    let run = adb.run();
+    on(&run, &device, root, &["repair", "--yes"]).expect_one_of(&[Exit::Left, Exit::Incomplete]);
+    assert!(!before.diff(&Snapshot::of(&device.data())).is_empty());
+    let text = walkdir::WalkDir::new(run.state_path())
+        .into_iter()
+        .flatten()
+        .find(|e| e.file_name() == "RESTORE.txt")
+        .unwrap()
+        .into_path();
+    if access == Access::RootDaemon {
+        adb.adb(&["-s", &device.address(), "root"]);
+        adb.connect(&device.address(), "device");
+    }
+    let plain = adb.command(&[]);
+    let mut shell = std::process::Command::new("bash");
+    shell.arg(&text).env_clear().stdin(std::process::Stdio::null());
+    shell.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let done = shell.output().unwrap();
+    println!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let mut left = before.diff(&Snapshot::of(&device.data()));
+    if !root {
+        // The times of folders in the shared storage are its own layer's.
+        left.retain(|line| !line.contains(": time was"));
+    }
+    let commands = fs::read_to_string(&text).unwrap();
+    assert!(left.is_empty(), "{}\n{commands}", left.join("\n"));
+    tidy(&device);
+}
+
+#[test]
+fn the_commands_by_hand_bring_everything_back_on_a_phone() {
+    if can("the_commands_by_hand_bring_everything_back_on_a_phone") {
+        for access in [Access::Root(Su::Magisk), Access::Root(Su::Aosp), Access::RootDaemon, Access::RunAs] {
+            println!("{access:?}");
+            by_hand(33, access);
+        }
+    }
+}
+
 fn every_access(test: &str, api: u32, root: Access) {
     if can(test) {
         for access in [root, Access::RunAs, Access::Shell] {

@@ -117,10 +117,10 @@ fn bring_back(state: &Path) {
 }
 
 /// A file system of its own in memory; only root may have one.
-struct Mount(Tree);
+pub(crate) struct Mount(Tree);
 
 impl Mount {
-    fn new(size: &str) -> Option<Self> {
+    pub(crate) fn new(size: &str) -> Option<Self> {
         let tree = Tree::new();
         tree.dir("m");
         let done = Command::new("mount")
@@ -131,7 +131,7 @@ impl Mount {
         done.is_ok_and(|s| s.success()).then_some(Self(tree))
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.0.at("m")
     }
 }

@@ -67,6 +67,8 @@ mod properties;
 mod races;
 #[cfg(unix)]
 mod safety;
+#[cfg(unix)]
+mod writers;
 
 // values: the same on every system, and slow under Wine
 #[cfg(unix)]

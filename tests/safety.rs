@@ -315,6 +315,43 @@ fn one_folder_that_is_away_stops_what_was_in_it_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_run_that_was_cut_off_in_a_folder_that_is_away_stops_no_other() {
+    let (tree, state) = (Tree::new(), Tree::new());
+    for app in ["one", "two"] {
+        tree.file(format!("{app}/x.db"), "damaged");
+    }
+    tree.age();
+    let before = ["one", "two"].map(|app| Snapshot::of(&tree.at(app)));
+    let state = state.at("state");
+    let mend = |app| vec![plans::rebuild(&tree.at(app), "x.db", StoreKind::Sqlite)];
+    // The process ends when both have changed places and nothing is committed.
+    let ends = |store: &Affected| {
+        assert!(store.moved.is_empty(), "the end of the process");
+        Ok(())
+    };
+    let hooks = shopmend::repair::Hooks { running: &ends, ..plans::hooks() };
+    let cut_off = std::panic::AssertUnwindSafe(|| plans::run_with(&state, mend("one"), &hooks));
+    assert!(std::panic::catch_unwind(cut_off).is_err());
+    std::fs::rename(tree.at("one"), tree.at("away")).unwrap();
+    assert_ne!(std::fs::read(tree.at("away/x.db")).unwrap(), b"damaged");
+
+    for _ in 0..2 {
+        let recovered = shopmend::repair::recover(&plans::open(&state), &plans::down).unwrap();
+        assert_eq!(recovered[0].waiting.len(), 1, "{recovered:?}");
+        assert!(recovered[0].notes[0].contains("/one"), "{recovered:?}");
+    }
+    let done = plans::run(&state, mend("two"));
+    assert_eq!(done.count(Done::Done), 1, "{done:?}");
+    plans::undo_run(&state, &done.run).unwrap();
+    before[1].assert_same(&Snapshot::of(&tree.at("two")));
+
+    std::fs::rename(tree.at("away"), tree.at("one")).unwrap();
+    let recovered = shopmend::repair::recover(&plans::open(&state), &plans::down).unwrap();
+    assert_eq!((recovered[0].waiting.len(), recovered[0].taken_back.len()), (0, 1), "{recovered:?}");
+    before[0].assert_same(&Snapshot::of(&tree.at("one")));
+}
+
 /// The default list of a folder in the kernel's form (acl(5)): user nobody may
 /// do everything.
 const DEFAULT_LIST: [u8; 44] = [
@@ -525,6 +562,160 @@ fn the_commands_by_hand_bring_back_folders_too() {
         println!("{}", String::from_utf8_lossy(&done.stderr));
         before.assert_same(&shop.home.snapshot());
     }
+}
+
+/// Calls the program as a user who is not the system's owner.
+fn as_user(shop: &Shop, program: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let plain = shop.run.command(shop.args(args));
+    let mut command = if is_root() {
+        let mut less = Command::new("setpriv");
+        less.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(program);
+        less
+    } else {
+        Command::new(program)
+    };
+    command.args(plain.get_args());
+    shop.run.at_home(&mut command);
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let out = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.code(), text(&out.stdout) + &text(&out.stderr))
+}
+
+#[test]
+fn what_the_system_would_refuse_is_said_before_the_plan_is_agreed_to() {
+    let test = "what_the_system_would_refuse_is_said_before_the_plan_is_agreed_to";
+    if is_root() && !crate::support::skip::has("setpriv") {
+        return skipped(test, "root may write everywhere, and there is no setpriv");
+    }
+    let all = Tree::new();
+    let program = all.at("shopmend");
+    std::fs::copy(env!("CARGO_BIN_EXE_shopmend"), &program).unwrap();
+    std::fs::set_permissions(all.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    all.dir("home").dir("state");
+    let mut shop = Shop::filling(Tree::under(&all.at("home")));
+    shop.run = Run::new().home(shop.home.path()).state(all.at("state/own"));
+    shop.break_index();
+    let shop = shop.aged();
+    std::fs::set_permissions(shop.at("cache/1"), std::fs::Permissions::from_mode(0o555)).unwrap();
+    let chown = |who: &str, path: &Path| {
+        assert!(!is_root() || Command::new("chown").args(["-R", who]).arg(path).status().unwrap().success());
+    };
+    chown("65534:65534", all.path());
+    std::fs::set_permissions(shop.args(&[]).last().unwrap(), std::fs::Permissions::from_mode(0o755)).unwrap();
+
+    let (code, said) = as_user(&shop, &program, &["repair", "--dry-run"]);
+    assert_eq!(code, Some(1), "{said}");
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("10 files in it cannot be moved") && said.contains("`chmod u+w`"), "{said}");
+
+    // All of it is closed, and the database is root's.
+    for folder in ["cache/0", "cache/2", "cache/3"] {
+        std::fs::set_permissions(shop.at(folder), std::fs::Permissions::from_mode(0o555)).unwrap();
+    }
+    chown("0:0", &shop.at("messages.db"));
+    let before = shop.home.snapshot();
+    let (code, said) = as_user(&shop, &program, &["repair", "--yes"]);
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("nothing can be moved out of it"), "{said}");
+    if is_root() {
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("messages.db belongs to root; run as that user"), "{said}");
+        assert!(!said.contains("rolled back"), "{said}");
+        before.assert_same(&shop.home.snapshot());
+    }
+}
+
+#[test]
+fn a_disk_that_its_caches_fill_is_cleared() {
+    let test = "a_disk_that_its_caches_fill_is_cleared";
+    let Some(disk) = crate::crash::Mount::new("32m") else {
+        return skipped(test, "mounting a tmpfs takes root");
+    };
+    let shop = Shop::filling(Tree::under(&disk.path()));
+    for i in 0..8 {
+        shop.home.file(format!(".cache/shop/cache/large/{i}"), vec![i; 1 << 20]);
+    }
+    let mut shop = shop.aged();
+    shop.run = Run::new().home(shop.home.path()).state(disk.path().join("state"));
+    let clear = shop.args(&["repair", "--yes", "--allow-root", "--only", "clear", "--reclaim"]);
+    let fill = || {
+        let filler = File::create(disk.path().join("filler")).unwrap();
+        while std::io::Write::write(&mut &filler, &[1; 4096]).is_ok_and(|n| n > 0) {}
+    };
+
+    // Never run before: nothing could be kept, and the message says what helps.
+    fill();
+    let out = shop.run.call(&clear).expect(Exit::Failed);
+    assert!(out.stderr.contains("--state-dir DIR") && out.stderr.contains("/dev/shm"), "{out}");
+    std::fs::remove_file(disk.path().join("filler")).unwrap();
+
+    // An earlier scan left room for the journal.
+    shop.run.call(shop.args(&["scan"])).expect(Exit::Findings);
+    fill();
+    shop.run.call(&clear).expect(Exit::Ok);
+    assert!(!shop.at("cache/large/0").exists());
+    std::fs::remove_file(disk.path().join("filler")).unwrap();
+    assert!(!disk.path().join("state/reserve").exists(), "it was not needed");
+    shop.run.call(shop.args(&["scan"])).expect(Exit::Ok);
+    assert!(disk.path().join("state/reserve").exists());
+}
+
+/// Stores of every kind, cleared, rebuilt and restored from their own backup:
+/// what was there before comes back by hand.
+fn by_hand(as_another: bool) {
+    let base = Tree::new();
+    let scene = crate::faults::scene::Scene::new(base.path());
+    let program = base.at("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_shopmend"), &program).unwrap();
+    let owned = |path: &Path| {
+        let chown = || Command::new("chown").args(["-R", "65534:65534"]).arg(path).status().unwrap();
+        assert!(!as_another || chown().success());
+    };
+    let call = |command: Command| {
+        let mut out = if as_another {
+            let mut less = Command::new("setpriv");
+            less.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]);
+            less.arg(if command.get_program() == "bash" { "bash".as_ref() } else { program.as_os_str() });
+            less.args(command.get_args()).env_clear();
+            less.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            less
+        } else {
+            command
+        };
+        let out = out.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
+        println!("{:?} {said}", out.status.code());
+        out.status.code()
+    };
+    std::fs::set_permissions(base.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let home = scene.command(&["repair"]);
+    let home = home.get_envs().find(|(name, _)| *name == "HOME").and_then(|(_, home)| home).unwrap();
+    std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o755)).unwrap();
+    owned(base.path());
+    let image = scene.image();
+    let before = Snapshot::of(&image);
+    assert_eq!(call(scene.command(&["repair", "--yes"])), Some(0));
+    assert!(!before.diff(&Snapshot::of(&image)).is_empty());
+    let run = std::fs::read_dir(scene.state().join("runs")).unwrap().next().unwrap().unwrap().path();
+    let mut shell = Command::new("bash");
+    shell.arg(run.join("RESTORE.txt")).env("PATH", std::env::var_os("PATH").unwrap());
+    call(shell);
+    before.assert_same(&Snapshot::of(&image));
+}
+
+#[test]
+fn the_commands_by_hand_bring_back_every_kind_of_store() {
+    by_hand(false);
+}
+
+#[test]
+fn the_commands_by_hand_work_for_the_owner_alone() {
+    let test = "the_commands_by_hand_work_for_the_owner_alone";
+    if !is_root() || !crate::support::skip::has("setpriv") {
+        return skipped(test, "only root can become another user, and by setpriv");
+    }
+    by_hand(true);
 }
 
 #[test]

@@ -42,7 +42,7 @@ pub use room::{Room, RoomCount};
 pub(crate) use tree::has_inode;
 pub use tree::{remove_tree, tree};
 pub use walk::{MAX_DEPTH, Step, Unreadable, Walk, Walked};
-pub use write::{Ident, Space, forget_cached, is_link_refusal, sync_file};
+pub use write::{Ident, Space, allocate, forget_cached, is_link_refusal, sync_file};
 pub(crate) use write::{link_refusal, rename_new_in};
 
 use std::ffi::{OsStr, OsString};

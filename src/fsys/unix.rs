@@ -304,6 +304,13 @@ pub(super) fn forget_cached(file: &File) {
     let _ = file;
 }
 
+pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes)?);
+    #[cfg(not(target_os = "linux"))]
+    io::Write::write_all(&mut { file }, &vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)])
+}
+
 /// How much room the file system of a folder has.
 #[allow(clippy::useless_conversion)]
 pub(super) fn space(dir: &Handle) -> io::Result<Space> {

@@ -491,6 +491,14 @@ pub fn sync_file(file: &File) -> io::Result<()> {
     sys::sync_file(file)
 }
 
+/// Gives an empty file room on the disk and that length.
+///
+/// # Errors
+/// When there is not so much.
+pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    sys::allocate(file, bytes)
+}
+
 /// Asks the system to forget what it holds of the file in memory, so that
 /// reading it again reads the medium. A hint: never fails.
 pub fn forget_cached(file: &File) {

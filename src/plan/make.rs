@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
+use super::able::{self, Obstacle};
 use super::{Action, Guard, Item, Op, Plan};
 use crate::fsys::{RelPath, RoomCount};
 use crate::keep::Keep;
@@ -277,14 +278,23 @@ impl Maker<'_> {
         self.allowed(action)
     }
 
-    /// The guard's last word: an action with one refused path is not made.
+    /// The guard's last word, and the system's: an action with one refused path
+    /// is not made, nor one of which nothing could be done.
     fn allowed(&mut self, action: Action) -> Option<Action> {
-        match self.guard.allows(&self.target.target, &action) {
-            Ok(()) => Some(action),
-            Err(reason) => {
-                self.skip(format!("refused by the guard: {reason}"));
+        if let Err(reason) = self.guard.allows(&self.target.target, &action) {
+            self.skip(format!("refused by the guard: {reason}"));
+            return None;
+        }
+        match able::obstacle(&self.guard.disk, &action) {
+            Some(Obstacle::Whole(why)) => {
+                self.skip(why);
                 None
             }
+            Some(Obstacle::Part(why)) => {
+                self.skip(why);
+                Some(action)
+            }
+            None => Some(action),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What would be done: one immutable, hashed list that preview, confirmation,
 //! execution and report all use.
 
+mod able;
 mod guard;
 mod make;
 

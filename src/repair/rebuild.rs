@@ -171,10 +171,8 @@ impl Rebuild<'_> {
             }
         }
         swap.perform(session, hands, self.number)?;
-        if !hands.root.is_remote() {
-            let moved = self.members.iter().map(|m| Ident { dev: m.dev, ino: m.ino });
-            job.nobody_came(&moved.collect::<Vec<_>>())?;
-        }
+        let moved = self.members.iter().map(|m| Ident { dev: m.dev, ino: m.ino });
+        job.nobody_came(&moved.collect::<Vec<_>>())?;
         outcome.notes.extend(all_in_place(&hands.root, &ready, folder_item.as_ref())?);
         session.record(vec![Record::Committed { unit: self.number, skipped: Vec::new() }])?;
         for kept in session.clean(self.number, hands)? {

@@ -2,10 +2,13 @@
 //! committed, finishes what was. Works from the journal alone, may itself be
 //! interrupted at any point, and never guesses.
 
+use std::io;
+use std::path::Path;
+
 use super::Running;
 use super::session::{Session, by_hand};
 use crate::error::{Error, Kind, Result};
-use crate::fsys::remove_tree;
+use crate::fsys::{is_remote, remove_tree};
 use crate::vault::{Journal, LockedState, Objects, Record, Run, RunId, Stage, StateDir, damaged, shortened};
 
 /// What was set in order.
@@ -16,8 +19,17 @@ pub struct Recovered {
     pub taken_back: Vec<String>,
     /// Stores whose work was done, and is now tidied up.
     pub finished: Vec<String>,
+    /// Stores whose folder is away: they are put in order when it is back.
+    pub waiting: Vec<String>,
     /// Worth knowing, for a person.
     pub notes: Vec<String>,
+}
+
+impl Recovered {
+    fn new(run: RunId) -> Self {
+        let (taken_back, finished, waiting, notes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { run, taken_back, finished, waiting, notes }
+    }
 }
 
 /// Finishes or takes back every unfinished run; called at each start.
@@ -51,8 +63,7 @@ fn recover_run(state: &LockedState, id: &RunId, running: &Running) -> Result<Opt
     let allow_root = run.begin.allow_root;
     let live = run.begin.live;
     let mut session = Session::over(state, id.clone(), dir, journal, run);
-    let mut out =
-        Recovered { run: id.clone(), taken_back: Vec::new(), finished: Vec::new(), notes: Vec::new() };
+    let mut out = Recovered::new(id.clone());
     // The last work first: it may stand on what was there before it.
     for number in (0..session.run.units.len() as u32).rev() {
         let Some(of) = session.state_of(number).cloned() else { continue };
@@ -62,6 +73,13 @@ fn recover_run(state: &LockedState, id: &RunId, running: &Running) -> Result<Opt
         let unit = &of.unit;
         let store = format!("{} ({})", unit.store, unit.path);
         let stop = |reason: String| stopped(state, id, &reason);
+        // Whatever else is asked for has nothing to do with that folder.
+        if is_away(state, &unit.root) {
+            let root = crate::fsys::shown(&unit.root);
+            out.notes.push(format!("{store} is put in order when its folder is back: {root}"));
+            out.waiting.push(store);
+            continue;
+        }
         let touched = !of.steps.is_empty() || !unit.temps.is_empty();
         match of.stage {
             Stage::Open if !touched => {
@@ -99,12 +117,22 @@ fn recover_run(state: &LockedState, id: &RunId, running: &Running) -> Result<Opt
             Stage::RolledBack => {}
         }
     }
+    if !out.waiting.is_empty() {
+        out.notes.append(&mut session.notes);
+        return Ok(Some(out));
+    }
     if !session.run.ended {
         session.record(vec![Record::End { interrupted: true }]).map_err(unknown)?;
     }
     session.close();
     out.notes.append(&mut session.notes);
     Ok(Some(out))
+}
+
+/// Whether a root is not there, as that of a disk that is not mounted. One that
+/// cannot be opened for another reason is no such.
+fn is_away(state: &LockedState, root: &Path) -> bool {
+    !is_remote(root) && state.disk().open(root).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
 }
 
 /// A folder whose run never began: it may hold nothing.

@@ -81,10 +81,8 @@ fn work(
     }
     swap.plain.push(Step::shift(backup, &store));
     swap.perform(session, hands, number)?;
-    if !hands.root.is_remote() {
-        let moved = current.iter().map(|m| Ident { dev: m.dev, ino: m.ino });
-        job.nobody_came(&moved.collect::<Vec<_>>())?;
-    }
+    let moved = current.iter().map(|m| Ident { dev: m.dev, ino: m.ino });
+    job.nobody_came(&moved.collect::<Vec<_>>())?;
     let hash = copies.iter().find(|c| c.path == backup.path).and_then(|c| c.object.clone());
     let hash = hash.and_then(|h| blake3::Hash::from_hex(h).ok());
     if let Some(hash) = hash {

@@ -71,8 +71,12 @@ pub(super) fn lock(session: &Session, state: StateDir, place: &dyn Place) -> Res
     let state = state.lock()?.on(place.disk());
     for run in engine::recover(place, &state)? {
         let stores = |list: &[String]| count(list.len() as u64, "store");
+        let waiting = match run.waiting.len() {
+            0 => String::new(),
+            n => format!(", {} not yet", count(n as u64, "store")),
+        };
         session.console.print(&format!(
-            "The run {} was cut off: {} taken back, {} finished\n",
+            "The run {} was cut off: {} taken back, {} finished{waiting}\n",
             run.run,
             stores(&run.taken_back),
             stores(&run.finished)

@@ -12,6 +12,7 @@ use crate::sqlite::recover::{SalvageError, SalvageOptions, salvage as bring_back
 use crate::store::salvage::{self as other, Target};
 use crate::store::sqlite::{exit, watched};
 use crate::store::{Rebuilt, StoreError};
+use crate::vault::scratch::Beside;
 
 pub(super) fn salvage(
     session: &Session,
@@ -29,9 +30,20 @@ pub(super) fn salvage(
         crate::output::Place::of(output, crate::output::What::New, &[])?;
     }
     // What cannot be looked at is left to the database's own reader to say.
-    let options = SalvageOptions { schema_from, no_doubtful, ..SalvageOptions::default() };
     // Private copies are made there.
     session.state()?;
+    // An output that is there already is refused before anything is made beside it.
+    let beside = match output.symlink_metadata() {
+        Ok(_) => None,
+        Err(_) => Some(Beside::make(output).map_err(|e| Error::io("cannot write beside", output, e))?),
+    };
+    let workshop = beside.as_ref().map(Beside::path);
+    let options = SalvageOptions {
+        schema_from,
+        no_doubtful,
+        workshop: workshop.as_deref(),
+        ..SalvageOptions::default()
+    };
     match other::target(damaged).unwrap_or(Target::Database) {
         Target::Database => database(session, damaged, output, &options, format),
         Target::LogAlone { ending } => {
@@ -39,7 +51,7 @@ pub(super) fn salvage(
             let beside = other::lone_log(damaged, ending, shop.path()).map_err(|e| failed(&e))?;
             database(session, &beside, output, &options, format)
         }
-        Target::Other(kind, store) => another(session, kind, &store, output, format),
+        Target::Other(kind, store) => another(session, kind, &store, output, beside.as_ref(), format),
     }
 }
 
@@ -75,13 +87,22 @@ fn database(
 }
 
 /// A store of another kind than a database.
-fn another(session: &Session, kind: StoreKind, store: &Path, output: &Path, format: &str) -> Result<Exit> {
-    if output.symlink_metadata().is_ok() {
+fn another(
+    session: &Session,
+    kind: StoreKind,
+    store: &Path,
+    output: &Path,
+    beside: Option<&Beside>,
+    format: &str,
+) -> Result<Exit> {
+    let Some(beside) = beside else {
         return Err(Error::new(Kind::Usage, "it exists already; salvage writes a new store").on(output));
-    }
-    let outcome = other::salvage(kind, store, output, &session.control);
+    };
+    let made = beside.path().join("new");
+    let outcome = other::salvage(kind, store, &made, &session.control);
     session.quiet_bars();
     let rebuilt = outcome.map_err(|e| failed(&e))?;
+    beside.publish("new", kind.sidecars()).map_err(|e| Error::io("cannot write", output, e))?;
     if format == "json" {
         print_json(session, &rebuilt)?;
     } else {

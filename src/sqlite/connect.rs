@@ -6,7 +6,7 @@
 //! statement ends by a deadline. Rules: sqlite.org/security.html.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
@@ -14,6 +14,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::control::Control;
+use crate::cost::{self, Timer};
 
 /// What the connection is for; decides what it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,8 @@ const STEPS_PER_LOOK: i32 = 4000;
 /// Opens `path`, a private copy or, with [`Access::Build`], a new database.
 ///
 /// Every statement on it ends when `control` is cancelled or `time` is over,
-/// counted from now; `None` leaves the time open.
+/// counted from now; `None` leaves the time open. What the expressions of a
+/// private copy's schema may make is bounded (see [`crate::cost`]).
 ///
 /// # Errors
 /// SQLite's own, and `CANTOPEN` when the last component is a symbolic link.
@@ -53,8 +55,27 @@ pub fn open(
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
     let mut db = Connection::open_with_flags(without_links(path), flags)?;
-    harden(&mut db, access, control, time)?;
+    harden(&mut db, access, control, Timer::new(time))?;
+    if access != Access::Build {
+        cost::limit_by_schema(&db)?;
+    }
     Ok(db)
+}
+
+/// A new database as [`open`] opens it for [`Access::Build`], and when its
+/// statements have to end: never, unless that is said anew.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn build(path: &Path, control: &Control) -> rusqlite::Result<(Connection, Timer)> {
+    let timer = Timer::new(None);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let mut db = Connection::open_with_flags(without_links(path), flags)?;
+    harden(&mut db, Access::Build, control, timer.clone())?;
+    Ok((db, timer))
 }
 
 /// A database in memory under the same rules, for trying statements out.
@@ -62,8 +83,16 @@ pub fn open(
 /// # Errors
 /// SQLite's own.
 pub fn in_memory(control: &Control, time: Option<Duration>) -> rusqlite::Result<Connection> {
+    timed_in_memory(control, Timer::new(time))
+}
+
+/// As [`in_memory`], with a time that can be set anew.
+///
+/// # Errors
+/// SQLite's own.
+pub(crate) fn timed_in_memory(control: &Control, timer: Timer) -> rusqlite::Result<Connection> {
     let mut db = Connection::open_in_memory()?;
-    harden(&mut db, Access::Build, control, time)?;
+    harden(&mut db, Access::Build, control, timer)?;
     Ok(db)
 }
 
@@ -81,12 +110,9 @@ fn without_links(path: &Path) -> PathBuf {
     }
 }
 
-fn harden(
-    db: &mut Connection,
-    access: Access,
-    control: &Control,
-    time: Option<Duration>,
-) -> rusqlite::Result<()> {
+fn harden(db: &mut Connection, access: Access, control: &Control, timer: Timer) -> rusqlite::Result<()> {
+    // Nobody else has the file; what looks locked is damaged.
+    db.busy_timeout(Duration::ZERO)?;
     let defensive = access != Access::Build;
     for (option, on) in [
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, defensive),
@@ -104,20 +130,18 @@ fn harden(
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_ATTACH_WRITE, false)?;
     }
     for (limit, value) in [
-        (Limit::SQLITE_LIMIT_SQL_LENGTH, 1_000_000),
+        // What is longer than a schema's longest statement could be has another end.
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, 256 << 20),
         (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
         (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
+        (Limit::SQLITE_LIMIT_VDBE_OP, cost::STEPS_OF_ONE_TABLE),
         // VACUUM INTO attaches its target.
         (Limit::SQLITE_LIMIT_ATTACHED, i32::from(access != Access::Read)),
     ] {
         db.set_limit(limit, value)?;
     }
     let control = control.clone();
-    let deadline = time.and_then(|t| Instant::now().checked_add(t));
-    db.progress_handler(
-        STEPS_PER_LOOK,
-        Some(move || control.is_cancelled() || deadline.is_some_and(|d| Instant::now() >= d)),
-    )?;
+    db.progress_handler(STEPS_PER_LOOK, Some(move || control.is_cancelled() || timer.is_over()))?;
     db.execute_batch("PRAGMA mmap_size=0; PRAGMA cell_size_check=ON; PRAGMA trusted_schema=OFF")?;
     if access == Access::Read {
         db.authorizer(Some(|context: AuthContext<'_>| match context.action {

@@ -11,6 +11,7 @@
 
 pub mod check;
 pub mod control;
+mod cost;
 pub mod finding;
 mod pipe;
 pub mod recover;

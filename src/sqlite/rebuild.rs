@@ -10,11 +10,13 @@
 //! `lost_and_found`, with the reason in `shopmend_doubtful`.
 
 mod blank;
+mod costly;
 mod examine;
 mod fill;
 mod finish;
 mod keys;
 mod model;
+mod models;
 mod plan;
 mod side;
 #[cfg(test)]
@@ -43,12 +45,14 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use self::costly::Budget;
 use self::examine::{Verdict, cut_odd_text, examine};
 use self::fill::{Fill, TextWay};
 use self::keys::{key_hash, row_key};
-use self::model::{Model, Table};
+use self::model::Table;
+use self::models::Models;
 use self::side::Side;
-use super::connect::{self, Access};
+use super::connect;
 use super::format::Encoding;
 use super::salvaged::{
     Doubt, Orphan, PlacedBy, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError, Value,
@@ -62,8 +66,8 @@ const FILL_PREFIX: &str = "shopmend fill ";
 const MAX_RANKED: usize = 400_000;
 /// How long SQLite may try the statements of a schema: so long, and so much
 /// more for each. A statement made to take for ever is the reason for a limit.
-const PLANNING: Duration = Duration::from_mins(1);
-const PLANNING_EACH: Duration = Duration::from_millis(20);
+const PLANNING: Duration = Duration::from_secs(5);
+const PLANNING_EACH: Duration = Duration::from_millis(2);
 /// The most rows that break a constraint and wait for the end in their table.
 const MAX_BREAKERS: usize = 100_000;
 
@@ -166,7 +170,9 @@ enum Place {
 /// Everything once the new database is open.
 struct State {
     db: Connection,
-    model: Model,
+    model: Models,
+    /// What running the schema's own expressions may still cost.
+    budget: Budget,
     settings: Settings,
     way: TextWay,
     objects: Vec<Object>,
@@ -224,7 +230,7 @@ impl Writer {
 impl Sink for Writer {
     fn begin(&mut self, settings: &Settings, schema: &[SchemaObject]) -> Result<(), SinkError> {
         blank::create(&self.path, settings)?;
-        let db = connect::open(&self.path, Access::Build, &self.control, None)?;
+        let (db, timer) = connect::build(&self.path, &self.control)?;
         db.set_prepared_statement_cache_capacity(256);
         // The file is private and thrown away on any failure; what matters is
         // synced once, at the end.
@@ -232,10 +238,11 @@ impl Sink for Writer {
             "PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;
              PRAGMA cache_size=-4000; PRAGMA threads=2; PRAGMA foreign_keys=OFF; BEGIN",
         )?;
-        let time = PLANNING + PLANNING_EACH.saturating_mul(u32::try_from(schema.len()).unwrap_or(u32::MAX));
+        let time = planning_time(schema.len());
         let mut state = State {
             db,
-            model: Model::new(connect::in_memory(&self.control, Some(time))?)?,
+            model: Models::new(&self.control, Some(time))?,
+            budget: Budget::new(timer, schema.iter().filter_map(|o| o.sql.as_deref())),
             settings: *settings,
             way: if settings.encoding == Encoding::Utf8 { TextWay::Bind } else { TextWay::Cast },
             objects: Vec::with_capacity(schema.len()),
@@ -273,6 +280,11 @@ impl Sink for Writer {
             None => Err(not_begun()),
         }
     }
+}
+
+/// How long SQLite may try the statements of so many objects.
+fn planning_time(objects: usize) -> Duration {
+    PLANNING + PLANNING_EACH.saturating_mul(u32::try_from(objects).unwrap_or(u32::MAX))
 }
 
 fn not_begun() -> SinkError {

@@ -18,6 +18,7 @@ use super::salvage::{Input, Options, ReadError, Salvager};
 use super::salvaged::{Orphan, Row, SchemaObject, SchemaOrigin, Settings, Sink, SinkError};
 use super::source::{ReadAt, read_full};
 use crate::control::{Cancelled, Control};
+use crate::cost;
 use crate::finding::Severity;
 use crate::text::shown;
 
@@ -25,8 +26,6 @@ use crate::text::shown;
 /// time grows faster than the file; larger ones by [`check`] and
 /// quick_check, which read every page once.
 const CHECKED_IN_FULL: u64 = 64 << 20;
-/// How long SQLite may check a new database.
-const CHECK_TIME: Duration = Duration::from_mins(10);
 
 /// What the caller wants and knows.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,6 +40,9 @@ pub struct SalvageOptions<'a> {
     pub expected: Option<&'a BTreeMap<String, u64>>,
     /// Rows with any doubt go to `lost_and_found` instead of their table.
     pub no_doubtful: bool,
+    /// A private, empty folder on the disk of the output, in which the new
+    /// database is made; without it one beside the output.
+    pub workshop: Option<&'a Path>,
 }
 
 /// Why no new database was made.
@@ -91,8 +93,8 @@ pub enum SalvageError {
 /// into a new one at `output`, at which nothing may exist.
 ///
 /// The input is only read, and no file appears beside it. The new database is
-/// made in a private folder beside `output`, made durable, and then takes its
-/// name.
+/// made in a private folder on the disk of `output`, made durable, and then takes
+/// its name.
 ///
 /// # Errors
 /// See [`SalvageError`]; damage is no error but part of the report.
@@ -114,9 +116,14 @@ pub fn salvage(
     }
     let cannot_write = |source| SalvageError::Write { path: output.to_path_buf(), source };
     let parent = output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let private =
-        tempfile::Builder::new().prefix(".shopmend-salvage-").tempdir_in(parent).map_err(cannot_write)?;
-    let made = private.path().join("new.db");
+    let own = match options.workshop {
+        Some(_) => None,
+        None => Some(
+            tempfile::Builder::new().prefix(".shopmend-salvage-").tempdir_in(parent).map_err(cannot_write)?,
+        ),
+    };
+    let private = own.as_ref().map(tempfile::TempDir::path).or(options.workshop).unwrap_or(parent);
+    let made = private.join("new.db");
 
     let failed = |e| read_error(e, input, output, control);
     let salvager = Salvager::open(&files, read_options).map_err(failed)?;
@@ -277,21 +284,41 @@ fn soundness(path: &Path, stand_ins: &[String], unchecked: &[String], control: &
     }
     let size = std::fs::metadata(path).map_or(0, |m| m.len());
     if size <= CHECKED_IN_FULL {
-        let verdict = integrity_check(path, stand_ins, control, CHECK_TIME).unwrap_or_else(|e| e.to_string());
+        let verdict = match integrity_check(path, stand_ins, control, cost::time_for(size)) {
+            Ok(verdict) => verdict,
+            Err(e) => match cost::exceeded(&e, control) {
+                Some(why) => return not_evaluated(every_page(path, control), why),
+                None => e.to_string(),
+            },
+        };
         let notes = if verdict == "ok" { refer_to_nothing(path, control) } else { Vec::new() };
         return Soundness { verdict, proved_by: "SQLite's integrity_check".to_owned(), notes };
     }
     let (ours, sqlite) = std::thread::scope(|scope| {
-        let sqlite = scope.spawn(|| quick_check(path, stand_ins, control));
+        let sqlite = scope.spawn(|| quick_check(path, stand_ins, control, cost::time_for(size)));
         let ours = every_page(path, control);
-        (ours, sqlite.join().unwrap_or_else(|_| "SQLite's quick_check broke off".to_owned()))
+        (ours, sqlite.join().unwrap_or_else(|_| Ok("SQLite's quick_check broke off".to_owned())))
     });
+    let sqlite = match sqlite {
+        Ok(sqlite) => sqlite,
+        Err(e) => match cost::exceeded(&e, control) {
+            Some(why) => return not_evaluated(ours, why),
+            None => e.to_string(),
+        },
+    };
     let (verdict, proved_by) = match (ours.verdict.as_str(), sqlite.as_str()) {
         ("ok", "ok") => ("ok".to_owned(), format!("{BY_PASS}; {BY_SQLITE}")),
         ("ok", _) => (sqlite, BY_SQLITE.to_owned()),
         _ => (ours.verdict, BY_PASS.to_owned()),
     };
     Soundness { verdict, proved_by, notes: ours.notes }
+}
+
+/// What our own pass says alone, where SQLite would not end.
+fn not_evaluated(ours: Soundness, why: &str) -> Soundness {
+    let mut notes = ours.notes;
+    notes.push(format!("the constraints and computed columns of the schema were not checked: {why}"));
+    Soundness { notes, proved_by: BY_PASS.to_owned(), ..ours }
 }
 
 /// What our own check says of a database.
@@ -312,13 +339,19 @@ fn every_page(path: &Path, control: &Control) -> Soundness {
 }
 
 /// What SQLite's quick_check says of a database.
-fn quick_check(path: &Path, stand_ins: &[String], control: &Control) -> String {
-    pragma(path, "PRAGMA quick_check(20)", stand_ins, control, CHECK_TIME).unwrap_or_else(|e| e.to_string())
+fn quick_check(
+    path: &Path,
+    stand_ins: &[String],
+    control: &Control,
+    time: Duration,
+) -> rusqlite::Result<String> {
+    pragma(path, "PRAGMA quick_check(20)", stand_ins, control, time)
 }
 
 /// Violations of foreign keys in the new database.
 fn refer_to_nothing(path: &Path, control: &Control) -> Vec<String> {
-    let db = connect::open(path, Access::Read, control, Some(Duration::from_mins(1)));
+    let size = std::fs::metadata(path).map_or(0, |m| m.len());
+    let db = connect::open(path, Access::Read, control, Some(cost::time_for(size)));
     db.ok().and_then(|db| foreign_keys(&db)).into_iter().collect()
 }
 

@@ -29,10 +29,12 @@ use super::salvaged::{ObjectKind, Orphan, Row, SchemaObject, SchemaOrigin, Setti
 use super::source::ReadAt;
 use super::{journal, wal};
 use crate::control::{Cancelled, Control};
+use crate::cost;
 use crate::finding::{Facts, Remedy};
 
-/// How long SQLite may work on one attempt.
-const TIME: Duration = Duration::from_mins(30);
+/// How many times as long as for a check SQLite may take for one attempt,
+/// which writes the database anew.
+const MORE_TIME: u32 = 3;
 /// The log's page numbers are believed up to this size of database, in pages.
 const MAX_PAGE: u32 = u32::MAX - 1;
 
@@ -207,20 +209,25 @@ fn apply(way: Way, work: &Path, folder: &Path, control: &Control) -> Result<Path
     Ok(result)
 }
 
+/// How long SQLite may work on one attempt at a database.
+fn time_of(path: &Path) -> Duration {
+    cost::time_for(std::fs::metadata(path).map_or(0, |m| m.len())).saturating_mul(MORE_TIME)
+}
+
 /// Opens a private copy; collations of the app cannot be served here, because
 /// indexes built by a stand-in's order would be wrong in the app.
 fn open(path: &Path, control: &Control) -> rusqlite::Result<Connection> {
-    connect::open(path, Access::Repair, control, Some(TIME))
+    connect::open(path, Access::Repair, control, Some(time_of(path)))
 }
 
 /// Whether the result is sound and whole; answers what a person should know.
 fn verify(result: &Path, readable: &Readable, control: &Control) -> Result<Vec<String>, Miss> {
-    let integrity = recover::integrity_check(result, &[], control, TIME)?;
+    let integrity = recover::integrity_check(result, &[], control, time_of(result))?;
     control.safe_point().map_err(|c| Miss::Stop(c.into()))?;
     if integrity != "ok" {
         return Err(Miss::Cannot(integrity));
     }
-    let db = connect::open(result, Access::Read, control, Some(TIME))?;
+    let db = connect::open(result, Access::Read, control, Some(time_of(result)))?;
     let names: Vec<String> = db
         .prepare("SELECT name FROM sqlite_schema ORDER BY rowid")?
         .query_map([], |r| r.get(0))?

@@ -247,6 +247,9 @@ pub fn append_restore_text(state: &StateDir, dir: &Dir, run: &Run, unit: &UnitSt
                  # Close the app before you run any of these commands.\n",
                 run.begin.run
             );
+            if let Some((serial, _)) = split_remote(&unit.unit.root) {
+                text.push_str(&phone_found(&serial));
+            }
             file
         }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => dir.append_file(&name)?,
@@ -277,7 +280,8 @@ pub fn restore_text_agrees(dir: &Dir, run: &Run) -> io::Result<bool> {
         let line = line?;
         sections += usize::from(after_blank && line.starts_with(b"# "));
         after_blank = line.is_empty();
-        if line.starts_with(b"cp ") && copy_in(&line).is_some_and(|name| !known.contains(name)) {
+        let copies = line.starts_with(b"cp ") || line.starts_with(b"adb ");
+        if copies && copy_in(&line).is_some_and(|name| !known.contains(name)) {
             return Ok(false);
         }
     }
@@ -299,8 +303,8 @@ fn copy_in(line: &[u8]) -> Option<&str> {
 fn section(state: &StateDir, run: &Run, state_of: &UnitState, text: &mut String) {
     let unit = &state_of.unit;
     let _ = write!(text, "\n# {} {} ({})\n", unit.op.as_str(), comment(&unit.store), comment(&unit.why));
-    if let Some((serial, root)) = split_remote(&unit.root) {
-        return on_device(state, state_of, &serial, &root, text);
+    if let Some((_, root)) = split_remote(&unit.root) {
+        return on_device(state, state_of, run, &root, text);
     }
     let root = quoted(&unit.root);
     let quarantine = state
@@ -315,6 +319,14 @@ fn section(state: &StateDir, run: &Run, state_of: &UnitState, text: &mut String)
         let from = quoted(&quarantine.join("."));
         let _ = writeln!(text, "# What was moved aside still has its names, times and owners:");
         let _ = writeln!(text, "cp -a {from} {root}/");
+    }
+    if let Some(names) = own_names(state_of) {
+        // What the store that is there now has of these goes, but is kept.
+        let folder = quoted(&unit.root.join(unit.path.as_path()));
+        let newer = state.path().join(StateDir::run_path(&run.begin.run).as_path()).join("newer");
+        let newer = quoted(&newer.join(unit.number.to_string()));
+        let _ = writeln!(text, "mkdir -p {newer}");
+        let _ = writeln!(text, "{}", moved_away(&folder, &names, &newer));
     }
     for path in strangers(state_of) {
         // If there is one, it belongs to the store that is there now.
@@ -354,6 +366,20 @@ fn before_the_run<'r>(run: &'r Run, unit: &Unit, folder: &'r Folder) -> &'r Attr
     known.map_or(&folder.attributes, |f| &f.attributes)
 }
 
+/// What the files of a store are called that is a folder and has new ones with
+/// each rebuild: together with the old ones they would make no store.
+fn own_names(unit: &UnitState) -> Option<[&'static str; 4]> {
+    let leveldb = unit.unit.kind == StoreKind::Leveldb && !unit.copies.is_empty();
+    leveldb.then_some(["MANIFEST-*", "*.log", "*.ldb", "*.sst"])
+}
+
+/// Moves files of these names out of a folder.
+fn moved_away(folder: &str, names: &[&str], to: &str) -> String {
+    let one =
+        |name: &&str| format!("find {folder} -maxdepth 1 -type f -name '{name}' -exec mv {{}} {to}/ \\;");
+    names.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
 /// Companions of a database that were not there: one that an app makes since
 /// must not stand beside the old database.
 fn strangers(unit: &UnitState) -> Vec<RelPath> {
@@ -364,50 +390,84 @@ fn strangers(unit: &UnitState) -> Vec<RelPath> {
     all.into_iter().filter(|path| unit.copies.iter().all(|c| c.path != *path)).collect()
 }
 
+/// Finds the phone under whatever name adb has for it, and how root is reached
+/// on it; behind a line that names its serial number.
+const PHONE: &str = r#"phone=$serial
+adb -s "$phone" get-state > /dev/null 2>&1 || for name in $(adb devices | sed -n 's/[[:space:]]device$//p'); do [ "$(adb -s "$name" shell -n getprop ro.serialno)" = "$serial" ] && phone=$name; done
+su='sh -c'; root=no; [ "$(adb -s "$phone" shell -n id -u)" != 0 ] || root=yes
+for way in 'su -c' 'su 0 sh -c'; do [ $root = yes ] || [ "$(adb -s "$phone" shell -n "$way 'id -u'" 2> /dev/null)" != 0 ] || { root=yes; su=$way; }; done
+"#;
+
+/// What the commands for a phone begin with.
+fn phone_found(serial: &str) -> String {
+    format!(
+        "# On the phone; where `adb root` is possible, give that first.\nserial={}\n{PHONE}",
+        quoted(Path::new(serial))
+    )
+}
+
 /// The commands for a phone: what is on it is reached by `adb` alone, and an
-/// app's folder by its superuser alone.
-fn on_device(state: &StateDir, state_of: &UnitState, serial: &str, root: &Path, text: &mut String) {
-    let adb = format!("adb -s {}", quoted(Path::new(serial)));
-    let there = |command: String| {
-        format!("{adb} shell {}", quoted(Path::new(&format!("su 0 sh -c {}", quoted(Path::new(&command))))))
+/// app's folder by root or by the app itself.
+fn on_device(state: &StateDir, state_of: &UnitState, run: &Run, root: &Path, text: &mut String) {
+    let there = |command: &str| {
+        format!("adb -s \"$phone\" shell -n \"$own \"{}", quoted(Path::new(&quoted(Path::new(command)))))
     };
     let at = |path: &RelPath| if path.is_root() { root.to_path_buf() } else { root.join(path.as_path()) };
-    let _ =
-        writeln!(text, "# On the phone; where `adb root` is possible, give that first and leave out `su 0`.");
+    let package = root.iter().filter_map(|part| part.to_str()).find(|part| part.contains('.'));
+    // What lies in the shared storage has its owner and mode from there, but for root.
+    let shared =
+        root.starts_with("/storage") || root.starts_with("/sdcard") || root.starts_with("/data/media");
+    let own = match package.filter(|_| !shared) {
+        Some(app) => {
+            format!(" && [ $root = yes ] || own={}", quoted(Path::new(&format!("run-as {app} sh -c"))))
+        }
+        None => String::new(),
+    };
+    let _ = writeln!(text, "own=$su{own}");
     for folder in &state_of.unit.folders {
-        let _ = writeln!(text, "{}", there(format!("mkdir -p {}", quoted(&at(&folder.path)))));
+        let _ = writeln!(text, "{}", there(&format!("mkdir -p {}", quoted(&at(&folder.path)))));
+    }
+    if let Some(names) = own_names(state_of) {
+        let folder = at(&state_of.unit.path);
+        let newer = quoted(&folder.with_added_extension("newer"));
+        let moved = moved_away(&quoted(&folder), &names, &newer);
+        let _ = writeln!(text, "{}", there(&format!("mkdir -p {newer}; {moved}; rmdir {newer}")));
     }
     for path in strangers(state_of) {
         let path = quoted(&at(&path));
-        let _ = writeln!(text, "{}", there(format!("mv {path} {path}.newer")));
+        let _ = writeln!(text, "{}", there(&format!("mv {path} {path}.newer")));
     }
-    let passing = "/data/local/tmp/shopmend-restore";
     for copy in &state_of.copies {
         let to = quoted(&at(&copy.path));
         let like = on_phone(&copy.attributes, &to);
         match &copy.object {
+            // Through no file in between, which other apps might read.
             Some(hash) => {
                 let from = quoted(&state.path().join(object_path(hash)));
-                let _ = writeln!(text, "{adb} push {from} {passing}");
-                let _ = writeln!(text, "{}", there(format!("cp {passing} {to}; {like}; rm {passing}")));
+                let command = there(&format!("umask 077; cat > {to}; {like}")).replacen(" -n ", " ", 1);
+                let _ = writeln!(text, "{command} < {from}");
             }
             None => {
-                let _ = writeln!(text, "{}", there(format!("mkdir -p {to}; {like}")));
+                let _ = writeln!(text, "{}", there(&format!("mkdir -p {to}; {like}")));
             }
         }
     }
-    for folder in state_of.unit.folders.iter().rev() {
-        let to = quoted(&at(&folder.path));
-        let _ = writeln!(text, "{}", there(on_phone(&folder.attributes, &to)));
+    // Last, inner ones first: what happens in a folder changes its time.
+    let copied = state_of.copies.iter().filter(|c| c.object.is_none());
+    let inner = copied.map(|c| (&c.path, &c.attributes)).rev();
+    let unit = &state_of.unit;
+    let folders = unit.folders.iter().rev().map(|f| (&f.path, before_the_run(run, unit, f)));
+    for (path, like) in inner.chain(folders) {
+        let _ = writeln!(text, "{}", there(&on_phone(like, &quoted(&at(path)))));
     }
 }
 
 /// Owner, mode and time, and the label that the system's policy gives.
 fn on_phone(a: &Attributes, to: &str) -> String {
-    let when =
-        jiff::Timestamp::from_nanosecond(a.mtime_ns).map(jiff::Timestamp::as_second).unwrap_or_default();
+    let stamp = jiff::Timestamp::from_nanosecond(a.mtime_ns).unwrap_or_default();
+    let when = stamp.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S.%9f");
     format!(
-        "chown {}:{} {to}; chmod {:04o} {to}; touch -d @{when} {to}; restorecon {to}",
+        "chown {}:{} {to}; chmod {:04o} {to}; restorecon {to}; touch -d {when}Z {to}",
         a.uid, a.gid, a.mode
     )
 }

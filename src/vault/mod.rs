@@ -5,6 +5,7 @@
 //! ```text
 //! <state>/lock                       held by the one run that may change things
 //! <state>/scratch/                   private copies that a check works on
+//! <state>/reserve                    room for a journal when the disk is full
 //! <state>/vault/objects/ab/ab12…     copies, named by the BLAKE3 of their content
 //! <state>/runs/<id>/journal          what the run did; `undo` and crash recovery read nothing else
 //! <state>/runs/<id>/manifest.json    the same for a person
@@ -20,6 +21,7 @@ mod list;
 mod manifest;
 mod objects;
 mod record;
+mod reserve;
 mod run;
 mod run_id;
 pub mod scratch;

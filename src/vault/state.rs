@@ -246,7 +246,9 @@ impl StateDir {
         if meta.mode & 0o077 != 0 {
             self.dir.set_mode(0o700)?;
         }
-        Ok(self.make_folders()?)
+        self.make_folders()?;
+        self.keep_reserve();
+        Ok(())
     }
 
     /// Makes what is missing of the folders inside, durable.
@@ -272,6 +274,7 @@ impl StateDir {
         let at = self.path().join("lock");
         let io = |e| full(e, "cannot take the lock", &at);
         let name = rel("lock").map_err(io)?;
+        self.use_reserve();
         let mut file = match self.dir.create_file(&name, 0o600) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.dir.append_file(&name).map_err(io)?,

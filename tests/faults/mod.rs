@@ -58,6 +58,9 @@ fn can_trace(test: &str) -> bool {
     can
 }
 
+/// How a command ends that meets no fault: a backup finds the scene's damage.
+const ENDS: [Option<i32>; 3] = [Some(0), Some(1), Some(3)];
+
 /// What a sweep came to.
 struct Swept {
     what: String,
@@ -101,7 +104,7 @@ fn rehearse(scene: &Scene, what: &What) -> (Vec<Call>, Snapshot) {
     scene.renew();
     let command = scene.prepare(what);
     let ended = noted(&command, &scene.trace());
-    assert!([Some(0), Some(3)].contains(&ended.code), "{what:?}: {:?} {}", ended.code, ended.said);
+    assert!(ENDS.contains(&ended.code), "{what:?}: {:?} {}", ended.code, ended.said);
     let calls = ended.calls(scene.base());
     assert!(!calls.is_empty(), "{what:?}: nothing was done");
     (calls, scene.now())
@@ -175,6 +178,17 @@ fn a_fault_at_any_call_of_a_pruning_or_salvage_loses_nothing() {
     swept("a_fault_at_any_call_of_a_pruning_or_salvage_loses_nothing", &[What::Prune, What::Salvage], 40);
 }
 
+#[test]
+fn a_fault_at_any_call_of_a_backup_or_export_loses_nothing() {
+    swept("a_fault_at_any_call_of_a_backup_or_export_loses_nothing", &[What::Backup, What::Export], 16);
+}
+
+#[test]
+fn a_fault_at_any_call_of_a_restore_or_the_rest_of_an_undo_loses_nothing() {
+    let test = "a_fault_at_any_call_of_a_restore_or_the_rest_of_an_undo_loses_nothing";
+    swept(test, &[What::Restore, What::RestOfUndo], 16);
+}
+
 /// With the state on another file system, files are copied and deleted.
 #[test]
 fn a_fault_at_any_call_of_a_repair_by_copies_loses_nothing() {
@@ -186,6 +200,9 @@ fn a_fault_at_any_call_of_a_repair_by_copies_loses_nothing() {
     base.dir("apart");
     let Some(_mounted) = Memory::at(&base.at("apart"), test) else { return };
     let scene = Scene::new(base.path()).state_at(base.at("apart/s"));
+    for what in [What::Restore, What::RestOfUndo, What::Export] {
+        sweep(&scene, &what, at_most(6)).by("copies").report();
+    }
     for what in [What::Repair, What::Undo] {
         sweep(&scene, &what, at_most(40)).by("copies").report();
         replayed(&scene, &what, if all() { 40 } else { 1 }).by("copies").report();
@@ -305,7 +322,7 @@ fn replayed(scene: &Scene, what: &What, part: usize) -> Swept {
         .collect();
     let mut disk = model::Disk::of(scene.base());
     let ended = noted(&command, &scene.trace());
-    assert!([Some(0), Some(3)].contains(&ended.code), "{what:?}: {}", ended.said);
+    assert!(ENDS.contains(&ended.code), "{what:?}: {}", ended.said);
     let calls = ended.all(scene.base());
     let mut out =
         Swept::new(format!("{what:?} on a disk that keeps only what was synced, {} calls", calls.len()));
@@ -332,7 +349,7 @@ fn a_disk_that_keeps_only_what_was_synced_loses_nothing() {
     }
     let base = memory();
     let scene = Scene::new(base.path());
-    for what in [What::Repair, What::Undo, What::Prune] {
+    for what in [What::Repair, What::Undo, What::Prune, What::Backup, What::Restore, What::RestOfUndo] {
         replayed(&scene, &what, if all() { 40 } else { 1 }).report();
     }
 }
@@ -490,7 +507,7 @@ fn cut_sweep(disk: &Disk, scene: &Scene, what: &What, part: usize, mut out: Swep
                 let ended = faulted(&command, &scene.trace(), point, Fault::Kill);
                 out.missed += usize::from(!ended.reached());
             }
-            None => assert!([Some(0), Some(3)].contains(&command.output().unwrap().status.code())),
+            None => assert!(ENDS.contains(&command.output().unwrap().status.code())),
         }
         disk.cut();
         out.add(|| format!("{what:?}, power cut at {point:?}"), scene.settle(what));
@@ -507,6 +524,9 @@ fn cut_on(kind: &str, test: &str) {
     let mut out = Swept::new(format!("power cuts on {kind}"));
     for what in [What::Repair, What::Undo, What::Prune, What::Salvage] {
         out = cut_sweep(&disk, &scene, &what, at_most(8), out);
+    }
+    for what in [What::Backup, What::Restore, What::Export, What::RestOfUndo] {
+        out = cut_sweep(&disk, &scene, &what, at_most(2), out);
     }
     out.report();
 }

@@ -24,6 +24,12 @@ pub enum What {
     /// The next start after an undo that was killed at a point.
     RecoveryOfUndo(super::trace::Point),
     Salvage,
+    Backup,
+    /// Putting back everything that a repair changed, by `vault restore`.
+    Restore,
+    Export,
+    /// An undo of what an undo of one store left.
+    RestOfUndo,
 }
 
 /// The device, the state folder, and a build of the program.
@@ -147,11 +153,39 @@ impl Scene {
                 super::trace::faulted(&self.command(&["undo"]), &self.trace(), at, super::trace::Fault::Kill);
                 self.command(&["vault", "prune"])
             }
+            What::Backup => self.command(&["backup"]),
+            What::Restore => {
+                self.done(&repair);
+                self.command(&["vault", "restore", &self.run()])
+            }
+            What::Export => {
+                self.done(&repair);
+                let to = self.base.join("out/export").display().to_string();
+                self.command(&["vault", "export", &self.run(), &to])
+            }
+            What::RestOfUndo => {
+                self.done(&repair);
+                self.done(&["undo", "--store", &self.store("messages.db")]);
+                self.command(&["undo"])
+            }
             What::Salvage => {
                 let (from, to) = (self.at("messages.db"), self.base.join("out/new.db"));
                 self.command(&["salvage", &from.display().to_string(), "-o", &to.display().to_string()])
             }
         }
+    }
+
+    /// The first run.
+    fn run(&self) -> String {
+        let state = StateDir::open(&self.state).unwrap();
+        state.runs().unwrap()[0].to_string()
+    }
+
+    /// The id of the store that a run worked on at a path.
+    fn store(&self, path: &str) -> String {
+        let runs = list(&StateDir::open(&self.state).unwrap()).unwrap();
+        let mut stores = runs.iter().flat_map(|r| &r.stores);
+        stores.find(|s| s.path.ends_with(path)).unwrap().store.clone()
     }
 
     pub fn at(&self, path: &str) -> PathBuf {

@@ -152,7 +152,11 @@ pub struct Shop {
 impl Shop {
     /// Forty old cache files, messages and drafts.
     pub fn new() -> Self {
-        let home = Tree::new();
+        Self::filling(Tree::new())
+    }
+
+    /// The same in an empty home.
+    pub fn filling(home: Tree) -> Self {
         for i in 0..40 {
             home.file(format!(".cache/shop/cache/{}/{i}.bin", i % 4), vec![i; 1000 + usize::from(i)]);
         }

@@ -342,6 +342,11 @@ pub(super) fn sync_file(file: &File) -> io::Result<()> {
 pub(super) fn forget_cached(_file: &File) {}
 
 /// How much room the volume of a folder has.
+pub(super) fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    // A file that is not sparse has its room at once.
+    file.set_len(bytes)
+}
+
 pub(super) fn space(dir: &Handle) -> io::Result<Space> {
     let (free, total, read_only) = nt::space(dir.as_handle())?;
     Ok(Space { free, total, free_files: None, read_only })

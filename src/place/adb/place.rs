@@ -352,7 +352,16 @@ impl Place for DevicePlace {
     /// Stops what runs of the app: one that opens a damaged database deletes
     /// it, so it goes first, on a phone without a question.
     fn in_use(&self, store: &Affected<'_>) -> Result<()> {
-        if self.running(store.app)?.is_empty() { Ok(()) } else { self.force_stop(store.app) }
+        if self.running(store.app)?.is_empty() {
+            return Ok(());
+        }
+        self.force_stop(store.app)?;
+        if store.moved.is_empty() {
+            return Ok(());
+        }
+        // What it wrote to the old files since would be lost with them.
+        Err(Error::new(error::Kind::AppRunning, "the app was started while its files were being replaced")
+            .hint("leave the phone alone until the repair has ended, and repair again"))
     }
 
     fn stop(&self, target: &Target, _ask: bool, _say: &dyn Fn(&str)) -> Result<()> {

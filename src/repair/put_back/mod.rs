@@ -284,7 +284,12 @@ impl Work<'_> {
         self.still_down()?;
         let unit = &self.old.unit;
         let _fence = Fence::raise(&hands.root, unit.kind, &unit.path)?;
-        let moved = if hands.root.is_remote() { Vec::new() } else { needs.now_there(&hands.root)? };
+        // On a phone it is the app that is looked for, not who has which file open.
+        let moved = match hands.root.is_remote() {
+            true if self.is_one_thing() => vec![Ident { dev: 0, ino: 0 }],
+            true => Vec::new(),
+            false => needs.now_there(&hands.root)?,
+        };
 
         let mut skipped: Vec<SkippedItem> = Vec::new();
         match hands.perform_all(&steps, &mut |s| skipped.push(s)) {

@@ -14,6 +14,7 @@ use super::super::source::{ReadAt, read_full};
 use super::schema::Open;
 use super::{CheckError, Examined};
 use crate::control::Control;
+use crate::cost;
 use crate::finding::{Finding, Proof, Remedy, Severity};
 use crate::text::printable;
 
@@ -55,6 +56,8 @@ const MAX_LINES: usize = 16;
 pub(super) struct PrivateCopy {
     _dir: tempfile::TempDir,
     path: PathBuf,
+    /// Of all files.
+    bytes: u64,
 }
 
 impl PrivateCopy {
@@ -62,6 +65,7 @@ impl PrivateCopy {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("copy.db");
         let mut buf = vec![0; 1 << 20];
+        let mut bytes = 0;
         for (suffix, part) in parts {
             let Some(part) = part else { continue };
             let mut out = File::create_new(dir.path().join(format!("copy.db{suffix}")))?;
@@ -77,8 +81,9 @@ impl PrivateCopy {
                     break;
                 }
             }
+            bytes += at;
         }
-        Ok(Some(Self { _dir: dir, path }))
+        Ok(Some(Self { _dir: dir, path, bytes }))
     }
 }
 
@@ -91,7 +96,8 @@ pub(super) fn ask_sqlite(
     examined: &mut Examined,
     control: &Control,
 ) -> Result<(), CheckError> {
-    let outcome = connect::open(&copy.path, Access::Repair, control, None).and_then(|db| {
+    let time = cost::time_for(copy.bytes);
+    let outcome = connect::open(&copy.path, Access::Repair, control, Some(time)).and_then(|db| {
         let said = lines(&db, "PRAGMA integrity_check")?;
         Ok((said, dangling(&db, None)))
     });
@@ -101,7 +107,10 @@ pub(super) fn ask_sqlite(
         Ok(answer) => answer,
         Err(e) if damaged => (vec![printable(&e.to_string())], Ok(Vec::new())),
         Err(e) => {
-            let why = printable(&e.to_string());
+            let why = match cost::exceeded(&e, control) {
+                Some(why) => format!("the schema costs too much: {why}"),
+                None => printable(&e.to_string()),
+            };
             let open = examined.for_sqlite.drain(..).map(|open| open.what);
             examined.not_checked.extend(open);
             examined.not_checked.push(format!("SQLite's own check could not run on a copy: {why}"));

@@ -35,11 +35,8 @@ pub(super) fn schema_loads(
     if let Err(e) = copy_schema(view, map, &path) {
         return Ok(unable(e));
     }
-    let outcome = connect::open(&path, Access::Read, control, Some(SCHEMA_TIME)).and_then(|db| {
-        // Nobody else has the copy; what looks locked is damaged.
-        db.busy_timeout(Duration::ZERO)?;
-        db.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0))
-    });
+    let outcome = connect::open(&path, Access::Read, control, Some(SCHEMA_TIME))
+        .and_then(|db| db.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get::<_, i64>(0)));
     control.safe_point()?;
     match outcome {
         Ok(_) => Ok(None),

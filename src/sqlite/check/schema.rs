@@ -15,8 +15,8 @@ use super::walk::{Map, Use, header_at};
 use crate::finding::Remedy;
 
 /// Longest statement and largest schema that are read, in bytes.
-const MAX_ROW: u64 = 4 << 20;
-const MAX_SCHEMA: usize = 32 << 20;
+const MAX_ROW: u64 = 64 << 20;
+const MAX_SCHEMA: usize = 128 << 20;
 /// Most trees of one database.
 const MAX_TREES: usize = 100_000;
 

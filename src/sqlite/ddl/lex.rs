@@ -32,13 +32,14 @@ pub(super) struct Token {
     pub(super) end: usize,
 }
 
-/// The tokens of `sql`, white space and comments left out. Ends early at a NUL, as SQLite does.
-pub(super) fn tokens(sql: &str) -> Vec<Token> {
+/// The tokens of `sql`, white space and comments left out. Ends early at a NUL, as SQLite does,
+/// and one token beyond `most`.
+pub(super) fn tokens(sql: &str, most: usize) -> Vec<Token> {
     let b = sql.as_bytes();
     let at = |i: usize| b.get(i).copied().unwrap_or(0);
     let mut out = Vec::new();
     let mut i = 0;
-    while i < b.len() {
+    while i < b.len() && out.len() <= most {
         let start = i;
         let c = at(i);
         let kind = match c {

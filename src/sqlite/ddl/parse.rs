@@ -9,15 +9,16 @@ use super::{
 };
 use crate::salvaged::Value;
 
-/// Longest statement that is read, in bytes.
-const MAX_SQL: usize = 4 << 20;
+/// Most tokens of a statement: far more than 2,000 columns need, the most that
+/// SQLite takes. A long text or comment is one.
+const MAX_TOKENS: usize = 1 << 20;
 /// Most columns of a table or index; SQLite's own highest limit.
 const MAX_COLUMNS: usize = 32767;
 
 /// Why a statement could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DdlError {
-    #[error("the statement is longer than {MAX_SQL} bytes")]
+    #[error("the statement has more than {MAX_TOKENS} tokens")]
     TooLong,
     #[error("expected {expected} at byte {at}")]
     Syntax { at: usize, expected: &'static str },
@@ -50,10 +51,10 @@ impl<'a> Source<'a> {
 /// # Errors
 /// When it is no statement that SQLite would have stored.
 pub fn parse(sql: &str) -> Result<Statement, DdlError> {
-    if sql.len() > MAX_SQL {
+    let tokens = lex::tokens(sql, MAX_TOKENS);
+    if tokens.len() > MAX_TOKENS {
         return Err(DdlError::TooLong);
     }
-    let tokens = lex::tokens(sql);
     let mut p = Parser { src: Source(sql), tokens: &tokens, at: 0 };
     p.need_word("create", "CREATE")?;
     let _ = p.word("temp") || p.word("temporary");

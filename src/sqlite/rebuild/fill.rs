@@ -63,7 +63,6 @@ impl Fill {
         let mut fill = Self { slot, root: 0, key, widths: vec![width], statements: HashMap::new() };
         db.execute(&fill.text(width), [])?;
         fill.root = root_of(db, &fill.name(width))?;
-        park(db, &fill.name(width))?;
         Ok(fill)
     }
 
@@ -234,21 +233,6 @@ pub(super) fn names(width: usize) -> String {
     names.join(",")
 }
 
-/// Takes the entry of a b-tree out of the schema table for now. SQLite searches
-/// that table as a whole for every object that is made, so with thousands of
-/// tables it must stay short. The connection knows the b-tree until it reads
-/// the schema anew; [`unpark`] comes before that.
-fn park(db: &Connection, name: &str) -> rusqlite::Result<()> {
-    db.execute_batch(PARKED)?;
-    db.execute_batch("PRAGMA writable_schema=ON")?;
-    db.prepare_cached(
-        "INSERT INTO temp.shopmend_parked SELECT type,name,tbl_name,rootpage,sql FROM main.sqlite_schema WHERE name=?1",
-    )?
-    .execute([name])?;
-    db.prepare_cached("DELETE FROM main.sqlite_schema WHERE name=?1")?.execute([name])?;
-    db.execute_batch("PRAGMA writable_schema=OFF")
-}
-
 /// Puts all parked entries back; the schema table must be writable.
 pub(super) fn unpark(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(PARKED)?;
@@ -256,6 +240,41 @@ pub(super) fn unpark(db: &Connection) -> rusqlite::Result<()> {
         "INSERT INTO main.sqlite_schema(type,name,tbl_name,rootpage,sql) SELECT * FROM temp.shopmend_parked;
          DELETE FROM temp.shopmend_parked",
     )
+}
+
+/// How many b-trees are made before the connection forgets them for a while:
+/// for each change of the schema SQLite looks at every table that it knows.
+pub(super) const KNOWN_AT_ONCE: usize = 256;
+
+/// Parks all entries of b-trees that are being filled: takes them out of the
+/// schema table, which SQLite searches as a whole for every object that is
+/// made, and lets the connection forget them until [`recall`].
+pub(super) fn forget(db: &Connection) -> rusqlite::Result<()> {
+    db.flush_prepared_statement_cache();
+    park_all(db)?;
+    db.execute_batch("PRAGMA writable_schema=RESET")
+}
+
+/// Makes the connection know all parked b-trees again, and parks them anew.
+pub(super) fn recall(db: &Connection) -> rusqlite::Result<()> {
+    db.flush_prepared_statement_cache();
+    db.execute_batch("PRAGMA writable_schema=ON")?;
+    unpark(db)?;
+    db.execute_batch("PRAGMA writable_schema=RESET")?;
+    park_all(db)?;
+    db.execute_batch("PRAGMA writable_schema=OFF")
+}
+
+fn park_all(db: &Connection) -> rusqlite::Result<()> {
+    let ours = format!("{}*", super::FILL_PREFIX);
+    db.execute_batch(PARKED)?;
+    db.execute_batch("PRAGMA writable_schema=ON")?;
+    db.execute(
+        "INSERT INTO temp.shopmend_parked SELECT type,name,tbl_name,rootpage,sql FROM main.sqlite_schema
+         WHERE name GLOB ?1",
+        [&ours],
+    )?;
+    db.execute("DELETE FROM main.sqlite_schema WHERE name GLOB ?1", [&ours]).map(|_| ())
 }
 
 /// Where entries are parked.

@@ -6,10 +6,15 @@ use std::collections::{HashMap, HashSet};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 
-use super::model::{Table, plain, quoted};
+use super::costly::Stop;
+use super::model::{plain, quoted};
 use super::{FILL_PREFIX, Object, Place, PlacedBy, Spot, State, Written, fill, is_virtual};
 use crate::control::{Cancelled, Control};
+use crate::cost;
 use crate::salvaged::{ObjectKind, SchemaObject, SchemaOrigin, SinkError, Value};
+
+/// Rowids of rows that a constraint refuses, with the reason.
+type Refused = Vec<(i64, String)>;
 
 /// One row of `sqlite_schema`.
 struct SchemaRow {
@@ -23,6 +28,14 @@ struct SchemaRow {
 impl State {
     /// Completes the database and closes it.
     pub(super) fn finish(mut self, control: &Control, damaged: bool) -> Result<Written, SinkError> {
+        // Between the schema and here lie all rows, and any time.
+        self.model.limit(cost::ANY_LENGTH, Some(super::planning_time(self.objects.len())))?;
+        let bytes: i64 = self.db.query_row(
+            "SELECT page_count*page_size FROM pragma_page_count, pragma_page_size",
+            [],
+            |r| r.get(0),
+        )?;
+        self.budget.grant(bytes.unsigned_abs());
         let shadows = self.lost_shadows(control)?;
         self.plan(&shadows)?;
         self.add_missing()?;
@@ -207,18 +220,32 @@ impl State {
             let Some(Object { place: Place::Table(fill, table), .. }) = self.objects.get(at) else {
                 continue;
             };
-            if !table.has_check || !breaks_a_check(&self.db, &table.name)? {
+            if !table.has_check {
                 continue;
             }
-            let has_rowid = fill.has_rowid();
-            let broken = self.refused_rows(table, control)?;
+            let (name, has_rowid) = (table.name.clone(), fill.has_rowid());
+            let db = &self.db;
+            let breaks = self.budget.spend(db, control, || breaks_a_check(db, &name));
+            let broken = match breaks {
+                Ok(false) => continue,
+                Ok(true) => self.refused_rows(at, control)?,
+                Err(stop) => Err(stop),
+            };
+            let broken = match broken {
+                Ok(broken) => broken,
+                Err(Stop::Costs(why)) => {
+                    let note = format!("the constraints of {name} were not checked: {why}");
+                    self.written.notes.push(note);
+                    continue;
+                }
+                Err(Stop::Failed(e)) => return Err(e.into()),
+            };
             let Some((_, first)) = broken.first() else { continue };
             if damaged && has_rowid {
                 for (rowid, reason) in &broken {
                     self.take_out(at, *rowid, reason, None)?;
                 }
             } else {
-                let name = table.name.clone();
                 self.written.notes.push(format!(
                     "{} rows of {name} break a constraint and were kept ({first})",
                     broken.len()
@@ -228,25 +255,34 @@ impl State {
         Ok(())
     }
 
-    /// Rowids of the rows that the table's own constraints refuse.
-    fn refused_rows(&self, table: &Table, control: &Control) -> Result<Vec<(i64, String)>, SinkError> {
+    /// Rowids of the rows that the constraints of a table refuse.
+    fn refused_rows(&mut self, at: usize, control: &Control) -> Result<Result<Refused, Stop>, SinkError> {
+        let Some(Object { place: Place::Table(_, table), .. }) = self.objects.get(at) else {
+            return Ok(Ok(Vec::new()));
+        };
         let columns: Vec<&str> =
             table.columns.iter().filter(|c| !c.generated).map(|c| c.name.as_str()).collect();
         let list: Vec<String> = columns.iter().map(|c| quoted(c)).collect();
         let rowid = table.rowid_name.filter(|_| table.key.is_none()).unwrap_or("0");
         let sql = format!("SELECT {rowid},{} FROM main.{}", list.join(","), quoted(&table.name));
-        let mut statement = self.db.prepare(&sql)?;
-        let mut rows = statement.raw_query();
-        let mut out = Vec::new();
-        while let Some(row) = rows.next()? {
-            control.safe_point()?;
-            let values: Vec<Value> =
-                (1..=columns.len()).map(|i| row.get_ref(i).map(owned)).collect::<Result<_, _>>()?;
-            if let Some(reason) = self.model.refuses(&table.name, &columns, &values) {
-                out.push((row.get(0)?, reason));
+        let Self { db, model, budget, .. } = self;
+        model.limit(budget.length(), Some(budget.left()))?;
+        let broken = budget.spend(db, control, || {
+            let mut statement = db.prepare(&sql)?;
+            let mut rows = statement.raw_query();
+            let mut out = Vec::new();
+            while let Some(row) = rows.next()? {
+                let values: Vec<Value> =
+                    (1..=columns.len()).map(|i| row.get_ref(i).map(owned)).collect::<Result<_, _>>()?;
+                if let Some(reason) = model.refuses(&table.name, &columns, &values)? {
+                    out.push((row.get(0)?, reason));
+                }
             }
-        }
-        Ok(out)
+            Ok(out)
+        });
+        model.limit(cost::ANY_LENGTH, Some(super::planning_time(self.objects.len())))?;
+        control.safe_point()?;
+        Ok(broken)
     }
 
     /// Builds every index from the rows; unique ones first, because rows that
@@ -273,9 +309,16 @@ impl State {
         self.db.execute_batch("PRAGMA cache_size=-1000")?;
         let mut built: Vec<(usize, String)> = Vec::new();
         for (table, at, _) in order {
-            let Some(object) = self.objects.get(at) else { continue };
+            // It may have gone with its table's statement.
+            let Some(object) = self.objects.get(at).filter(|o| matches!(o.place, Place::Index(_))) else {
+                continue;
+            };
             let name = object.given.name.clone();
             control.progress().item(&name);
+            if let Some(reason) = self.too_costly(table, at, control)? {
+                self.leave_out_index(table, at, &name, reason)?;
+                continue;
+            }
             let mut removed = false;
             loop {
                 control.safe_point()?;
@@ -299,6 +342,25 @@ impl State {
             }
             control.progress().advance(1);
         }
+        Ok(())
+    }
+
+    /// Leaves out an index that costs too much; without one that its own
+    /// statement makes, the table is a plain one.
+    fn leave_out_index(
+        &mut self,
+        table: usize,
+        at: usize,
+        name: &str,
+        reason: String,
+    ) -> Result<(), SinkError> {
+        let Some(object) = self.objects.get_mut(at) else { return Ok(()) };
+        if object.given.sql.is_none() {
+            return self.loosen(table, &reason);
+        }
+        self.db.execute_batch(&format!("DROP INDEX main.{}", quoted(name)))?;
+        object.place = Place::Dropped;
+        self.written.dropped.push((name.to_owned(), reason));
         Ok(())
     }
 

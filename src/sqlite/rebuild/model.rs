@@ -18,6 +18,9 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::fill::{Bound, TextWay};
+use crate::connect;
+use crate::control::Control;
+use crate::cost::{self, Timer};
 use crate::ddl::Affinity;
 use crate::salvaged::Value;
 
@@ -86,8 +89,11 @@ const BUILT_IN_COLLATIONS: [&str; 3] = ["BINARY", "NOCASE", "RTRIM"];
 const MAX_STAND_INS: usize = 64;
 
 impl Model {
-    /// Takes over a connection of [`crate::connect::in_memory`].
-    pub(super) fn new(mut db: Connection) -> rusqlite::Result<Self> {
+    /// A database in memory whose statements end with the time.
+    pub(super) fn new(control: &Control, timer: Timer) -> rusqlite::Result<Self> {
+        let mut db = connect::timed_in_memory(control, timer)?;
+        // A page for each table: there are many, and hardly a row.
+        db.execute_batch("PRAGMA page_size=512")?;
         db.collation_needed(stand_in_collation)?;
         let trying = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&trying);
@@ -136,6 +142,10 @@ impl Model {
                     return Ok(());
                 }
                 Err(rusqlite::Error::MultipleStatement) => return Err("more than one statement".into()),
+                // What it would run is counted out before it runs.
+                Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::OutOfMemory) => {
+                    return Err("its expressions cost more than they may".into());
+                }
                 Err(e) => plain(&e),
             };
             let Some(name) = missing_function(&reason).filter(|_| last.as_ref() != Some(&reason)) else {
@@ -169,9 +179,9 @@ impl Model {
     fn own_collation(&self, index: &str) -> rusqlite::Result<Option<String>> {
         let mut collations =
             self.db.prepare("SELECT coll FROM pragma_index_xinfo(?1) WHERE key=1 AND coll IS NOT NULL")?;
-        let collations = collations.query_map([index], |r| r.get::<_, String>(0))?;
+        let mut collations = collations.query_map([index], |r| r.get::<_, String>(0))?;
         let known = |name: &str| BUILT_IN_COLLATIONS.iter().any(|b| name.eq_ignore_ascii_case(b));
-        collations.filter(|n| !n.as_ref().is_ok_and(|n| known(n))).next().transpose()
+        collations.find(|n| !n.as_ref().is_ok_and(|n| known(n))).transpose()
     }
 
     /// The collation that only the app has and that orders a table's key or
@@ -328,10 +338,31 @@ impl Model {
         Ok(Some(key))
     }
 
+    /// The names of the columns in an index, quoted.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub(super) fn key_names(&self, table: &str, index: &str) -> rusqlite::Result<Vec<String>> {
+        // The number of a column tells it from the others, and not its name.
+        let mut names = self.db.prepare(
+            "SELECT c.name FROM pragma_index_xinfo(?2) AS k JOIN pragma_table_xinfo(?1) AS c ON c.cid=k.cid
+             WHERE k.key=1",
+        )?;
+        names.query_map([table, index], |r| Ok(quoted(&r.get::<_, String>(0)?)))?.collect()
+    }
+
     /// Whether a row may stand in its table, but for its neighbours: NOT NULL,
     /// CHECK and STRICT are asked, with values in place of `?1` and on.
     /// `Some` is SQLite's reason why not.
-    pub(super) fn refuses(&self, table: &str, columns: &[&str], values: &[Value]) -> Option<String> {
+    ///
+    /// # Errors
+    /// SQLite's own, when that is no answer about the row.
+    pub(super) fn refuses(
+        &self,
+        table: &str,
+        columns: &[&str],
+        values: &[Value],
+    ) -> rusqlite::Result<Option<String>> {
         let marks: Vec<String> = (1..=values.len()).map(|i| format!("?{i}")).collect();
         let names: Vec<String> = columns.iter().map(|c| quoted(c)).collect();
         let sql =
@@ -344,7 +375,22 @@ impl Model {
             })
             .map(|_| ());
         let _ = self.db.execute(&format!("DELETE FROM main.{}", quoted(table)), []);
-        tried.err().map(|e| plain(&e))
+        use rusqlite::ErrorCode::{OperationInterrupted, OutOfMemory, TooBig};
+        match tried {
+            Ok(()) => Ok(None),
+            Err(e) if matches!(e.sqlite_error_code(), Some(OperationInterrupted | OutOfMemory | TooBig)) => {
+                Err(e)
+            }
+            Err(e) => Ok(Some(plain(&e))),
+        }
+    }
+
+    /// Lets no value become longer than that.
+    ///
+    /// # Errors
+    /// SQLite's own, of the limit.
+    pub(super) fn limit(&self, length: usize) -> rusqlite::Result<()> {
+        cost::limit(&self.db, length)
     }
 }
 
@@ -383,11 +429,9 @@ pub(super) fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connect;
-    use crate::control::Control;
 
     fn model(sql: &[&str]) -> Model {
-        let mut model = Model::new(connect::in_memory(&Control::default(), None).unwrap()).unwrap();
+        let mut model = Model::new(&Control::default(), Timer::new(None)).unwrap();
         for s in sql {
             model.create(s).unwrap();
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::fill::Fill;
+use super::fill::{self, Fill};
 use super::model::{self, Table};
 use super::{AppOrder, Object, Place, State, TableCount, is_virtual};
 use crate::salvaged::{ObjectKind, SchemaObject, SinkError};
@@ -16,7 +16,8 @@ impl State {
         for name in self.model.functions() {
             model::stand_in_function(&self.db, name)?;
         }
-        let functions = self.model.functions().iter().map(|n| format!("function {n}"));
+        let functions = self.model.functions();
+        let functions = functions.into_iter().map(|n| format!("function {n}"));
         let collations = self.model.collations()?;
         for name in &collations {
             model::stand_in_collation(&self.db, name)?;
@@ -34,6 +35,7 @@ impl State {
         }
         let collations = collations.into_iter().map(|n| format!("collation {n}"));
         self.written.stand_ins = functions.chain(collations).collect();
+        let (before, mut forgotten) = (self.slots, 0);
         for (at, (object, refusal)) in schema.iter().zip(refusals).enumerate() {
             let mut count = TableCount {
                 name: object.name.clone(),
@@ -73,6 +75,13 @@ impl State {
                 count.name.clone_from(&given.name);
             }
             self.objects.push(Object { given, place, count });
+            if (self.slots - before) / fill::KNOWN_AT_ONCE > forgotten {
+                fill::forget(&self.db)?;
+                forgotten += 1;
+            }
+        }
+        if forgotten > 0 {
+            fill::recall(&self.db)?;
         }
         Ok(())
     }
@@ -152,14 +161,15 @@ impl State {
         }) {
             return Some(format!("its statement makes no {}", wanted.to_ascii_lowercase()));
         }
-        if let Err(reason) = self.model.create(&trial_text(object, sql)) {
+        if let Err(reason) = self.model.create(object, &trial_name(object), &trial_text(object, sql)) {
             return Some(reason);
         }
         if object.kind != ObjectKind::Index {
             return None;
         }
         // In another order the app would not find what is in it.
-        let only_the_app = self.model.only_the_app_orders(&object.name, sql).unwrap_or(None)?;
+        let only_the_app =
+            self.model.only_the_app_orders(&object.table, &object.name, sql).unwrap_or(None)?;
         let unique = sql.split_whitespace().nth(1).is_some_and(|w| w.eq_ignore_ascii_case("UNIQUE"));
         self.written.ordered_by_app.push(AppOrder {
             table: object.table.clone(),
@@ -171,7 +181,7 @@ impl State {
             // Without it statements of the app fail that name its columns.
             return None;
         }
-        Some(match self.model.drop_index(&object.name) {
+        Some(match self.model.drop_index(&object.table, &object.name) {
             Ok(()) => format!("only the app has {only_the_app}, by which it is ordered"),
             Err(e) => e.to_string(),
         })

@@ -8,11 +8,11 @@ use crate::ddl::{self, KeySource, Statement};
 use crate::salvaged::SinkError;
 
 /// How the key of an index reads in SQL.
-struct Key {
+pub(super) struct Key {
     source: String,
     rowid: String,
-    terms: Vec<String>,
-    filter: Option<String>,
+    pub(super) terms: Vec<String>,
+    pub(super) filter: Option<String>,
 }
 
 impl State {
@@ -63,7 +63,7 @@ impl State {
 
     /// How the key of an index reads in SQL; `None` when it cannot be told
     /// which row is which.
-    fn key(
+    pub(super) fn key(
         &self,
         table: &Table,
         fill: &Fill,

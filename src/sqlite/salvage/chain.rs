@@ -2,6 +2,7 @@
 //! page. A chain is followed only as far as its pages can be its own.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
 
 use super::cells::{Cell, zero_sectors};
 use super::pages::{Pages, Readable};
@@ -17,13 +18,66 @@ pub struct Assembled {
     pub unsure: Vec<(u64, u64, String)>,
 }
 
-/// Which pages are used by chains, and where two chains claim one.
+/// Which value each overflow page belongs to.
+///
+/// A file can lead any number of cells to one chain. So that what comes out is
+/// bounded by what the pages hold, a page goes to the value that has the best
+/// claim on it, and to one more at the most.
 #[derive(Debug, Default)]
 pub struct Chains {
-    used: Vec<bool>,
-    contested: HashMap<u32, Vec<Claim>>,
+    /// By page: the value whose chain leads there by the links that were read.
+    users: Vec<Owner>,
+    contested: HashMap<u32, Contest>,
+    /// Values that got a page without the best claim on it.
+    besides: Mutex<HashMap<u32, Owner>>,
     /// What helps to mend chains; only when some are broken.
     mending: Option<Mending>,
+}
+
+/// The value that a chain belongs to: page and offset of its cell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The page of the cell; 0 for nobody.
+    pub page: u32,
+    /// Where on that page it begins.
+    pub at: u32,
+}
+
+/// A page that several chains claim.
+#[derive(Debug, Clone, Copy)]
+struct Contest {
+    /// How many pages a chain has from here to its natural end.
+    run: u32,
+    /// The best claim so far, its owner, and how many are as good.
+    best: u32,
+    owner: Owner,
+    equals: u32,
+}
+
+impl Contest {
+    fn new(scan: &Scan, page: u32) -> Self {
+        let mut run = 0_u32;
+        let mut at = page;
+        while at != 0 && run < 1 << 20 && (at as usize) < scan.infos.len() {
+            run += 1;
+            at = scan.info(at).next;
+        }
+        Self { run, best: 0, owner: Owner::default(), equals: 0 }
+    }
+
+    /// How good the claim of a chain is that comes from `before` and still
+    /// needs `left` pages, this one included.
+    fn score(&self, page: u32, before: u32, left: u32) -> u32 {
+        u32::from(left == self.run) * 2 + u32::from(before != 0 && before + 1 == page)
+    }
+
+    fn enter(&mut self, owner: Owner, score: u32) {
+        if self.equals == 0 || score > self.best {
+            (self.best, self.owner, self.equals) = (score, owner, 1);
+        } else if score == self.best {
+            self.equals += 1;
+        }
+    }
 }
 
 /// What is known of all overflow pages when some chains are broken.
@@ -41,28 +95,17 @@ struct Mending {
     crossed: HashMap<u32, u32>,
 }
 
-/// One chain's claim on a page that others claim too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Claim {
-    /// First page of the chain.
-    first: u32,
-    /// The page before it in the chain; 0 for the first.
-    before: u32,
-    /// Pages that the chain still needs, this one included.
-    left: u32,
-}
-
 impl Chains {
     /// Walks every known chain through the remembered links, no page read.
     /// `live` says whether a b-tree page counts.
     pub fn new(scan: &Scan, live: &dyn Fn(u32) -> bool) -> Self {
-        let mut me = Self { used: vec![false; scan.infos.len()], ..Self::default() };
-        let mut twice: HashSet<u32> = HashSet::new();
+        let mut me = Self { users: vec![Owner::default(); scan.infos.len()], ..Self::default() };
         for pass in 0..2 {
-            if pass == 1 && twice.is_empty() {
+            if pass == 1 && me.contested.is_empty() {
                 break;
             }
             for chain in scan.overflows.iter().filter(|o| live(o.page)) {
+                let owner = Owner { page: chain.page, at: chain.at };
                 let mut before = 0;
                 for (at, left) in steps(scan, chain) {
                     let info = scan.info(at);
@@ -70,20 +113,17 @@ impl Chains {
                         break;
                     }
                     if pass == 0 {
-                        match me.used.get_mut(at as usize) {
-                            Some(used) if *used => {
+                        match me.users.get_mut(at as usize) {
+                            Some(user) if user.page != 0 => {
                                 // The rest of both chains is common; one look is enough.
-                                twice.insert(at);
+                                me.contested.entry(at).or_insert_with(|| Contest::new(scan, at));
                                 break;
                             }
-                            Some(used) => *used = true,
+                            Some(user) => *user = owner,
                             None => break,
                         }
-                    } else if twice.contains(&at) {
-                        let claims = me.contested.entry(at).or_default();
-                        if claims.len() < 64 {
-                            claims.push(Claim { first: chain.first, before, left });
-                        }
+                    } else if let Some(contest) = me.contested.get_mut(&at) {
+                        contest.enter(owner, contest.score(at, before, left));
                         break;
                     }
                     before = at;
@@ -306,30 +346,32 @@ impl Chains {
     /// Whether a chain uses `page`.
     #[must_use]
     pub fn uses(&self, page: u32) -> bool {
-        self.used.get(page as usize).copied().unwrap_or(false)
+        self.users.get(page as usize).is_some_and(|u| u.page != 0)
     }
 
-    /// Whether the chain's claim on a contested page holds: `Some(true)` it is
-    /// the owner, `Some(false)` it is not, `None` nobody can tell.
-    fn verdict(&self, scan: &Scan, page: u32, first: u32, before: u32, left: u32) -> Option<bool> {
-        let Some(claims) = self.contested.get(&page) else { return Some(true) };
-        let me = Claim { first, before, left };
-        // How long the chain runs from here to its natural end.
-        let mut run = 0_u32;
-        let mut at = page;
-        while at != 0 && run < 1 << 20 && (at as usize) < scan.infos.len() {
-            run += 1;
-            at = scan.info(at).next;
+    /// Whether the claim of a value on a page holds: `Some(true)` it is its
+    /// owner, `Some(false)` it is not, `None` nobody can tell.
+    fn verdict(&self, owner: Owner, page: u32, before: u32, left: u32) -> Option<bool> {
+        if let Some(contest) = self.contested.get(&page) {
+            if contest.owner == owner {
+                return (contest.equals < 2).then_some(true);
+            }
+            let score = contest.score(page, before, left);
+            let may = score > contest.best || score == contest.best && contest.equals <= 2;
+            return if may && self.gives(page, owner) { None } else { Some(false) };
         }
-        let score =
-            |c: &Claim| u32::from(c.left == run) * 2 + u32::from(c.before != 0 && c.before + 1 == page);
-        let mine = score(&me);
-        let best = claims.iter().filter(|c| **c != me).map(score).max().unwrap_or(0);
-        match mine.cmp(&best) {
-            std::cmp::Ordering::Greater => Some(true),
-            std::cmp::Ordering::Less => Some(false),
-            std::cmp::Ordering::Equal => None,
+        let user = self.users.get(page as usize).copied().unwrap_or_default();
+        if user == owner {
+            return Some(true);
         }
+        // Mended, or a cell of a page that is not sound.
+        if self.gives(page, owner) { Some(true) } else { Some(false) }
+    }
+
+    /// Gives a page to one value besides the one with the best claim on it.
+    fn gives(&self, page: u32, owner: Owner) -> bool {
+        let mut besides = self.besides.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *besides.entry(page).or_insert(owner) == owner
     }
 }
 
@@ -384,12 +426,14 @@ fn note_zeros(page: &[u8], from: usize, to: usize, at: u64, how: &mut Assembled)
     }
 }
 
-/// Puts a payload together into `out`, as far as it can be.
+/// Puts the payload of a cell on page `number` together into `out`, as far as
+/// it can be.
 pub fn assemble(
     pages: &Pages,
     scan: &Scan,
     chains: &Chains,
     page: &[u8],
+    number: u32,
     cell: &Cell,
     text_like: bool,
     out: &mut Vec<u8>,
@@ -397,6 +441,7 @@ pub fn assemble(
     out.clear();
     out.extend_from_slice(cell.local_bytes(page));
     let mut how = Assembled::default();
+    let owner = Owner { page: number, at: cell.at };
     let from = cell.local_at as usize;
     if cell.local as usize > ZEROS_FROM {
         note_zeros(page, from, from + cell.local as usize, 0, &mut how);
@@ -449,7 +494,7 @@ pub fn assemble(
             how.cut = Some(format!("overflow page {at} cannot be read"));
             return how;
         }
-        match chains.verdict(scan, at, cell.overflow, before, to_come) {
+        match chains.verdict(owner, at, before, to_come) {
             Some(true) => {}
             Some(false) => {
                 how.cut = Some(format!("overflow page {at} belongs to another value"));

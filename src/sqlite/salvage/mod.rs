@@ -545,7 +545,7 @@ impl Salvager {
             matches!(scan.info(*p).kind, PageKind::Sound(t) if t.is_leaf()) && scan.info(*p).cells > 0
         });
         for page in leaves.take(200) {
-            self.pages.read(page, &mut reader.buf);
+            reader.read(&self.pages, page);
             let (buf, cells, slots) = (&reader.buf, &mut reader.cells, &mut reader.slots);
             if cells::strict(buf, 0, self.pages.usable(), cells, slots).is_none() {
                 continue;

@@ -24,7 +24,7 @@ impl Salvager {
         let usable = self.pages.usable();
         for &page in &at.homeless {
             control.safe_point()?;
-            self.pages.read(page, &mut reader.buf);
+            reader.read(&self.pages, page);
             let head_at = Pages::head_at(page);
             let (kind, cells) = match at.scan.info(page).kind {
                 PageKind::Sound(kind) => {

@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use super::carve::{Found, Recovered, Trust, recover};
 use super::cells::{Cell, strict};
 use super::chain::{Assembled, Chains, ZEROS_FROM, assemble};
-use super::pages::Pages;
+use super::pages::{Pages, Readable};
 use super::scan::{PageKind, Scan};
 use super::shape::{Shape, TreeKind};
 use super::tree::{How, Range, Tree};
@@ -291,6 +291,8 @@ pub type Known<'a> = Option<&'a (Witnesses, Wanted)>;
 #[derive(Default)]
 pub struct PageReader {
     pub buf: Vec<u8>,
+    /// The number of the page in `buf`.
+    number: u32,
     pub cells: Vec<Cell>,
     pub slots: Vec<Slot>,
     pub payload: Vec<u8>,
@@ -301,6 +303,12 @@ pub struct PageReader {
 }
 
 impl PageReader {
+    /// Reads a page into `buf`.
+    pub fn read(&mut self, pages: &Pages, page: u32) -> Readable {
+        self.number = page;
+        pages.read(page, &mut self.buf)
+    }
+
     /// The cells of `page` in key order: by the book when it is sound, else
     /// those that fit the tree.
     pub fn cells(
@@ -312,7 +320,7 @@ impl PageReader {
         range: Range,
         known: Known<'_>,
     ) -> Vec<Found> {
-        pages.read(page, &mut self.buf);
+        self.read(pages, page);
         let head_at = Pages::head_at(page);
         let usable = pages.usable();
         (self.missing, self.blind) = (0, false);
@@ -364,7 +372,7 @@ impl PageReader {
                 .find(|s| s.len > 0)
                 .is_some_and(|s| Class::of_serial(s.serial) == Class::Text);
         let buf = std::mem::take(&mut self.buf);
-        let how = assemble(pages, scan, chains, &buf, cell, text_like, &mut self.payload);
+        let how = assemble(pages, scan, chains, &buf, self.number, cell, text_like, &mut self.payload);
         self.buf = buf;
         record::decode(&self.payload, cell.payload, &mut self.slots).ok()?;
         Some(how)

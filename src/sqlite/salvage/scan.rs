@@ -75,6 +75,8 @@ impl Info {
 pub struct OverflowRef {
     /// Page of the cell.
     pub page: u32,
+    /// Where on that page the cell begins.
+    pub at: u32,
     /// First page of its chain.
     pub first: u32,
     /// How many pages the chain must have.
@@ -229,6 +231,7 @@ impl Look {
                 let pages = (cell.payload - u64::from(cell.local)).div_ceil(room);
                 scan.overflows.push(OverflowRef {
                     page: number,
+                    at: cell.at,
                     first: cell.overflow,
                     pages: u32::try_from(pages).unwrap_or(u32::MAX),
                 });

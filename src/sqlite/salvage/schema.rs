@@ -100,7 +100,7 @@ pub fn read_rows(pages: &Pages, scan: &mut Scan) -> (Vec<SchemaRow>, Option<Enco
                 .collect()
         };
         for cell in found {
-            let how = assemble(pages, scan, &chains, &buf, &cell, true, &mut payload);
+            let how = assemble(pages, scan, &chains, &buf, page, &cell, true, &mut payload);
             if how.cut.is_some() {
                 // A statement that is cut is worth mending, too.
                 incomplete = true;

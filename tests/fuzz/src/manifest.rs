@@ -36,9 +36,17 @@ fn written(folder: &Path, run: &Run) {
     }
     let Ok(text) = std::fs::read_to_string(out.join("RESTORE.txt")) else { return };
     for line in text.lines() {
-        let bare = outside_of_quotes(line);
-        let known = line.is_empty() || line.starts_with('#');
-        let command = ["cp ", "mkdir -p ", "chown ", "mv ", "adb "].iter().any(|c| bare.starts_with(c));
+        // The phone and the way to root on it are variables of the first lines.
+        let bare = outside_of_quotes(&line.replace("\"$phone\"", "phone").replace("\"$own \"", "own "));
+        let head = ["phone=$serial", "adb -s \"$phone\" get-state > ", "su='sh -c'; ", "for way in 'su -c' "];
+        let known = line.is_empty() || line.starts_with('#') || head.iter().any(|h| line.starts_with(h));
+        let variable = ["serial=", "own=$su"].iter().any(|v| bare.starts_with(v));
+        let bare = if variable { bare.replace(" && [ $root = yes ] || own=", "") } else { bare };
+        let known = known || variable && !bare.contains([' ', ';']);
+        // What goes to the phone is read from a file.
+        let bare = if bare.starts_with("adb ") { bare.trim_end_matches(" < ").to_owned() } else { bare };
+        let command =
+            ["cp ", "mkdir -p ", "chown ", "mv ", "find ", "adb "].iter().any(|c| bare.starts_with(c));
         assert!(known || command, "{line}");
         assert!(known || !bare.contains(['`', '|', '&', '>', '<', '(', '*', '?', '"']), "{line}");
     }
