@@ -17,6 +17,8 @@ use shopmend::triage::{Answer, AppStores, Cause, Evidence, Kind, Stores, Triage,
 use crate::support::run::Run;
 use crate::support::shop::Shop;
 use crate::support::skip::{has, skipped};
+#[cfg(unix)]
+use crate::support::terminal::screen_after;
 use crate::support::tree::Snapshot;
 
 const NOW: i128 = 1_790_000_000_000_000_000;
@@ -512,4 +514,29 @@ fn the_triage_of_this_machine_makes_no_network_call() {
         .unwrap();
     assert!(!probe.status.success());
     assert!(fs::read_to_string(&trace).unwrap().contains("AF_INET"));
+}
+
+/// `shopmend` alone tells what it may be, and asks before the network is asked.
+#[cfg(unix)]
+#[test]
+fn without_a_command_the_triage_comes_first_and_the_network_only_after_a_yes() {
+    let test = "without_a_command_the_triage_comes_first_and_the_network_only_after_a_yes";
+    if !has("tmux") {
+        return skipped(test, "tmux is missing, in which the question is answered");
+    }
+    let run = Run::new();
+    let profile = run.home_path().join(".config/chromium/Default");
+    fs::create_dir_all(&profile).unwrap();
+    fs::write(profile.join("Preferences"), "{}").unwrap();
+    let command = || run.command::<_, &str>([]);
+    let screen = screen_after(&command(), 80, &[("Ask the network too?", "n")]);
+    let at = |text: &str| screen.find(text).unwrap_or_else(|| panic!("{text} is not in {screen}"));
+    assert!(at("Triage of this machine") < at("1 store healthy"), "{screen}");
+    assert!(at("1 store healthy") < at("Ask the network too? This contacts"), "{screen}");
+    assert!(screen.contains("the network was not asked"), "{screen}");
+    // What was found comes first, and then nothing needs to be asked elsewhere.
+    fs::write(profile.join("Preferences"), "{").unwrap();
+    let screen = screen_after(&command(), 80, &[]);
+    assert!(screen.contains("found") && screen.contains("Chromium damaged"), "{screen}");
+    assert!(!screen.contains("Ask the network too?"), "{screen}");
 }

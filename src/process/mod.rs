@@ -146,6 +146,7 @@ fn one(pid: u32) -> Option<Process> {
 }
 
 /// What a process is called, for a person.
+#[cfg(unix)]
 fn name_of(pid: u32) -> Option<String> {
     one(pid).map(|process| process.shown())
 }

@@ -2,6 +2,7 @@
 
 use super::{Session, open, output, phone, scan};
 use crate::cli::{self, Depth};
+use crate::engine::Inspection;
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::model::Platform;
@@ -31,26 +32,58 @@ pub(super) fn triage(session: &Session, wanted: &cli::Triage) -> Result<Exit> {
     Ok(outcome.exit())
 }
 
-fn gather(session: &Session, wanted: &cli::Triage, place: &dyn Place) -> Result<Evidence> {
+/// What is seen of a computer or an image without a scan and a packet.
+fn beside_the_stores(place: &dyn Place, region: Option<&str>) -> Evidence {
     let scope = place.scopes().first();
     let kind = match (place.phone(), place.live()) {
         (Some(_), _) => Kind::Phone,
         (None, true) => Kind::Computer,
         (None, false) => Kind::Image,
     };
-    let mut out =
-        Evidence { kind, now_ns: Session::now_ns(), region: wanted.region.clone(), ..Evidence::default() };
+    let region = region.map(str::to_owned);
+    let mut out = Evidence { kind, now_ns: Session::now_ns(), region, ..Evidence::default() };
+    if kind != Kind::Phone
+        && let Some(scope) = scope
+        && let Some(files) = triage::files(place, scope)
+    {
+        let env = |name: &str| std::env::var(name).ok().filter(|_| place.live());
+        out.machine = Some(Machine::look(scope.platform, place.live(), files.as_ref(), &env));
+    }
+    out
+}
+
+/// Adds what a scan found.
+fn add_stores(evidence: &mut Evidence, found: &Inspection) {
+    evidence.stores = Some(Stores::of(&found.scan));
+    evidence.browsers = Machine::browsers(&found.scan);
+}
+
+/// Tells of this machine, of which a scan is at hand; of its network too when
+/// there is a plan for it. Gives whether something points to a cause.
+pub(super) fn of_this_machine(
+    session: &Session,
+    place: &dyn Place,
+    found: &Inspection,
+    online: Option<&Plan>,
+) -> Result<bool> {
+    let mut evidence = beside_the_stores(place, None);
+    add_stores(&mut evidence, found);
+    evidence.online = online.map(online::ask);
+    let outcome = triage::judge(&evidence);
+    let style = session.console.style;
+    session.console.print(&(TriageDocument::new(&evidence, &outcome).text(style) + "\n"))?;
+    Ok(outcome.top().is_some())
+}
+
+fn gather(session: &Session, wanted: &cli::Triage, place: &dyn Place) -> Result<Evidence> {
+    let mut out = beside_the_stores(place, wanted.region.as_deref());
+    let kind = out.kind;
     if let Some(phone) = place.phone() {
         session.bars_stage("Asking");
         let apps = apps(session, wanted, place)?;
         let closed = place.report().device.map(|d| d.closed).unwrap_or_default();
         out.closed = apps.iter().any(|(id, _)| closed.contains(id));
         out.phone = Some(triage::ask_phone(phone.device(), apps));
-    } else if let Some(scope) = scope
-        && let Some(files) = triage::files(place, scope)
-    {
-        let env = |name: &str| std::env::var(name).ok().filter(|_| place.live());
-        out.machine = Some(Machine::look(scope.platform, place.live(), files.as_ref(), &env));
     }
     if wanted.online {
         let plan = Plan::of(wanted.region.as_deref());
@@ -64,8 +97,7 @@ fn gather(session: &Session, wanted: &cli::Triage, place: &dyn Place) -> Result<
     let options = Options { recall_hashes: false, ..open::options(session, Depth::default(), None) };
     let found = open::engine(session, &wanted.place, place, memory)?.scan(&options)?;
     out.options = options_without_names(kind, wanted);
-    out.stores = Some(Stores::of(&found.scan));
-    out.browsers = Machine::browsers(&found.scan);
+    add_stores(&mut out, &found);
     Ok(out)
 }
 

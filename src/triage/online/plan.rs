@@ -46,12 +46,14 @@ impl Plan {
     /// What is said before the first packet.
     #[must_use]
     pub fn notice(&self) -> String {
+        format!("Asking over the network: {}", self.contacts())
+    }
+
+    /// The hosts, and what they are sent.
+    #[must_use]
+    pub fn contacts(&self) -> String {
         let hosts: Vec<&str> = self.hosts.iter().map(|a| a.host.as_str()).collect();
         let known = Markets::known();
-        format!(
-            "Asking over the network: {} (list of {}). No account and no cookies are sent.",
-            hosts.join(", "),
-            known.checked
-        )
+        format!("{} (list of {}). No account and no cookies are sent.", hosts.join(", "), known.checked)
     }
 }
