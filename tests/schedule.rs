@@ -66,7 +66,7 @@ fn what_is_printed_does_its_job() {
     let lines = both.strip_prefix(&lines).unwrap();
     assert_eq!(
         (&logged(lines, "action")["op"], &logged(lines, "action")["done"]),
-        (&"clear".into(), &"Done".into())
+        (&"clear".into(), &"done".into())
     );
     assert_eq!(logged(lines, "end")["exit"], 0);
 }

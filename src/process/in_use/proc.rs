@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 
@@ -48,6 +49,11 @@ const SHARED: [&str; 24] = [
 /// File systems that show files which lie elsewhere under another identity.
 const ELSEWHERE: [&str; 6] =
     ["fuse.bindfs", "fuse.mergerfs", "fuse.unionfs", "fuse.unionfs-fuse", "fuse.mhddfs", "ecryptfs"];
+
+/// How long a child of this program may take from fork(2) to the end of
+/// execve(2). It takes microseconds, and milliseconds on a busy machine: the
+/// tests met a child that two looks in a row found so.
+const TIME_TO_START: Duration = Duration::from_secs(1);
 
 /// File systems whose folders have the files' own inodes. Layered ones and
 /// FUSE may have others there than stat(2) gives.
@@ -102,14 +108,7 @@ pub(super) fn holders(
         if pid == own {
             continue;
         }
-        // A program that a thread of this one is just starting still has this
-        // one's descriptors: what is gone at a second look was never its own.
-        let seen = match look.process(pid) {
-            Seen::Holds(_) if look.is_starting(pid, own) => continue,
-            Seen::Holds(_) => look.process(pid),
-            other => other,
-        };
-        let holds = match seen {
+        let holds = match look.settled(pid, own) {
             Seen::Holds(file) => Some(file),
             Seen::Nothing => continue,
             Seen::Hidden => {
@@ -336,10 +335,22 @@ impl Look<'_> {
         })
     }
 
-    /// Whether a process is a child of `own` between fork(2) and execve(2):
-    /// it still runs this program's file.
-    fn is_starting(&self, pid: u32, own: u32) -> bool {
-        self.runs_this_file(pid) && parent_of(pid) == Some(own)
+    /// As [`Look::process`], but a program that a thread of this one is just
+    /// starting is given time: until execve(2) is over it has this program's
+    /// descriptors, and it bears its new name before they are closed.
+    fn settled(&self, pid: u32, own: u32) -> Seen {
+        let since = Instant::now();
+        loop {
+            let seen = self.process(pid);
+            let starts = matches!(seen, Seen::Holds(_)) && parent_of(pid) == Some(own);
+            if !starts {
+                return seen;
+            }
+            if since.elapsed() > TIME_TO_START {
+                return if self.runs_this_file(pid) { Seen::Nothing } else { seen };
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn runs_this_file(&self, pid: u32) -> bool {
