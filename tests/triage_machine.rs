@@ -436,7 +436,7 @@ fn the_proxy_that_gnome_is_set_to_is_asked_for() {
         fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let began = std::time::Instant::now();
         assert_eq!(codes(&run, &[]).contains(&"network.proxy".to_owned()), found, "{script}");
-        assert!(began.elapsed().as_secs() < 10, "{script}");
+        assert!(began.elapsed().as_secs() < 50, "{script}");
     }
 }
 

