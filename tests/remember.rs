@@ -7,6 +7,7 @@ use serde_json::Value;
 use shopmend::exit::Exit;
 
 use crate::support::shop::Shop;
+#[cfg(unix)]
 use crate::support::tree::Snapshot;
 
 /// What happens to `messages.db`.
