@@ -63,7 +63,7 @@ pub fn open(
 }
 
 /// A new database as [`open`] opens it for [`Access::Build`], and when its
-/// statements have to end: never, unless that is said anew.
+/// statements have to end: never, until a time is set.
 ///
 /// # Errors
 /// As [`open`].
@@ -86,7 +86,7 @@ pub fn in_memory(control: &Control, time: Option<Duration>) -> rusqlite::Result<
     timed_in_memory(control, Timer::new(time))
 }
 
-/// As [`in_memory`], with a time that can be set anew.
+/// As [`in_memory`], with a time that can be set again.
 ///
 /// # Errors
 /// SQLite's own.

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_is_set_anew() {
+    fn a_timer_can_be_set_again() {
         let timer = Timer::new(None);
         assert!(!timer.is_over());
         timer.allow(Some(Duration::ZERO));

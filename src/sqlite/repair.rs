@@ -33,7 +33,7 @@ use crate::cost;
 use crate::finding::{Facts, Remedy};
 
 /// How many times as long as for a check SQLite may take for one attempt,
-/// which writes the database anew.
+/// which rewrites the database.
 const MORE_TIME: u32 = 3;
 /// The log's page numbers are believed up to this size of database, in pages.
 const MAX_PAGE: u32 = u32::MAX - 1;

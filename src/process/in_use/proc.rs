@@ -93,8 +93,7 @@ pub(super) fn holders(
     devices: &[Device],
     names: Option<&HashSet<String>>,
 ) -> Result<Vec<Running>> {
-    let own = fs::read_link("/proc/self").ok();
-    let own = own.as_deref().and_then(pid_of).ok_or_else(unseen)?;
+    let (own, others) = processes()?;
     let look = Look {
         roots,
         idents,
@@ -103,11 +102,7 @@ pub(super) fn holders(
         program: fs::metadata("/proc/self/exe").ok().map(|m| (m.dev(), m.ino())),
     };
     let mut out = Vec::new();
-    for entry in fs::read_dir("/proc").map_err(|_| unseen())?.flatten() {
-        let Some(pid) = pid_of(Path::new(&entry.file_name())) else { continue };
-        if pid == own {
-            continue;
-        }
+    for pid in others {
         let holds = match look.settled(pid, own) {
             Seen::Holds(file) => Some(file),
             Seen::Nothing => continue,
@@ -151,14 +146,9 @@ pub(super) fn may_be_held(roots: &[&Path]) -> Result<MayHold> {
     }
     let mut about = About { devices, folders, below: false, inodes: HashSet::new(), known: HashMap::new() };
     about.locks_of_hidden_processes();
-    let own = fs::read_link("/proc/self").ok();
-    let own = own.as_deref().and_then(pid_of).ok_or_else(unseen)?;
+    let (_, others) = processes()?;
     let namespace = fs::read_link("/proc/self/ns/mnt").ok();
-    for entry in fs::read_dir("/proc").map_err(|_| unseen())?.flatten() {
-        let Some(pid) = pid_of(Path::new(&entry.file_name())) else { continue };
-        if pid == own {
-            continue;
-        }
+    for pid in others {
         let same_namespace =
             namespace.is_some() && fs::read_link(format!("/proc/{pid}/ns/mnt")).ok() == namespace;
         about.look_at_open(pid, same_namespace);
@@ -257,6 +247,15 @@ fn lock(line: &str) -> Option<(i64, u64, u64)> {
 fn unseen() -> Error {
     Error::new(Kind::AppRunning, "the running programs cannot be listed: /proc is missing")
         .hint("close the app by hand and give --not-in-use")
+}
+
+/// This process, and all others that can be seen.
+fn processes() -> Result<(u32, impl Iterator<Item = u32>)> {
+    let own = fs::read_link("/proc/self").ok();
+    let own = own.as_deref().and_then(pid_of).ok_or_else(unseen)?;
+    let all = fs::read_dir("/proc").map_err(|_| unseen())?.flatten();
+    let all = all.filter_map(|entry| pid_of(Path::new(&entry.file_name())));
+    Ok((own, all.filter(move |pid| *pid != own)))
 }
 
 fn pid_of(name: &Path) -> Option<u32> {

@@ -255,7 +255,7 @@ pub(super) fn forget(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch("PRAGMA writable_schema=RESET")
 }
 
-/// Makes the connection know all parked b-trees again, and parks them anew.
+/// Makes the connection know all parked b-trees, and parks them again.
 pub(super) fn recall(db: &Connection) -> rusqlite::Result<()> {
     db.flush_prepared_statement_cache();
     db.execute_batch("PRAGMA writable_schema=ON")?;
