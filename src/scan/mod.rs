@@ -311,38 +311,27 @@ impl Scan {
     /// Files of state and user data that were read and are in no format that
     /// could be checked.
     pub(crate) fn content_without_format(&self) -> Option<NotChecked> {
-        let (mut stores, mut bytes) = (0u64, 0u64);
-        for (_, store) in self.stores().filter(|(_, s)| s.is_formless()) {
-            stores += 1;
-            bytes += store.bytes();
-        }
-        let word = if stores == 1 { "store" } else { "stores" };
-        let size = bytesize::ByteSize::b(bytes).display().iec();
-        (stores > 0).then(|| {
-            NotChecked::new(
-                format!("the content of {stores} {word} of state and user data ({size})"),
-                "the files were read, and have no format that could be checked",
-            )
-            .see_by("`shopmend scan -v` names them")
-        })
+        let (stores, size) = self.sum_of(Store::is_formless, "store")?;
+        let what = format!("the content of {stores} of state and user data ({size})");
+        let why = "the files were read, and have no format that could be checked";
+        Some(NotChecked::new(what, why).see_by("`shopmend scan -v` names them"))
     }
 
     /// Caches of another device whose files were listed and not read.
     pub(crate) fn content_left_unread(&self) -> Option<NotChecked> {
-        let (mut stores, mut bytes) = (0u64, 0u64);
-        for (_, store) in self.stores().filter(|(_, s)| s.has(LISTED)) {
-            stores += 1;
-            bytes += store.bytes();
-        }
-        let caches = if stores == 1 { "cache" } else { "caches" };
-        let size = bytesize::ByteSize::b(bytes).display().iec();
-        (stores > 0).then(|| {
-            NotChecked::new(
-                format!("the content of {stores} {caches} ({size})"),
-                "it was left on the device; names, sizes and times were looked at",
-            )
-            .see_by("--deep reads it")
-        })
+        let (caches, size) = self.sum_of(|s| s.has(LISTED), "cache")?;
+        let what = format!("the content of {caches} ({size})");
+        let why = "it was left on the device; names, sizes and times were looked at";
+        Some(NotChecked::new(what, why).see_by("--deep reads it"))
+    }
+
+    /// The number of the stores that are `wanted`, with its noun, and their
+    /// size; `None` without such a store.
+    fn sum_of(&self, wanted: impl Fn(&Store) -> bool, noun: &str) -> Option<(String, String)> {
+        let sizes: Vec<u64> = self.stores().filter(|(_, s)| wanted(s)).map(|(_, s)| s.bytes()).collect();
+        let plural = if sizes.len() == 1 { "" } else { "s" };
+        let size = bytesize::ByteSize::b(sizes.iter().sum()).display().iec();
+        (!sizes.is_empty()).then(|| (format!("{} {noun}{plural}", sizes.len()), size.to_string()))
     }
 
     /// Number of stores by verdict.
